@@ -1,0 +1,55 @@
+# Set-up, tests and the demo. Every target sets up only what is missing and may be run again.
+#
+# The packages live in an environment in the user's cache folder, named by the lock files' hash: a second
+# clone finds it there. `.venv` in the clone is thin: it reads that environment and holds the `icface` command.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CACHE := $(or $(ICFACE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/icface)
+LOCKED := $(shell { cat requirements.lock torch.lock; $(PYTHON) -V; uname -sm; } 2>&1 | sha256sum | cut -c1-16)
+ENVIRONMENT := $(CACHE)/environments/$(LOCKED)
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest
+
+.PHONY: help
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: $(VENV)/$(LOCKED)  ## the environment, the system libraries, the sample clips and the weights
+
+$(VENV)/$(LOCKED): pyproject.toml
+	@./setup.sh "$(PYTHON)" "$(ENVIRONMENT)" "$(VENV)"
+	@touch $@
+
+.PHONY: demo
+demo: setup  ## clips to a moving portrait: preprocess, train, register, evaluate, animate
+	@$(PY) -m orchestration demo
+
+.PHONY: test
+test: setup  ## the tests that need neither a cluster nor a server (under 20 minutes on 2 cores)
+	@$(PYTEST) -m "not system and not soak"
+
+.PHONY: format lint types contract
+format: setup  ## rewrite the code in the project's format
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+lint: setup  ## formatting and lint rules
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+types: setup  ## mypy
+	@$(PY) -m mypy
+contract: setup  ## which package may import which
+	@$(PY) -m importlinter.cli lint 2>/dev/null || $(VENV)/bin/lint-imports
+
+.PHONY: lock
+lock:  ## resolve the dependencies anew into requirements.lock (needs uv on the PATH)
+	uv pip compile pyproject.toml -c torch.lock --universal --python-version 3.11 --generate-hashes -q \
+	  $(addprefix --extra ,s3 identity onnx dev) $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
+	  --custom-compile-command "make lock" -o requirements.lock \
+	  $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,\
+	    cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 \
+	    nccl-cu13 nvjitlink nvshmem-cu13 nvtx))

@@ -1,0 +1,184 @@
+"""The 20 numbers that steer a face: names, units, ranges, neutral values and their coding to [0, 1].
+
+Pose follows OpenFace 2 (`pose_Rx`, `pose_Ry`, `pose_Rz`, radians, same axes and signs); action units follow
+FACS with OpenFace's intensities (`AUxx_r`, 0..5). Every part of the project that names an attribute, stores
+one or feeds one to a network does it through `AttributeSchema`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icface.errors import IcfaceError
+
+POSE_NAMES = ("pose_pitch", "pose_yaw", "pose_roll")
+ACTION_UNIT_NAMES = tuple(
+    f"AU{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
+)
+ATTRIBUTE_NAMES = POSE_NAMES + ACTION_UNIT_NAMES
+POSE_RANGE = 0.7
+"""Radians coded to [0, 1] on either side of straight ahead: 40.1 degrees (the updated release's range)."""
+AU_RANGE = 5.0
+"""Highest action unit intensity (FACS grade E; OpenFace's scale)."""
+TRAINED_FROM_SHARE = 0.05
+"""An attribute measured on a smaller share of the training frames than this is left out of training."""
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """One controllable number."""
+
+    name: str
+    unit: str
+    """`rad` or `intensity`."""
+    low: float
+    """Raw value coded to 0."""
+    high: float
+    """Raw value coded to 1."""
+    neutral: float
+    """Raw value of a relaxed face looking straight ahead."""
+    measured_share: float = 1.0
+    """Share of the training frames on which the analyzer measured it, 0..1."""
+    trained: bool = True
+    """Whether a model learned it; an untrained attribute cannot be set."""
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"attribute {self.name}: low {self.low} must be below high {self.high}")
+        if not self.low <= self.neutral <= self.high:
+            raise ValueError(f"attribute {self.name}: neutral {self.neutral} lies outside {self.low}..{self.high}")
+        if not 0 <= self.measured_share <= 1:
+            raise ValueError(f"attribute {self.name}: measured_share {self.measured_share} lies outside 0..1")
+
+    @property
+    def neutral_code(self) -> float:
+        """The neutral value coded to [0, 1]."""
+        return (self.neutral - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class AttributeSchema:
+    """An ordered set of attributes and their coding.
+
+    >>> schema = AttributeSchema.default()
+    >>> len(schema), schema.names[:4]
+    (20, ('pose_pitch', 'pose_yaw', 'pose_roll', 'AU01'))
+    >>> coded, clamped = schema.code(schema.neutral()[None])
+    >>> coded[0, :4].tolist(), int(clamped.sum())
+    ([0.5, 0.5, 0.5, 0.0], 0)
+    """
+
+    attributes: tuple[Attribute, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"attribute names are not unique: {', '.join(self.names)}")
+
+    @classmethod
+    def default(cls, pose_range: float = POSE_RANGE) -> "AttributeSchema":
+        """The 20 attributes of the paper; `pose_range` is 0.7 rad (updated release) or 0.5 rad (code of 2019)."""
+        pose = [
+            Attribute(name=name, unit="rad", low=-pose_range, high=pose_range, neutral=0.0) for name in POSE_NAMES
+        ]
+        units = [
+            Attribute(name=name, unit="intensity", low=0.0, high=AU_RANGE, neutral=0.0) for name in ACTION_UNIT_NAMES
+        ]
+        return cls(tuple(pose + units))
+
+    def __len__(self) -> int:
+        return len(self.attributes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(attribute.name for attribute in self.attributes)
+
+    @property
+    def trained(self) -> npt.NDArray[np.bool_]:
+        """(n,) bool: which attributes a model has learned."""
+        return np.array([attribute.trained for attribute in self.attributes])
+
+    def index(self, name: str) -> int:
+        """Position of an attribute.
+
+        Raises IcfaceError naming the known attributes when `name` is not one of them.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise IcfaceError(f"unknown attribute {name!r}; known are {', '.join(self.names)}") from None
+
+    def neutral(self) -> Array:
+        """(n,) float32: raw values of the neutral face."""
+        return np.array([attribute.neutral for attribute in self.attributes], np.float32)
+
+    def neutral_code(self) -> Array:
+        """(n,) float32: the neutral face coded to [0, 1]."""
+        return np.array([attribute.neutral_code for attribute in self.attributes], np.float32)
+
+    def code(self, raw: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Code raw values (N, n) to [0, 1].
+
+        A null (NaN) becomes the neutral code. Values outside the raw range are clamped, since a sigmoid head
+        cannot match them. Returns the coded values (N, n) float32 and, per attribute, how many were clamped (n,).
+        """
+        values = np.asarray(raw, np.float32)
+        low, high = self._bounds()
+        coded = (values - low) / (high - low)
+        with np.errstate(invalid="ignore"):
+            clamped = ((coded < 0) | (coded > 1)).sum(axis=0)
+        coded = np.where(np.isnan(coded), self.neutral_code(), np.clip(coded, 0, 1))
+        return coded.astype(np.float32), clamped
+
+    def decode(self, coded: npt.ArrayLike) -> Array:
+        """Raw values (N, n) float32 of coded ones."""
+        low, high = self._bounds()
+        return (np.asarray(coded, np.float32) * (high - low) + low).astype(np.float32)
+
+    def measured(self, raw: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """(N, n) bool: which raw values are there (not NaN)."""
+        return ~np.isnan(np.asarray(raw, np.float32))
+
+    def with_measured_shares(self, shares: Mapping[str, float]) -> "AttributeSchema":
+        """This schema for a data set in which each attribute was measured on `shares[name]` of the frames.
+
+        An attribute below `TRAINED_FROM_SHARE` is marked untrained.
+        """
+        return AttributeSchema(
+            tuple(
+                replace(a, measured_share=shares[a.name], trained=shares[a.name] >= TRAINED_FROM_SHARE)
+                for a in self.attributes
+            )
+        )
+
+    def check_trained(self, names: Iterable[str]) -> None:
+        """Raise IcfaceError when one of `names` is unknown or was not trained."""
+        for name in names:
+            attribute = self.attributes[self.index(name)]
+            if not attribute.trained:
+                raise IcfaceError(
+                    f"{name} cannot be set: this model was trained on data whose analyzer measured it on "
+                    f"{attribute.measured_share:.0%} of the frames; it can set "
+                    f"{', '.join(a.name for a in self.attributes if a.trained)}"
+                )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """A list of plain dicts, one an attribute, that `from_json` reads."""
+        return [asdict(attribute) for attribute in self.attributes]
+
+    @classmethod
+    def from_json(cls, entries: Iterable[Mapping[str, Any]]) -> "AttributeSchema":
+        """The schema that `to_json` wrote. Raises IcfaceError on unknown or missing fields."""
+        try:
+            return cls(tuple(Attribute(**entry) for entry in entries))
+        except (TypeError, ValueError) as error:
+            raise IcfaceError(f"this attribute schema cannot be read: {error}") from None
+
+    def _bounds(self) -> tuple[Array, Array]:
+        low = np.array([attribute.low for attribute in self.attributes], np.float32)
+        high = np.array([attribute.high for attribute in self.attributes], np.float32)
+        return low, high
