@@ -42,8 +42,13 @@ if [ ! -e "$environment/complete" ]; then
 fi
 
 "$environment/bin/python" -m venv --clear --without-pip "$venv"
-site=$("$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')
-shared=$("$environment/bin/python" -c 'import site; print(site.getsitepackages()[0])')
-printf 'import site; site.addsitedir(%q)\n' "$shared" >"$site/_locked_packages.pth"
+"$venv/bin/python" - "$environment" <<'PYTHON'
+import pathlib, site, subprocess, sys
+ask = "import site; print(site.getsitepackages()[0])"
+shared = subprocess.check_output([f"{sys.argv[1]}/bin/python", "-c", ask], text=True).strip()
+# addsitedir, not the bare path: the shared environment's own .pth files are read too.
+link = f"import site; site.addsitedir({shared!r})\n"
+pathlib.Path(site.getsitepackages()[0], "_locked_packages.pth").write_text(link)
+PYTHON
 "$venv/bin/python" -m pip --disable-pip-version-check -qq install --no-deps --no-build-isolation --editable .
 say "ready: $venv/bin/icface"
