@@ -1,0 +1,35 @@
+"""What the networks look like. Light to import: no torch here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes of the neutraliser, the generator and the discriminator."""
+
+    architecture: Literal["warp", "resnet"] = "warp"
+    """`resnet`: the paper's (CycleGAN's ResNet generator). `warp`: ours, moves the input's own pixels and paints the rest."""
+    size: int = 128
+    """Width and height of the pictures, px."""
+    width: int = 64
+    """Channels of the generators' first level (ngf)."""
+    blocks: int = 6
+    """Residual blocks at the generators' lowest resolution."""
+    encoder: bool = False
+    """Put the paper's image encoder I_E before the generators."""
+    dropout: float = 0.0
+    """Dropout between the convolutions of a residual block (the paper's code: 0.5)."""
+    discriminator_width: int = 64
+    """Channels of the discriminator's first level (ndf)."""
+    identity_head: Literal["embedding", "softmax"] = "embedding"
+    """`softmax`: one linear class score an identity (the paper's). `embedding`: 256 numbers, normalised softmax."""
+
+    def __post_init__(self) -> None:
+        if self.size not in (32, 64, 128, 256):
+            raise ValueError(f"model.size must be 32, 64, 128 or 256, not {self.size}")
+        for name in ("width", "blocks", "discriminator_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout must lie in 0..1, not {self.dropout}")

@@ -1,0 +1,224 @@
+"""Everything that decides how a model is trained, as frozen dataclasses. Light to import: no torch here.
+
+The command line and the YAML files are made from these classes; a run stores the resolved `TrainConfig`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, get_type_hints
+
+from icface.errors import IcfaceError
+from icface.networks.config import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How batches are drawn."""
+
+    batch: int = 16
+    """Pairs a step over all ranks together."""
+    pairs_per_visit: int = 8
+    """Pairs drawn from a row group each time it is read; they go to consecutive steps."""
+    balanced_share: float = 0.5
+    """Share of the driving frames drawn by inverse frequency of their strongest AU; the rest is drawn evenly."""
+    smoothing_frames: int = 5
+    """Labels are averaged over this many frames, without delay (AU45 exempt: a blink lasts 3 to 5 frames)."""
+    flip: bool = True
+    """Mirror half of the pairs: both pictures, with the signs of yaw and roll."""
+    workers: int = 0
+    """Processes a rank that read and decode; 0 does it in the training process."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "pairs_per_visit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.balanced_share <= 1:
+            raise ValueError(f"data.balanced_share must lie in 0..1, not {self.balanced_share}")
+        if self.smoothing_frames < 1 or self.smoothing_frames % 2 == 0:
+            raise ValueError(
+                f"data.smoothing_frames must be odd, so that it delays nothing, not {self.smoothing_frames}"
+            )
+        if self.workers < 0:
+            raise ValueError(f"data.workers must not be negative: {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss terms, under the names of the paper where it has them; 0 leaves a term out."""
+
+    recipe: Literal["icface", "paper"] = "icface"
+    """`paper`: the phases and terms of the released training code. `icface`: ours."""
+    adversarial: float = 1.0
+    """LSGAN, for the generator's and the neutraliser's output."""
+    attribute: float = 10.0
+    """λ_A: the discriminator's reading of the attributes against those asked for."""
+    identity: float = 10.0
+    """λ_C: the discriminator's identity head on the generated picture."""
+    reconstruction: float = 10.0
+    """λ_D: L1 to the driving frame; of the neutraliser, L1 to its (pseudo) target."""
+    reanimation: float = 10.0
+    """λ_B (recipe `paper`): L1 of the re-animated neutral face to the driving frame, in the neutraliser's phase."""
+    perceptual: float = 0.0
+    """L1 between features of a network trained on ImageNet (EfficientNet-Lite0)."""
+    feature_matching: float = 0.0
+    """L1 between the discriminator's features of the generated and the driving frame."""
+    regions: float = 0.0
+    """Extra weight of the eyes and the mouth in the reconstruction (1 doubles it there)."""
+    r1: float = 0.05
+    """Weight of the squared gradient norm on real pictures."""
+    r1_interval: int = 1
+    """Steps between R1 penalties (lazy regularisation: the weight is multiplied by it)."""
+    pseudo_target_start: float = 0.1
+    """Share of the steps after which the neutraliser's pseudo target comes in (it ramps over as many again)."""
+    neutral_noise: float = 0.0
+    """Noise on the generator's input in 255ths, so that the expression cannot hide in the neutral face."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"loss.{item.name} must not be negative: {value}")
+        if self.r1_interval < 1:
+            raise ValueError(f"loss.r1_interval must be at least 1, not {self.r1_interval}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Optimisers and the averaged weights."""
+
+    name: Literal["adam", "rmsprop"] = "adam"
+    """`rmsprop` (alpha 0.99) is the paper's for G_N, G_A and D; its I_E has Adam (beta1 0.5)."""
+    generator_rate: float = 2e-4
+    """Learning rate of the neutraliser, the generator and the encoder."""
+    discriminator_rate: float = 2e-4
+    """Learning rate of the discriminator."""
+    decay_from: float = 0.5
+    """Share of the steps after which the learning rates fall linearly to 0."""
+    ema_halflife: float = 0.02
+    """Half-life of the averaged weights, as a share of the steps so far (at most 1000 steps)."""
+    clip: float = 0.0
+    """Largest norm of a phase's gradient; 0 clips nothing."""
+
+    def __post_init__(self) -> None:
+        for name in ("generator_rate", "discriminator_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"optimiser.{name} must be positive, not {getattr(self, name)}")
+        if not 0 <= self.decay_from <= 1:
+            raise ValueError(f"optimiser.decay_from must lie in 0..1, not {self.decay_from}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole training."""
+
+    steps: int = 200_000
+    """Steps to train; a step is one pass over all phases."""
+    seed: int = 0
+    """Decides the initial weights, the order of the data and its augmentation."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    precision: Literal["float32", "bf16"] = "float32"
+    """`bf16` runs the networks in autocast; losses and R1 stay in float32."""
+    compile: bool = False
+    """Run the networks through torch.compile."""
+    log_every: int = 50
+    """Steps between two lines of numbers."""
+    images_every: int = 1000
+    """Steps between two sample grids."""
+    checkpoint_every: int = 1000
+    """Steps between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "images_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    @classmethod
+    def preset(cls, name: str) -> "TrainConfig":
+        """The preset of that name. Raises IcfaceError naming the presets when there is none."""
+        try:
+            return PRESETS[name]
+        except KeyError:
+            raise IcfaceError(f"unknown preset {name!r}; presets are {', '.join(PRESETS)}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain nested dicts that `merge` reads."""
+        return asdict(self)
+
+    def merge(self, values: Mapping[str, Any]) -> "TrainConfig":
+        """This config with some fields replaced, nested as in `to_json`.
+
+        Raises IcfaceError naming the first unknown field or refused value.
+
+        >>> TrainConfig().merge({"model": {"size": 64}}).model.size
+        64
+        """
+        return _merge(self, values, prefix="")
+
+
+def _merge(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise IcfaceError(f"{prefix.rstrip('.')} must hold fields, not {values!r}")
+    known = {item.name: getattr(config, item.name) for item in fields(config)}
+    hints = get_type_hints(type(config))
+    changed = {}
+    for name, value in values.items():
+        if name not in known:
+            raise IcfaceError(f"unknown field {prefix}{name}; known here are {', '.join(known)}")
+        if is_dataclass(known[name]):
+            changed[name] = _merge(known[name], value, f"{prefix}{name}.")
+        else:
+            changed[name] = _checked(value, hints[name], f"{prefix}{name}")
+    try:
+        return replace(config, **changed)
+    except ValueError as error:
+        raise IcfaceError(str(error)) from None
+
+
+def _checked(value: Any, hint: Any, name: str) -> Any:
+    choices = getattr(hint, "__args__", None)
+    if choices:
+        if value not in choices:
+            raise IcfaceError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise IcfaceError(f"{name} must be {hint.__name__}, not {value!r}")
+    return value
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "icface": TrainConfig(
+        loss=LossConfig(regions=2.0, neutral_noise=2.0, r1=0.5, r1_interval=8),
+        precision="bf16",
+    ),
+    "small": TrainConfig(
+        steps=1500,
+        model=ModelConfig(size=64, width=32, blocks=2, discriminator_width=32),
+        data=DataConfig(batch=16),
+        loss=LossConfig(
+            adversarial=0.1, attribute=1.0, identity=0.1, regions=3.0, neutral_noise=2.0, r1=0.5, r1_interval=8
+        ),
+        optimiser=OptimiserConfig(generator_rate=1e-3, discriminator_rate=4e-4, decay_from=0.4),
+        log_every=10,
+        images_every=250,
+        checkpoint_every=500,
+    ),
+    "paper": TrainConfig(
+        model=ModelConfig(
+            architecture="resnet",
+            width=128,
+            encoder=True,
+            dropout=0.5,
+            discriminator_width=256,
+            identity_head="softmax",
+        ),
+        data=DataConfig(balanced_share=0.0, smoothing_frames=1),
+        loss=LossConfig(recipe="paper", perceptual=0.1),
+        optimiser=OptimiserConfig(name="rmsprop"),
+    ),
+}
+"""`icface` is the default; `small` trains on a CPU in minutes; `paper` is the paper's recipe."""
