@@ -1,0 +1,1 @@
+"""The networks: neutraliser and generator (`resnet`, `warp`), discriminator, image encoder."""

@@ -9,7 +9,7 @@ class ModelConfig:
     """Sizes of the neutraliser, the generator and the discriminator."""
 
     architecture: Literal["warp", "resnet"] = "warp"
-    """`resnet`: the paper's (CycleGAN's ResNet generator). `warp`: ours, moves the input's own pixels and paints the rest."""
+    """`resnet`: the paper's (CycleGAN's). `warp`: ours, moves the input's own pixels and paints the rest."""
     size: int = 128
     """Width and height of the pictures, px."""
     width: int = 64
@@ -17,7 +17,7 @@ class ModelConfig:
     blocks: int = 6
     """Residual blocks at the generators' lowest resolution."""
     encoder: bool = False
-    """Put the paper's image encoder I_E before the generators."""
+    """Put the paper's image encoder I_E before the generator."""
     dropout: float = 0.0
     """Dropout between the convolutions of a residual block (the paper's code: 0.5)."""
     discriminator_width: int = 64

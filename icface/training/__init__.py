@@ -1,0 +1,1 @@
+"""Training: configuration, batches, losses, phases and `fit`, in one process or under torch.distributed."""

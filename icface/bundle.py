@@ -1,0 +1,182 @@
+"""A trained model as a folder: `config.json`, `model.safetensors`, `README.md`. Nothing in it is pickled."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from icface.attributes import AttributeSchema
+from icface.errors import IcfaceError
+from icface.networks.config import ModelConfig
+from icface.networks.generators import make_generator, make_neutraliser
+
+FORMAT = 1
+"""Version of the bundle's layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleConfig:
+    """What `config.json` holds: all that is needed to use the model, and where it comes from."""
+
+    model: ModelConfig
+    """Architecture and size."""
+    schema: AttributeSchema
+    """The attributes in the order of the networks' input."""
+    crop_rule: Mapping[str, Any] = field(default_factory=dict)
+    """`icface.crop.CropRule` of the training pictures."""
+    analyzer: Mapping[str, Any] = field(default_factory=dict)
+    """Name and fingerprint of the analyzer that labelled the training data."""
+    licence: str = "unknown"
+    """The most restrictive licence among the training data's and the starting model's."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Facts of the training: resolved config, steps, data set, counts."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "model": asdict(self.model),
+            "schema": self.schema.to_json(),
+            "crop_rule": dict(self.crop_rule),
+            "analyzer": dict(self.analyzer),
+            "licence": self.licence,
+            "training": dict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "BundleConfig":
+        """What `to_json` wrote. Raises IcfaceError when a field is missing or cannot be read."""
+        if values.get("format") != FORMAT:
+            raise IcfaceError(f"this bundle has format {values.get('format')!r}, and this icface reads format {FORMAT}")
+        try:
+            return cls(
+                model=ModelConfig(**values["model"]),
+                schema=AttributeSchema.from_json(values["schema"]),
+                crop_rule=values["crop_rule"],
+                analyzer=values["analyzer"],
+                licence=values["licence"],
+                training=values["training"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise IcfaceError(f"this bundle's config.json cannot be read: {error}") from None
+
+
+class ICface(nn.Module):
+    """A neutraliser and a generator with what is needed to feed them."""
+
+    def __init__(self, config: BundleConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.neutraliser = make_neutraliser(config.model, len(config.schema))
+        self.generator = make_generator(config.model, len(config.schema))
+
+    @property
+    def schema(self) -> AttributeSchema:
+        return self.config.schema
+
+    @property
+    def size(self) -> int:
+        """Width and height of the pictures, px."""
+        return self.config.model.size
+
+    def forward(self, image: Tensor, attributes: Tensor, neutral_attributes: Tensor) -> Tensor:
+        """Neutralise, then animate: (B, 3, S, S) in [-1, 1] and two coded (B, n) -> (B, 3, S, S)."""
+        return self.generator(self.neutraliser(image, neutral_attributes), attributes)
+
+    def silence_untrained(self) -> None:
+        """Zero the input weights of every attribute that was not trained."""
+        for index, trained in enumerate(self.schema.trained):
+            if not trained:
+                for network in (self.neutraliser, self.generator):
+                    network.silence(index)
+
+
+def save_bundle(model: ICface, path: str | os.PathLike[str]) -> None:
+    """Write `model` as a bundle folder, whole or not at all; an older bundle there is replaced."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    model.silence_untrained()
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        safetensors.torch.save_file(weights, partial / "model.safetensors")
+        (partial / "config.json").write_text(json.dumps(model.config.to_json(), indent=2) + "\n")
+        (partial / "README.md").write_text(model_card(model))
+        partial.chmod(0o755)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            os.replace(target, old / "old")
+            os.replace(partial, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_bundle(path: str | os.PathLike[str]) -> ICface:
+    """Read a bundle folder, or a registered model's folder that holds one at `artifacts/bundle`.
+
+    The model is on the CPU in eval mode. Raises IcfaceError when there is no bundle or it does not fit.
+    """
+    folder = Path(path)
+    if (folder / "artifacts" / "bundle").is_dir():
+        folder = folder / "artifacts" / "bundle"
+    try:
+        values = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError:
+        raise IcfaceError(f"{path} is no model bundle: it has no config.json") from None
+    except (NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        raise IcfaceError(f"{path} is no model bundle: its config.json cannot be read") from None
+    try:
+        model = ICface(BundleConfig.from_json(values))
+    except IcfaceError as error:
+        raise IcfaceError(f"{path}: {error}") from None
+    try:
+        weights = safetensors.torch.load_file(folder / "model.safetensors")
+    except (OSError, safetensors.SafetensorError) as error:
+        raise IcfaceError(f"{path} is no whole model bundle: model.safetensors cannot be read ({error})") from None
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        found = tuple(weights[name].shape) if name in weights else None
+        wanted = tuple(expected[name].shape) if name in expected else None
+        if found != wanted:
+            raise IcfaceError(
+                f"{path}: the weights do not fit the bundle's own config.json at {name}: found {found}, wanted {wanted}"
+            )
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def model_card(model: ICface) -> str:
+    """The bundle's README.md."""
+    config = model.config
+    rows = "\n".join(
+        f"| {a.name} | {a.low:g} .. {a.high:g} {a.unit} | {a.neutral:g} | {a.measured_share:.0%} "
+        f"| {'yes' if a.trained else 'no'} |"
+        for a in config.schema.attributes
+    )
+    facts = "\n".join(f"- {name}: {value}" for name, value in config.training.items() if not isinstance(value, dict))
+    return f"""# ICface model
+
+A neutraliser and a generator ({config.model.architecture}, {model.size} px) that reenact one portrait from
+{len(config.schema)} readable attributes, after Tripathy, Kannala and Rahtu, "ICface" (WACV 2020).
+
+- licence and sources: {config.licence}
+- analyzer of the training data: {config.analyzer.get("name", "unknown")} {config.analyzer.get("fingerprint", "")}
+{facts}
+
+| attribute | range | neutral | measured on | can be set |
+|---|---|---|---|---|
+{rows}
+
+Load it with `icface.bundle.load_bundle`; animate a portrait with `icface animate`. Pictures of people made with it
+are synthetic: say so wherever they are shown, and ask the person portrayed.
+"""

@@ -1,0 +1,72 @@
+"""D of the paper: one network for both outputs that judges realism, reads attributes and recognises the person."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from icface.networks.config import ModelConfig
+
+EMBEDDING = 256
+TEMPERATURE = 0.07
+"""Divides the cosines of the normalised softmax."""
+
+
+class Judgement(NamedTuple):
+    """What D says of a batch of pictures."""
+
+    realness: Tensor
+    """(B, 1, h, w) patch logits."""
+    attributes: Tensor
+    """(B, n) in [0, 1]."""
+    identity: Tensor
+    """(B, identities) logits (`softmax`) or (B, 256) of unit length (`embedding`)."""
+    features: list[Tensor]
+    """Activations of the trunk, finest first, for feature matching."""
+
+
+class Discriminator(nn.Module):
+    """3x3 convolutions without norm down to 8x8 features of 128 channels, and three heads.
+
+    The paper's attribute head is a convolution block with sigmoid, the released code's a linear layer with sigmoid;
+    here: a convolution block, as the paper says. The identity head is linear: class logits over the training
+    identities (`softmax`, to be fed to a cross entropy as they are: no softmax before it), or an embedding whose
+    classes live in `classes` (`embedding`).
+    """
+
+    def __init__(self, config: ModelConfig, attributes: int, identities: int) -> None:
+        super().__init__()
+        width = config.discriminator_width
+        levels = config.size.bit_length() - 4  # from S down to 8 x 8
+        channels = [3] + [min(width * 2**level, 4 * width) for level in range(levels)]
+        self.trunk = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1) for inputs, outputs in pairwise(channels)
+        )
+        self.neck = nn.Conv2d(channels[-1], 128, 3, padding=1)
+        self.realness = nn.Conv2d(128, 1, 4, padding=1)
+        self.attributes = nn.Sequential(
+            nn.Conv2d(128, 128, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(128, attributes, 4)
+        )
+        embedding = config.identity_head == "embedding"
+        self.identity = nn.Linear(128 * 8 * 8, EMBEDDING if embedding else identities)
+        self.classes = nn.Linear(EMBEDDING, identities, bias=False) if embedding else None
+
+    def forward(self, image: Tensor) -> Judgement:
+        """Judge pictures (B, 3, S, S) in [-1, 1]."""
+        features = []
+        x = image
+        for convolution in self.trunk:
+            x = F.relu(convolution(x))
+            features.append(x)
+        x = F.relu(self.neck(x))
+        identity = self.identity(x.flatten(1))
+        if self.classes is not None:
+            identity = F.normalize(identity.float(), dim=1)
+        return Judgement(self.realness(x), self.attributes(x).flatten(1).sigmoid(), identity, features)
+
+    def identity_logits(self, identity: Tensor) -> Tensor:
+        """(B, identities) class logits of a `Judgement.identity`."""
+        if self.classes is None:
+            return identity
+        return F.linear(identity, F.normalize(self.classes.weight, dim=1)) / TEMPERATURE

@@ -1,0 +1,134 @@
+"""Our generator: it moves the input's own pixels and paints what it cannot move.
+
+A mouth that opens shows what no pixel of the input holds, while skin, hair and background only move. So the
+network predicts a flow, a mask and a painted picture, and the output is
+`mask * warp(input, flow) + (1 - mask) * painted`. It begins as the identity, so training starts at the quality of
+copying the source and only ever has to improve on it. The attributes reach every level as a scale and a shift of
+the normalised features (FiLM).
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from icface.networks.config import ModelConfig
+
+MASK_BIAS = 3.0
+"""Logit of the mask at the start: 95 % of the picture is the moved input."""
+LARGEST_FLOW = 0.5
+"""Farthest that a pixel moves, as a share of half the picture's width."""
+
+
+class Modulation(nn.Module):
+    """Group norm followed by a scale and a shift that the attributes decide."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(max(1, channels // 16), channels, affine=False)
+        self.film = nn.Linear(condition, 2 * channels)
+        nn.init.zeros_(self.film.bias)
+        nn.init.normal_(self.film.weight, 0.0, 0.1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class ModulatedConv(nn.Module):
+    """3x3 convolution, modulation, SiLU."""
+
+    def __init__(self, inputs: int, outputs: int, condition: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.modulation = Modulation(outputs, condition)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return F.silu(self.modulation(self.conv(x), condition))
+
+
+class ModulatedBlock(nn.Module):
+    """Two modulated convolutions around a skip."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.first = ModulatedConv(channels, channels, condition)
+        self.second = ModulatedConv(channels, channels, condition)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return x + self.second(self.first(x, condition), condition)
+
+
+class WarpGenerator(nn.Module):
+    """Neutraliser or generator (B, 3, S, S) x (B, n) -> (B, 3, S, S).
+
+    The picture is folded 2 x 2 into channels, brought down to 8 x 8 and up again; flow and mask are made at half
+    the picture's size, the painted picture is unfolded from there.
+    """
+
+    def __init__(self, config: ModelConfig, attributes: int) -> None:
+        super().__init__()
+        condition = 128
+        self.condition = nn.Sequential(
+            nn.Linear(attributes, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU()
+        )
+        levels = (config.size // 2).bit_length() - 4  # from S/2 down to 8 x 8
+        channels = [min(config.width * 2**level, 8 * config.width, 512) for level in range(levels + 1)]
+        self.stem = nn.Conv2d(12, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            ModulatedConv(inputs, outputs, condition, stride=2) for inputs, outputs in pairwise(channels)
+        )
+        self.middle = nn.ModuleList(ModulatedBlock(channels[-1], condition) for _ in range(config.blocks))
+        self.up = nn.ModuleList(
+            ModulatedConv(inputs, outputs, condition)
+            for inputs, outputs in zip(channels[:0:-1], channels[-2::-1], strict=True)
+        )
+        # The decoder sees the encoder's features at every level but the finest, where they would tempt it to
+        # repaint the unmoved input instead of moving it.
+        self.flow = nn.Conv2d(channels[0], 3, 3, padding=1)
+        self.paint = nn.Conv2d(channels[0], 12, 3, padding=1)
+        nn.init.zeros_(self.flow.weight)
+        nn.init.zeros_(self.flow.bias)
+        with torch.no_grad():
+            self.flow.bias[2] = MASK_BIAS
+
+    def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
+        """Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) -> picture in [-1, 1]."""
+        condition = self.condition(attributes * 2 - 1)
+        x = self.stem(F.pixel_unshuffle(image, 2))
+        skips = []
+        for level in self.down:
+            skips.append(x)
+            x = level(x, condition)
+        for block in self.middle:
+            x = block(x, condition)
+        for index, level in enumerate(self.up):
+            x = level(F.interpolate(x, scale_factor=2.0), condition)
+            if index < len(self.up) - 1:
+                x = x + skips[-1 - index]
+        flow, mask = self.flow(x).float().split([2, 1], dim=1)
+        flow = F.interpolate(LARGEST_FLOW * torch.tanh(flow), scale_factor=2.0, mode="bilinear", align_corners=False)
+        mask = torch.sigmoid(F.interpolate(mask, scale_factor=2.0, mode="bilinear", align_corners=False))
+        painted = torch.tanh(F.pixel_shuffle(self.paint(x), 2).float())
+        return mask * warp(image.float(), flow) + (1 - mask) * painted
+
+    @torch.no_grad()
+    def silence(self, attribute: int) -> None:
+        """Make the output independent of one attribute: its input weights become zero."""
+        first = self.condition[0]
+        assert isinstance(first, nn.Linear)
+        # The input is 2a - 1, so a constant weight on it is a bias at the neutral code; it is dropped with it.
+        first.weight[:, attribute] = 0
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """Sample `image` (B, C, H, W) at each pixel's own place plus `flow` (B, 2, H, W), in halves of the width.
+
+    A zero flow gives the image back; pixels from outside repeat the border.
+    """
+    height, width = image.shape[2:]
+    ys = (torch.arange(height, device=image.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1
+    xs = (torch.arange(width, device=image.device, dtype=flow.dtype) + 0.5) * (2 / width) - 1
+    grid = torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), dim=-1)[None] + flow.permute(0, 2, 3, 1)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)

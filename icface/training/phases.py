@@ -1,0 +1,130 @@
+"""The training step as data: which networks a phase trains, with which loss terms, how often.
+
+A step runs the phases in order; each phase has one backward, one gradient all-reduce and one optimiser step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from icface.bundle import ICface
+from icface.networks.discriminator import Discriminator
+from icface.training.batch import DeviceBatch
+from icface.training.config import TrainConfig
+from icface.training.losses import Losses, Terms
+
+
+@dataclass
+class Step:
+    """One step's inputs, and the pictures that its phases share."""
+
+    number: int
+    batch: DeviceBatch
+    noise: Tensor | float
+    """Added to the generator's input; like the picture."""
+    neutral: Tensor | None = None
+    animated: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser step of one or more networks."""
+
+    name: str
+    networks: tuple[str, ...]
+    """Attributes of `Networks` that learn in this phase; all others stand still."""
+    terms: Callable[[Step], Terms]
+    interval: int = 1
+    """Runs every so many steps."""
+
+
+class Networks:
+    """The networks of a training and the phases of its recipe."""
+
+    def __init__(
+        self, config: TrainConfig, model: ICface, discriminator: Discriminator, losses: Losses, neutral_code: Tensor
+    ) -> None:
+        self.config = config
+        self.neutraliser = model.neutraliser
+        self.generator = model.generator
+        self.discriminator = discriminator
+        self.losses = losses
+        self.neutral_code = neutral_code
+
+    def phases(self) -> list[Phase]:
+        """The phases of `config.loss.recipe`, in the order in which a step runs them."""
+        loss = self.config.loss
+        if loss.recipe == "paper":
+            phases = [
+                Phase("D", ("discriminator",), self._paper_discriminator),
+                Phase("A", ("generator",), self._paper_generator),
+                Phase("N", ("neutraliser",), self._paper_neutraliser),
+            ]
+        else:
+            phases = [
+                Phase("G", ("neutraliser", "generator"), self._generators),
+                Phase("D", ("discriminator",), self._discriminator),
+            ]
+        if loss.r1:
+            phases.append(Phase("R1", ("discriminator",), self._gradient_penalty, loss.r1_interval))
+        return phases
+
+    def neutralise(self, batch: DeviceBatch) -> Tensor:
+        """G_N on the source: (B, 3, S, S)."""
+        return self.neutraliser(batch.source, self._neutral(len(batch)))
+
+    def animate(self, step: Step, neutral: Tensor) -> Tensor:
+        """G_A on a neutral face with the driving code: (B, 3, S, S)."""
+        return self.generator(neutral + step.noise, step.batch.driving_code)
+
+    def _neutral(self, count: int) -> Tensor:
+        return self.neutral_code.expand(count, -1)
+
+    def _pseudo_ramp(self, number: int) -> float:
+        start = self.config.loss.pseudo_target_start * self.config.steps
+        return 1.0 if start == 0 else min(max(number / start - 1, 0.0), 1.0)
+
+    def _generators(self, step: Step) -> Terms:
+        batch = step.batch
+        step.neutral = self.neutralise(batch)
+        step.animated = self.animate(step, step.neutral)
+        return self.losses.animated(self.discriminator, batch, step.animated) | self._neutral_terms(step, step.neutral)
+
+    def _neutral_terms(self, step: Step, neutral: Tensor) -> Terms:
+        ramp = self._pseudo_ramp(step.number)
+        with torch.no_grad():  # detached: a target that learns would meet its pupil at one constant picture
+            pseudo = self.generator(neutral.detach(), self._neutral(len(step.batch))) if ramp else neutral.detach()
+        return self.losses.neutralised(
+            self.discriminator, step.batch, neutral, self._neutral(len(step.batch)), pseudo, ramp
+        )
+
+    def _discriminator(self, step: Step) -> Terms:
+        assert step.animated is not None and step.neutral is not None
+        return self.losses.discriminator(self.discriminator, step.batch, step.animated, step.neutral)
+
+    def _gradient_penalty(self, step: Step) -> Terms:
+        return self.losses.gradient_penalty(self.discriminator, step.batch)
+
+    def _paper_discriminator(self, step: Step) -> Terms:
+        with torch.no_grad():
+            step.neutral = self.neutralise(step.batch)
+            step.animated = self.animate(step, step.neutral)
+        return self._discriminator(step)
+
+    def _paper_generator(self, step: Step) -> Terms:
+        assert step.neutral is not None
+        step.animated = self.animate(step, step.neutral)
+        return self.losses.animated(self.discriminator, step.batch, step.animated)
+
+    def _paper_neutraliser(self, step: Step) -> Terms:
+        neutral = self.neutralise(step.batch)
+        terms = self._neutral_terms(step, neutral)
+        reanimated = self.animate(step, neutral)
+        terms["N/reanimation"] = self.config.loss.reanimation * self.losses.reconstruction(
+            reanimated, step.batch.driving, step.batch.landmarks
+        )
+        if self.config.loss.perceptual and self.losses.perceptual is not None:
+            terms["N/perceptual"] = self.config.loss.perceptual * self.losses.perceptual(reanimated, step.batch.driving)
+        return terms
