@@ -52,9 +52,7 @@ class Analyzer(Protocol):
     """Identifies weights and mapping: equal fingerprints mean equal labels."""
     batch_size: int
 
-    def analyze(
-        self, frames: npt.NDArray[np.uint8], frame_indices: Sequence[int], clip: str
-    ) -> list[list[Face]]:
+    def analyze(self, frames: npt.NDArray[np.uint8], frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
         """Faces in each of `frames` (N, H, W, 3) uint8 RGB: N lists, largest face first.
 
         `frame_indices` are the frames' positions in `clip`; analyzers that read labels from files use them.

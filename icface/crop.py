@@ -1,0 +1,141 @@
+"""The one crop rule: which square of a frame the networks see.
+
+Preprocessing, evaluation, animation, the Studio and serving all cut through here; data sets and bundles record
+the rule, so that a face is seen at the scale that the networks were trained on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from icface.errors import IcfaceError
+
+CropMode = Literal["smooth", "track", "frame"]
+Squares = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropRule:
+    """How a square is laid around the face in the frames of a track.
+
+    >>> rule = CropRule(mode="track")
+    >>> rule.squares([[40, 40, 20, 20], [44, 40, 20, 20]], fps=25, width=100, height=100).tolist()
+    [[36.0, 34.0, 32.0], [36.0, 34.0, 32.0]]
+    """
+
+    mode: CropMode = "smooth"
+    """`smooth`: centre and size for each frame, smoothed without delay; `track`: one square for a whole track;
+    `frame`: the largest square of the frame, whatever the face does."""
+    scale: float = 1.6
+    """Side of the square over the longer side of the landmarks' box."""
+    smoothing_seconds: float = 1.0
+    """Width of the smoothing window of `smooth`, in seconds; 0 follows the box of every frame."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(CropMode):
+            raise ValueError(f"crop mode {self.mode!r} is not one of {', '.join(get_args(CropMode))}")
+        if not 1 <= self.scale <= 10:
+            raise ValueError(f"crop scale {self.scale} lies outside 1..10")
+        if not 0 <= self.smoothing_seconds <= 60:
+            raise ValueError(f"crop smoothing_seconds {self.smoothing_seconds} lies outside 0..60")
+
+    def squares(self, boxes: npt.ArrayLike, fps: float, width: int, height: int) -> Squares:
+        """The squares of one track.
+
+        `boxes` (N, 4): x, y, width, height of the face in consecutive frames, pixels of a frame of `width` x
+        `height`; `fps`: of these frames (after `every`). Returns (N, 3) float32: x and y of the upper left corner
+        and the side, pixels. A square that would leave the frame is shifted inwards; one larger than the frame's
+        shorter side is shrunk to it about its own centre, then shifted.
+        """
+        boxes = np.asarray(boxes, np.float64)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"boxes must be (N, 4), not {boxes.shape}")
+        count = len(boxes)
+        centres = boxes[:, :2] + boxes[:, 2:] / 2
+        sides = boxes[:, 2:].max(axis=1, initial=0.0) * self.scale
+        if self.mode == "frame":
+            centres = np.full((count, 2), (width / 2, height / 2))
+            sides = np.full(count, float(min(width, height)))
+        elif self.mode == "track" and count:
+            centres = np.broadcast_to(np.median(centres, axis=0), (count, 2))
+            sides = np.full(count, np.median(sides))
+        elif self.mode == "smooth":
+            frames = fps * self.smoothing_seconds
+            smoothed = smooth(np.column_stack([centres, sides]), frames)
+            centres, sides = smoothed[:, :2], smoothed[:, 2]
+        return _inside(centres, sides, width, height)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "CropRule":
+        """The rule that `to_json` wrote. Raises IcfaceError on unknown fields or bad values."""
+        try:
+            return cls(**entry)
+        except (TypeError, ValueError) as error:
+            raise IcfaceError(f"this crop rule cannot be read: {error}") from None
+
+
+def smooth(values: npt.NDArray[np.float64], window: float) -> npt.NDArray[np.float64]:
+    """Average (N, C) along the first axis by a Hann window of `window` frames, centred, so without delay.
+
+    Near the ends the window is cut and reweighted, so a constant stays constant and nothing is made up.
+    """
+    reach = int(window / 2)
+    if reach < 1 or len(values) < 2:
+        return values
+    weights = np.hanning(2 * reach + 3)[1:-1]
+    total = np.convolve(np.ones(len(values)), weights)[reach:-reach]
+    columns = [np.convolve(column, weights)[reach:-reach] / total for column in values.T]
+    return np.column_stack(columns)
+
+
+def cut(frame: npt.NDArray[np.uint8], square: npt.ArrayLike, size: int) -> npt.NDArray[np.uint8]:
+    """The square (x, y, side) of `frame` (H, W, 3) uint8, brought to (size, size, 3) uint8.
+
+    The corner may lie between pixels. Each output pixel is the mean of the source area that it covers when the
+    square shrinks, and is interpolated bilinearly when it grows; what lies outside the frame repeats its edge.
+    """
+    x, y, side = (float(value) for value in np.asarray(square))
+    if side <= 0:
+        raise ValueError(f"a crop square must have a positive side, not {side}")
+    # Shrinking in two steps, area average then bilinear, keeps both the sub-pixel corner and freedom from aliasing.
+    factor = max(1, int(side / size))
+    scale = side / size / factor
+    source = frame
+    if factor > 1:
+        left, top = int(np.floor(x)) - factor, int(np.floor(y)) - factor
+        reach = int(np.ceil((side + 3 * factor) / factor)) * factor
+        patch = _padded(frame, left, top, reach)
+        source = np.asarray(cv2.resize(patch, (reach // factor, reach // factor), interpolation=cv2.INTER_AREA))
+        x, y = (x - left) / factor, (y - top) / factor
+    # Pixel centres: output pixel i covers source interval [x + i * scale, x + (i + 1) * scale).
+    offset = scale / 2 - 0.5
+    matrix = np.array([[scale, 0, x + offset], [0, scale, y + offset]])
+    warped = cv2.warpAffine(
+        source, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(warped, np.uint8)
+
+
+def _padded(frame: npt.NDArray[np.uint8], left: int, top: int, side: int) -> npt.NDArray[np.uint8]:
+    """(side, side, 3): the window of `frame` at (left, top), its edge repeated where the window leaves the frame."""
+    height, width = frame.shape[:2]
+    columns = np.clip(np.arange(left, left + side), 0, width - 1)
+    rows = np.clip(np.arange(top, top + side), 0, height - 1)
+    if columns[-1] - columns[0] == side - 1 and rows[-1] - rows[0] == side - 1:
+        return frame[top : top + side, left : left + side]
+    return frame[rows[:, None], columns]
+
+
+def _inside(centres: npt.NDArray[np.float64], sides: npt.NDArray[np.float64], width: int, height: int) -> Squares:
+    sides = np.clip(sides, 1.0, float(min(width, height)))
+    room = np.array([width, height], np.float64) - sides[:, None]
+    corners = np.clip(centres - sides[:, None] / 2, 0.0, room)
+    return np.column_stack([corners, sides]).astype(np.float32)

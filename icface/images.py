@@ -1,0 +1,67 @@
+"""Still images: any format in, RGB arrays inside, JPEG or PNG out."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from icface.errors import IcfaceError
+
+Picture = npt.NDArray[np.uint8]
+
+
+def decode_image(data: bytes, name: str = "image") -> Picture:
+    """(H, W, 3) uint8 RGB of an encoded image: grey, palette and transparent ones too, turned upright by its EXIF.
+
+    Transparency is laid over white. `name` is what an error calls it. Raises IcfaceError when it is no image.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.has_transparency_data:
+                rgba = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            return np.array(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise IcfaceError(f"{name} cannot be read as an image: {str(error).splitlines()[0]}") from None
+
+
+def read_image(path: str | Path) -> Picture:
+    """(H, W, 3) uint8 RGB of an image file. Raises IcfaceError when it is missing or no image."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise IcfaceError(f"{path} cannot be read: {error.strerror or error}") from None
+    return decode_image(data, name=str(path))
+
+
+def encode_jpeg(rgb: Picture, quality: int = 95) -> bytes:
+    """JPEG of (H, W, 3) uint8 RGB."""
+    return _encode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def encode_png(rgb: Picture) -> bytes:
+    """PNG of (H, W, 3) uint8 RGB."""
+    return _encode(".png", rgb, [])
+
+
+def resize(rgb: Picture, size: int | tuple[int, int]) -> Picture:
+    """`rgb` (H, W, 3) uint8 as (size, size, 3) or (height, width, 3): averaged when it shrinks, cubic when it grows."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    shrinks = height * width < rgb.shape[0] * rgb.shape[1]
+    resized = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return np.asarray(resized, np.uint8)
+
+
+def _encode(extension: str, rgb: Picture, options: list[int]) -> bytes:
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ValueError(f"an image must be (H, W, 3) uint8, not {rgb.shape} {rgb.dtype}")
+    done, data = cv2.imencode(extension, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise ValueError(f"an image of shape {rgb.shape} cannot be encoded as {extension}")
+    return data.tobytes()

@@ -1,0 +1,91 @@
+"""Writing clips that play in a browser: H.264 in an mp4, and GIF."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from icface.errors import IcfaceError
+
+Frame = npt.NDArray[np.uint8]
+
+
+def write_video(path: str | Path, frames: Iterable[Frame], fps: float, crf: int = 18) -> Path:
+    """Write frames (H, W, 3) uint8 RGB as H.264, yuv420p, index first, so that a browser plays it at once.
+
+    `crf` is x264's quality, 0 (lossless) to 51. An odd height or width is made even by repeating the last row or
+    column, which yuv420p demands. The file appears when it is complete. Returns `path`.
+    Raises IcfaceError when there is no frame, frames differ in size or the folder cannot be written.
+    """
+    first, rest = _first(frames, path)
+    height, width = first.shape[:2]
+    with _replacing(path, ".mp4") as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as out:
+        stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(65535))
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(crf), "preset": "medium", "threads": "2"}
+        for frame in chain([first], rest):
+            _check(frame, first.shape, path)
+            even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+        out.mux(stream.encode())
+    return Path(path)
+
+
+def write_gif(path: str | Path, frames: Iterable[Frame], fps: float) -> Path:
+    """Write frames (H, W, 3) uint8 RGB as a GIF that loops for ever (at most 50 frames/s: players slow down above).
+
+    Returns `path`. Raises IcfaceError as `write_video` does.
+    """
+    first, rest = _first(frames, path)
+    pictures = []
+    for frame in chain([first], rest):
+        _check(frame, first.shape, path)
+        pictures.append(Image.fromarray(frame).quantize(colors=256))
+    with _replacing(path, ".gif") as temporary:
+        pictures[0].save(
+            temporary, save_all=True, append_images=pictures[1:], duration=max(20, round(1000 / fps)), loop=0
+        )
+    return Path(path)
+
+
+def _first(frames: Iterable[Frame], path: str | Path) -> tuple[Frame, Iterator[Frame]]:
+    iterator = iter(frames)
+    try:
+        return next(iterator), iterator
+    except StopIteration:
+        raise IcfaceError(f"{path}: there is no frame to write") from None
+
+
+def _check(frame: Frame, shape: tuple[int, ...], path: str | Path) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"a frame must be (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
+    if frame.shape != shape:
+        raise IcfaceError(f"{path}: frames of {shape[1]}x{shape[0]} and {frame.shape[1]}x{frame.shape[0]} do not mix")
+
+
+@contextmanager
+def _replacing(path: str | Path, extension: str) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends well, and is removed otherwise."""
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=extension)
+    except OSError as error:
+        raise IcfaceError(f"{path} cannot be written: {error.strerror or error}") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

