@@ -1,0 +1,1 @@
+"""How good a reenactment is, as plain functions on arrays: `pictures` compares pixels, `attributes` labels."""

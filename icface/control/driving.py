@@ -1,0 +1,188 @@
+"""Reading what drives a portrait: a video, a picture, a csv of attributes or an OpenFace 2 csv."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from icface.analyzers.face import Analyzer, Face
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+from icface.control.tables import COMPANIONS, DEFAULT_FPS, check_columns
+from icface.errors import IcfaceError
+from icface.images import read_image
+from icface.video.reading import probe, read_frames
+
+PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""File endings read as one picture; everything else but `.csv` is read as a video."""
+OPENFACE = dict(zip(POSE_NAMES, ("pose_Rx", "pose_Ry", "pose_Rz"), strict=True)) | {
+    name: f"{name}_r" for name in ATTRIBUTE_NAMES if name not in POSE_NAMES
+}
+"""Our names to OpenFace 2's columns; axes, signs and units are the same."""
+LONGEST_GAP = 0.5
+"""Seconds without a face that are bridged by interpolation; over a longer gap the last face is held."""
+SAME_FACE = 0.3
+"""Overlap (intersection over union) from which a face is the same as in the frame before."""
+
+
+def read_driving(path: str | Path, analyzer: Analyzer | None) -> pd.DataFrame:
+    """The attributes of a driver, one row a frame.
+
+    `path` is a video or a picture, which `analyzer` measures, or a csv: one with our column names (`frame` and
+    `timestamp` may be missing) or one that OpenFace 2 wrote, with or without the spaces before its column names.
+    Returns float32 columns in raw units named as in `icface.attributes` (those that a csv has), and `frame` (int),
+    `timestamp` (seconds) and `face` (bool). Where no face is measured, `face` is False and the row is filled: a gap
+    of at most `LONGEST_GAP` is interpolated, over a longer one the last face is held (at the start, the first).
+    NaN is left where a face's attribute is not measured.
+
+    In a video the largest face of the first frame that has one is followed by overlap.
+
+    Raises IcfaceError when the file is missing or cannot be read, no face is found, or a csv's columns are unknown.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise IcfaceError(f"{path}: there is no such file to drive with")
+    if file.suffix.lower() == ".csv":
+        return fill_gaps(_read_csv(file))
+    if analyzer is None:
+        raise ValueError("a video or a picture needs an analyzer")
+    table = _read_picture(file, analyzer) if file.suffix.lower() in PICTURES else _read_video(file, analyzer)
+    if not table["face"].any():
+        raise IcfaceError(f"{path}: no face is found in it; take a driver whose face can be seen")
+    return fill_gaps(table)
+
+
+def fill_gaps(table: pd.DataFrame, longest: float = LONGEST_GAP) -> pd.DataFrame:
+    """The table with the attributes of rows without a face (`face` False) filled from those around them.
+
+    A gap between two faces of at most `longest` seconds is interpolated along `timestamp`; in a longer one the
+    last face is held, at the start the first. An attribute that was never measured stays NaN.
+
+    >>> table = pd.DataFrame({"timestamp": [0.0, 0.1, 0.2], "face": [True, False, True], "AU12": [1.0, np.nan, 2.0]})
+    >>> fill_gaps(table)["AU12"].tolist()
+    [1.0, 1.5, 2.0]
+    """
+    result = table.copy()
+    times = table["timestamp"].to_numpy(np.float64)
+    faces = np.flatnonzero(table["face"].to_numpy(bool))
+    gaps = np.flatnonzero(~table["face"].to_numpy(bool))
+    if len(faces) == 0 or len(gaps) == 0:
+        return result
+    after = np.searchsorted(faces, gaps)
+    before = faces[np.maximum(after - 1, 0)]
+    following = faces[np.minimum(after, len(faces) - 1)]
+    bridged = (before < gaps) & (following > gaps) & (times[following] - times[before] <= longest)
+    span = np.where(bridged, times[following] - times[before], 1.0)
+    share = np.where(bridged, (times[gaps] - times[before]) / span, 0.0)
+    for name in ATTRIBUTE_NAMES:
+        if name in table.columns:
+            values = table[name].to_numpy(np.float32, copy=True)
+            start, end = values[before], values[following]
+            # An end that was not measured leaves the start's value, not a NaN.
+            values[gaps] = np.where(bridged & np.isfinite(end), (1 - share) * start + share * end, start)
+            result[name] = values
+    return result
+
+
+def _read_picture(path: Path, analyzer: Analyzer) -> pd.DataFrame:
+    faces = analyzer.analyze(read_image(path)[None], [0], str(path))[0]
+    return _table([0], [faces[0] if faces else None], DEFAULT_FPS)
+
+
+def _read_video(path: Path, analyzer: Analyzer) -> pd.DataFrame:
+    info = probe(path)
+    indices: list[int] = []
+    followed: list[Face | None] = []
+    last: Face | None = None
+    for window, frames in read_frames(path, window=analyzer.batch_size):
+        for faces in analyzer.analyze(frames, window, str(path)):
+            face = follow(faces, last)
+            followed.append(face)
+            last = face or last
+        indices += window
+    return _table(indices, followed, info.fps)
+
+
+def follow(faces: list[Face], last: Face | None) -> Face | None:
+    """The one of `faces` (largest first) that overlaps `last` most, else the largest; None when there is none."""
+    if not faces:
+        return None
+    if last is not None:
+        overlaps = [_overlap(face.box, last.box) for face in faces]
+        best = int(np.argmax(overlaps))
+        if overlaps[best] >= SAME_FACE:
+            return faces[best]
+    return faces[0]
+
+
+def _overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    union = float(np.prod(a[2:]) + np.prod(b[2:])) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _table(indices: list[int], faces: list[Face | None], fps: float) -> pd.DataFrame:
+    missing = np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
+    values = np.array([missing if face is None else face.attributes for face in faces], np.float32)
+    table = pd.DataFrame(values.reshape(-1, len(ATTRIBUTE_NAMES)), columns=list(ATTRIBUTE_NAMES))
+    table.insert(0, "frame", np.array(indices, np.int64))
+    table.insert(1, "timestamp", np.array(indices, np.float64) / fps)
+    table.insert(2, "face", [face is not None for face in faces])
+    return table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, skipinitialspace=True)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise IcfaceError(f"{path} cannot be read as a csv: {str(error).splitlines()[0]}") from None
+    table.columns = [str(column).strip() for column in table.columns]
+    if "pose_Rx" in table.columns or "AU01_r" in table.columns:
+        table = _from_openface(table)
+    else:
+        check_columns(table, str(path))
+    names = [name for name in ATTRIBUTE_NAMES if name in table.columns]
+    if not names:
+        raise IcfaceError(f"{path} has no attribute column; known are {', '.join(ATTRIBUTE_NAMES)}")
+    if table.empty:
+        raise IcfaceError(f"{path} has no rows")
+    for name in (*names, *(c for c in COMPANIONS if c in table.columns)):
+        table[name] = _numbers(table[name], path)
+    result = pd.DataFrame({name: table[name].astype(np.float32) for name in names})
+    frame = table["frame"] if "frame" in table.columns else pd.Series(np.arange(len(table)))
+    result.insert(0, "frame", frame.astype(np.int64))
+    result.insert(1, "timestamp", table["timestamp"] if "timestamp" in table.columns else frame / DEFAULT_FPS)
+    result.insert(2, "face", table["face"].astype(bool) if "face" in table.columns else True)
+    if not result["face"].any():
+        raise IcfaceError(f"{path}: no row of it has a face")
+    return result
+
+
+def _from_openface(table: pd.DataFrame) -> pd.DataFrame:
+    """OpenFace's table under our names; of several faces the first, rows without success as without a face."""
+    if "face_id" in table.columns:
+        table = table[table["face_id"] == table["face_id"].iloc[0]].reset_index(drop=True)
+    renamed = table.rename(columns={theirs: ours for ours, theirs in OPENFACE.items()})
+    names = [name for name in (*ATTRIBUTE_NAMES, "frame", "timestamp") if name in renamed.columns]
+    result = renamed[names].copy()
+    if "frame" in result.columns:
+        result["frame"] = result["frame"] - 1  # OpenFace counts from 1
+    if "success" in renamed.columns:
+        result["face"] = renamed["success"] == 1
+        attributes = [name for name in names if name in ATTRIBUTE_NAMES]
+        result.loc[~result["face"], attributes] = np.nan
+    return result
+
+
+def _numbers(column: pd.Series, path: Path) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = (numbers.isna() & column.notna()) | np.isinf(numbers)
+    if column.name in COMPANIONS:
+        bad |= numbers.isna()
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise IcfaceError(
+            f"{path}: column {column.name} holds {column.iloc[row]!r} in row {row + 1}, which is no number"
+        )
+    return numbers

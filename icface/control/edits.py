@@ -1,0 +1,110 @@
+"""Editing single attributes: what `--set`, `--add` and `--scale` say, and doing it to a table."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from icface.attributes import POSE_NAMES, Attribute, AttributeSchema
+from icface.control.tables import DEGREES
+from icface.errors import IcfaceError
+
+Verb = Literal["set", "add", "scale"]
+
+
+def parse_edits(entries: Iterable[str], schema: AttributeSchema, verb: Verb = "set") -> dict[str, float]:
+    """What `--set`, `--add` or `--scale` name, as raw values by attribute.
+
+    An entry is NAME=NUMBER. AUs are 0..5; `pitch`, `yaw`, `roll` are degrees and become radians. `set` takes a
+    value of the attribute's range, `add` a difference within the range's width, `scale` a factor from 0 to 100.
+
+    Raises IcfaceError on an unknown or untrained attribute, a pose named as in files, a number that is none or
+    out of range, or an attribute named twice.
+
+    >>> edits = parse_edits(["AU12=3.5", "yaw=20"], AttributeSchema.default())
+    >>> {name: round(value, 4) for name, value in edits.items()}
+    {'AU12': 3.5, 'pose_yaw': 0.3491}
+    """
+    edits: dict[str, float] = {}
+    for entry in entries:
+        match = re.fullmatch(r"\s*([^=\s]+)\s*=\s*(\S+)\s*", entry)
+        if not match:
+            raise IcfaceError(f"--{verb} {entry!r} is not NAME=NUMBER, as in AU12=3.5 or yaw=20")
+        name, number = match.groups()
+        attribute = _named(name, schema, entry, verb)
+        if attribute.name in edits:
+            raise IcfaceError(f"--{verb} names {name} twice")
+        edits[attribute.name] = _number(number, name, attribute, verb)
+    return edits
+
+
+def apply_edits(
+    table: pd.DataFrame,
+    schema: AttributeSchema,
+    own: Mapping[str, float],
+    *,
+    scale: Mapping[str, float] | None = None,
+    add: Mapping[str, float] | None = None,
+    set: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """The table after scaling, then adding, then setting attributes in every row; values are raw.
+
+    `scale` multiplies the distance from the neutral value. An attribute without a column starts from `own`, the
+    source face's values; one that was not measured starts from its neutral value. Results may leave the range:
+    they are clamped, and counted, where they are coded.
+
+    Raises IcfaceError when an edited attribute is unknown or was not trained.
+    """
+    scale, add, set = scale or {}, add or {}, set or {}
+    schema.check_trained([*scale, *add, *set])
+    result = table.copy()
+    for name in dict.fromkeys([*scale, *add, *set]):
+        neutral = schema.attributes[schema.index(name)].neutral
+        start = result[name] if name in result.columns else pd.Series(own.get(name, np.nan), index=result.index)
+        values = start.astype(np.float64).fillna(neutral)
+        values = neutral + (values - neutral) * scale.get(name, 1.0) + add.get(name, 0.0)
+        if name in set:
+            values = pd.Series(set[name], index=result.index)
+        result[name] = values.astype(np.float32)
+    return result
+
+
+def _named(name: str, schema: AttributeSchema, entry: str, verb: Verb) -> Attribute:
+    if name in POSE_NAMES:
+        short = name.removeprefix("pose_")
+        raise IcfaceError(
+            f"--{verb} {entry}: {name} is the name for radians, used in files; here write {short} in degrees, "
+            f"as in {short}=10"
+        )
+    if name not in DEGREES and name not in schema.names:
+        known = [*DEGREES, *(n for n in schema.names if n not in POSE_NAMES)]
+        raise IcfaceError(f"--{verb} {entry}: unknown attribute {name!r}; known are {', '.join(known)}")
+    raw = DEGREES.get(name, name)
+    schema.check_trained([raw])
+    return schema.attributes[schema.index(raw)]
+
+
+def _number(text: str, name: str, attribute: Attribute, verb: Verb) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise IcfaceError(f"--{verb} {name}={text}: {text!r} is not a number") from None
+    unit = math.degrees(1) if name in DEGREES else 1.0
+    width = attribute.high - attribute.low
+    low, high = {
+        "set": (attribute.low * unit, attribute.high * unit),
+        "add": (-width * unit, width * unit),
+        "scale": (0.0, 100.0),
+    }[verb]
+    if not low <= value <= high:  # a NaN fails it too
+        ending = " degrees" if name in DEGREES and verb != "scale" else ""
+        raise IcfaceError(f"--{verb} {name}={text}: must lie in {_inwards(low):g}..{_inwards(high):g}{ending}")
+    return value if verb == "scale" else value / unit
+
+
+def _inwards(bound: float) -> float:
+    """A bound to one decimal that is still inside it: 40.1 of 40.107."""
+    return math.copysign(math.floor(abs(bound) * 10 + 1e-9) / 10, bound)

@@ -1,0 +1,49 @@
+"""Tables of attributes: what every part of `icface.control` and the Animator takes and gives.
+
+A table is a pandas DataFrame, one row a frame, in raw units (radians, AU 0..5), with columns named as in
+`icface.attributes`; beside them it may have those of `COMPANIONS`. NaN is "not measured". A column that is missing
+keeps the source face's own value when a portrait is animated.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from icface.attributes import ATTRIBUTE_NAMES
+from icface.errors import IcfaceError
+
+COMPANIONS = ("frame", "timestamp", "face")
+"""Columns that a table of attributes may have beside attributes: index in the clip, seconds, whether a face was
+measured there (False: filled from the frames around it)."""
+DEGREES = {"pitch": "pose_pitch", "yaw": "pose_yaw", "roll": "pose_roll"}
+"""Names on the command line and the page, in degrees, of the pose in files and interfaces, in radians."""
+DEFAULT_FPS = 25.0
+"""Frames a second of a table that does not say."""
+
+
+def check_columns(table: pd.DataFrame, name: str = "the attribute table") -> None:
+    """Raise IcfaceError when a column is neither an attribute nor one of `COMPANIONS`."""
+    for column in table.columns:
+        if column in DEGREES:
+            raise IcfaceError(
+                f"{name} has a column {column!r}: tables hold {DEGREES[column]} in radians; degrees are for the "
+                "command line and the page alone"
+            )
+        if column not in ATTRIBUTE_NAMES and column not in COMPANIONS:
+            raise IcfaceError(f"{name} has an unknown column {column!r}; known are {', '.join(ATTRIBUTE_NAMES)}")
+
+
+def seconds(table: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """(N,) float64: the time of each row, from `timestamp`, else `frame` at 25 frames/s, else the row's number at that.
+
+    Raises IcfaceError when times do not increase.
+    """
+    if "timestamp" in table.columns:
+        times = table["timestamp"].to_numpy(np.float64)
+    elif "frame" in table.columns:
+        times = table["frame"].to_numpy(np.float64) / DEFAULT_FPS
+    else:
+        times = np.arange(len(table)) / DEFAULT_FPS
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise IcfaceError("the rows of an attribute table must be in order of time, each later than the one before")
+    return np.asarray(times)
