@@ -63,5 +63,5 @@ def relative(table: pd.DataFrame) -> pd.DataFrame:
         if name == "pose_pitch":
             result[name] = table[name] - table[name].median()
         elif name in ATTRIBUTE_NAMES and name not in POSE_NAMES:
-            result[name] = (table[name] - table[name].quantile(0.2)).clip(lower=0)
+            result[name] = (table[name] - float(table[name].quantile(0.2))).clip(lower=0)
     return result

@@ -1,0 +1,166 @@
+"""Animating one portrait: the source face is found, brought to neutral once, and driven row by row."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from icface import analyzers
+from icface.analyzers.face import Analyzer
+from icface.attributes import ATTRIBUTE_NAMES
+from icface.bundle import ICface, load_bundle
+from icface.control.tables import check_columns
+from icface.crop import CropRule, cut
+from icface.errors import IcfaceError
+
+Picture = npt.NDArray[np.uint8]
+
+DEFAULT_ANALYZER = "mediapipe"
+"""Measures portraits for a model whose own analyzer reads labels from files and cannot."""
+READS_FILES = frozenset({"openface"})
+"""Analyzers that measure nothing themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A portrait that is ready to be animated."""
+
+    crop: Picture
+    """(S, S, 3) uint8 RGB: the face as the networks see it."""
+    attributes: dict[str, float]
+    """The face's own attributes, raw; NaN where not measured."""
+    neutral: Tensor
+    """(1, 3, S, S) float32 in [-1, 1]: the neutral face, on the model's device."""
+
+
+class Animator:
+    """Turns one picture of a person and a table of attributes into frames."""
+
+    def __init__(self, model: ICface, analyzer: Analyzer, device: str | torch.device = "cpu", batch: int = 16) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.analyzer = analyzer
+        self.batch = batch
+        self.clamped: dict[str, int] = {}
+        """Values outside the schema's range in the last table animated, by attribute; only those that occurred."""
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: str | os.PathLike[str] | ICface,
+        analyzer: Analyzer | None = None,
+        device: str | torch.device = "cpu",
+        batch: int = 16,
+    ) -> "Animator":
+        """An animator of a bundle folder or a loaded model; `batch` frames are made at a time.
+
+        Faces are found by `analyzer`, else by the analyzer that labelled the model's training data.
+        Raises IcfaceError when there is no bundle at that path.
+        """
+        model = bundle if isinstance(bundle, ICface) else load_bundle(bundle)
+        if analyzer is None:
+            name = model.config.analyzer.get("name", DEFAULT_ANALYZER)
+            analyzer = analyzers.create(DEFAULT_ANALYZER if name in READS_FILES else name)
+        return cls(model, analyzer, device, batch)
+
+    @torch.inference_mode()
+    def prepare(self, source: Picture) -> Source:
+        """Find the face in `source` (H, W, 3) uint8 RGB, crop it by the model's rule and bring it to neutral.
+
+        Of several faces the largest is taken. Raises IcfaceError when there is none.
+        """
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
+            raise ValueError(f"a source must be (H, W, 3) uint8 RGB, not {source.shape} {source.dtype}")
+        faces = self.analyzer.analyze(source[None], [0], "source")[0]
+        if not faces:
+            raise IcfaceError("no face is found in the source picture; take one in which the whole face can be seen")
+        face = faces[0]
+        rule = CropRule.from_json(self.model.config.crop_rule)
+        height, width = source.shape[:2]
+        # A still has no neighbours to smooth over, so any frame rate does.
+        square = rule.squares(face.box[None], fps=1.0, width=width, height=height)[0]
+        crop = cut(source, square, self.model.size)
+        return Source(
+            crop=crop,
+            attributes=dict(zip(ATTRIBUTE_NAMES, face.attributes.tolist(), strict=True)),
+            neutral=neutralise(self.model, crop[None], self.device),
+        )
+
+    def neutral(self, source: Picture | Source) -> Picture:
+        """(S, S, 3) uint8 RGB: the neutral face, relaxed and looking straight ahead."""
+        return to_pictures(self._prepared(source).neutral)[0]
+
+    def animate(self, source: Picture | Source, attributes: pd.DataFrame) -> Iterator[Picture]:
+        """The source face with the attributes of each row: yields (S, S, 3) uint8 RGB, one frame a row.
+
+        `attributes`: raw units (radians, AU 0..5), columns named as in `icface.attributes`; `frame`, `timestamp`
+        and `face` may stand beside them. A missing column keeps the source's own value, NaN is the neutral value,
+        and what lies outside the model's range is clamped and counted in `clamped`, which is set at the call.
+
+        Raises IcfaceError, at the call, when no face is found in the source or a column is unknown.
+        """
+        check_columns(attributes)
+        prepared = self._prepared(source)
+        schema = self.model.schema
+        raw = np.full((len(attributes), len(schema)), np.nan, np.float32)
+        for index, name in enumerate(schema.names):
+            raw[:, index] = (
+                attributes[name].to_numpy(np.float32)
+                if name in attributes.columns
+                else prepared.attributes.get(name, np.nan)
+            )
+        codes, clamped = schema.code(raw)
+        self.clamped = {name: int(n) for name, n in zip(schema.names, clamped, strict=True) if n}
+        return self._frames(prepared.neutral, codes)
+
+    def _frames(self, neutral: Tensor, codes: npt.NDArray[np.float32]) -> Iterator[Picture]:
+        for start in range(0, len(codes), self.batch):
+            rows = torch.from_numpy(codes[start : start + self.batch]).to(self.device)
+            yield from to_pictures(generate(self.model, neutral.expand(len(rows), -1, -1, -1), rows))
+
+    def _prepared(self, source: Picture | Source) -> Source:
+        return source if isinstance(source, Source) else self.prepare(source)
+
+
+@torch.inference_mode()
+def neutralise(model: ICface, crops: Picture, device: torch.device) -> Tensor:
+    """Neutral faces (N, 3, S, S) float32 in [-1, 1] of crops (N, S, S, 3) uint8 RGB.
+
+    The neutraliser is asked for the neutral code, whatever the source's own attributes are (paper, section 3.1).
+    """
+    images = to_tensor(crops, device)
+    code = torch.from_numpy(model.schema.neutral_code()).to(device).expand(len(images), -1)
+    with _autocast(device):
+        return model.neutraliser(images, code).float()
+
+
+@torch.inference_mode()
+def generate(model: ICface, neutral: Tensor, codes: Tensor) -> Tensor:
+    """Faces (N, 3, S, S) float32 in [-1, 1] from neutral ones and codes (N, n) in [0, 1], on one device."""
+    with _autocast(neutral.device):
+        return model.generator(neutral, codes).float()
+
+
+def to_tensor(pictures: Picture, device: torch.device | str = "cpu") -> Tensor:
+    """(N, H, W, 3) uint8 as (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_pictures(images: Tensor) -> Picture:
+    """(N, 3, H, W) float in [-1, 1] as (N, H, W, 3) uint8, rounded; what lies outside is clamped.
+
+    >>> to_pictures(to_tensor(np.full((1, 2, 2, 3), 77, np.uint8))).ravel()[0]
+    np.uint8(77)
+    """
+    scaled = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 on a GPU, where it is several times faster; float32 elsewhere."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")

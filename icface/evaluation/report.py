@@ -1,0 +1,100 @@
+"""What an evaluation says: scores of the model beside those of doing nothing and of the real frames."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from icface.errors import IcfaceError
+
+PROTOCOL = "1"
+"""Changes whenever the same model would score differently on the same pairs."""
+
+Contestant = Literal["model", "copy_source", "noise_floor"]
+CONTESTANTS: tuple[Contestant, ...] = ("model", "copy_source", "noise_floor")
+"""`copy_source`: the source picture as it is. `noise_floor`: the real driving frame at the model's size."""
+
+METRICS = {
+    "face_l1": "mean absolute difference to the driving frame within its face box, 0..1",
+    "l1": "the same over the whole picture",
+    "ssim": "structural similarity to the driving frame, whole picture",
+    "sharpness": "variance of the Laplacian within the face box over the driving frames', best at 1",
+    "detected": "share of the pictures in which a face is found",
+    "pose_error": "mean absolute error of the re-analysed pose, degrees: mean of the three axes, and each",
+    "r": "Pearson's r of what was asked for and what is found again, over all pairs",
+    "within": "the same after each track's mean is taken away, so that differences between people do not count",
+    "error": "mean absolute error of the re-analysed action unit, 0..5",
+    "neutral_leak": "sum of the action units that are found in the neutral face (the source's own for copy-source)",
+    "neutral_variance": "variance between the neutral faces of different tracks, over that of the sources",
+}
+"""What each metric's name (before its dot) means. r and `within` are None where what is asked for hardly varies."""
+HIGHER_IS_BETTER = frozenset({"ssim", "detected", "r", "within"})
+"""Of the others lower is better, but for sharpness and neutral_variance, which are best at 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupReport:
+    """The scores of one group of pairs."""
+
+    pairs: int
+    sources: int
+    scores: Mapping[str, Mapping[str, float | None]]
+    """contestant -> metric -> mean over the pairs; None where a metric says nothing (see `METRICS`)."""
+    correlated: Mapping[str, int]
+    """attribute -> number of pairs behind the model's correlation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What `evaluate` found."""
+
+    protocol: str
+    pairs_hash: str
+    analyzer: str
+    """Name and fingerprint of the analyzer that measured the pictures."""
+    size: int
+    """Width and height of the model's pictures, px."""
+    groups: Mapping[str, GroupReport]
+    clamped: Mapping[str, int]
+    """Values asked for outside the schema's range, by attribute; only those that occurred."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts; no NaN in them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Report":
+        """What `to_json` wrote. Raises IcfaceError when it is something else."""
+        try:
+            groups = {name: GroupReport(**group) for name, group in values["groups"].items()}
+            return cls(**{**values, "groups": groups})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise IcfaceError(f"this evaluation cannot be read: {error}") from None
+
+    @property
+    def comparable(self) -> str:
+        """Equal strings, comparable numbers: protocol, pairs, analyzer and size in one hash."""
+        facts = json.dumps([self.protocol, self.pairs_hash, self.analyzer, self.size])
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+    def metrics(self) -> dict[str, float]:
+        """The model's scores as flat names for a tracking server, `held_out/face_l1`; None is left out."""
+        return {
+            f"{group}/{metric}": value
+            for group, report in self.groups.items()
+            for metric, value in report.scores["model"].items()
+            if value is not None
+        }
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Table rows of text: group, metric, model, copy-source, noise floor; the first row is the heading."""
+        rows: list[tuple[str, ...]] = [("pairs", "metric", "model", "copy-source", "noise floor")]
+        for group, report in self.groups.items():
+            for metric in report.scores["model"]:
+                cells = [report.scores[contestant].get(metric) for contestant in CONTESTANTS]
+                if any(cell is not None for cell in cells):
+                    rows.append(
+                        (f"{group} ({report.pairs})", metric, *("–" if c is None else f"{c:.3f}" for c in cells))
+                    )
+        return rows

@@ -1,0 +1,149 @@
+"""From the pictures and labels of many pairs to scores."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
+from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
+from icface.evaluation.report import CONTESTANTS, Contestant, GroupReport
+from icface.metrics.attributes import LEAST_DEVIATION, centred, mean_error, pearson, pose_error_degrees
+from icface.metrics.pictures import PerPicture, box_l1, l1, laplacian_variance, ssim
+
+
+class GroupScores:
+    """Gathers the pairs of one group, batch by batch, and scores them in `report`."""
+
+    def __init__(self) -> None:
+        self._pixels: dict[Contestant, dict[str, list[float]]] = {name: defaultdict(list) for name in CONTESTANTS}
+        self._found: dict[Contestant, list[Labels]] = {name: [] for name in CONTESTANTS}
+        self._asked: list[Labels] = []
+        self._tracks: list[str] = []
+        self._kinds: set[str] = set()
+        self._sources: dict[str, Faces] = {}
+        self._neutral: dict[str, Faces] = {}
+
+    def add_source(self, source_key: str, source: "Faces", neutral: "Faces") -> None:
+        """A source picture and its neutral face (N = 1)."""
+        self._sources[source_key] = source
+        self._neutral[source_key] = neutral
+
+    def add_pair(self, pair: EvaluationPair, output: "Faces", driving: "Faces") -> None:
+        """One reenacted pair, whose source was added before: what the model made and the real frame (N = 1)."""
+        self._kinds.add(pair.kind)
+        self._asked.append(pair.attributes)
+        self._tracks.append(pair.track)
+        contenders: dict[Contestant, Faces] = {
+            "model": output,
+            "copy_source": self._sources[pair.source_key],
+            "noise_floor": driving,
+        }
+        for contestant, face in contenders.items():
+            self._found[contestant].append(face.labels[0])
+            for metric, value in pixel_scores(face.pictures, driving.pictures, pair.box[None]).items():
+                self._pixels[contestant][metric].append(float(value[0]))
+
+    def report(self, schema: AttributeSchema) -> GroupReport:
+        """The scores of all that was added."""
+        asked = np.stack(self._asked)
+        correlated: dict[str, int] = {}
+        scores: dict[str, dict[str, float | None]] = {}
+        for contestant in CONTESTANTS:
+            found = np.stack(self._found[contestant])
+            labels, counts = attribute_scores(asked, found, self._tracks, schema)
+            detected = float(np.isfinite(found).any(axis=1).mean())
+            scores[contestant] = {**self._pixel_means(contestant), "detected": detected, **labels}
+            if contestant == "model":
+                correlated = counts
+        sources, neutral = (_stacked(faces.values()) for faces in (self._sources, self._neutral))
+        scores["model"] |= {"neutral_leak": _leak(neutral), "neutral_variance": _variance(neutral, sources)}
+        scores["copy_source"]["neutral_leak"] = _leak(sources)
+        return GroupReport(pairs=len(asked), sources=len(self._sources), scores=scores, correlated=correlated)
+
+    def _pixel_means(self, contestant: Contestant) -> dict[str, float | None]:
+        """Pixels are compared only where the driving frame shows the source's own person."""
+        if self._kinds != {"self"}:
+            return dict.fromkeys(("face_l1", "l1", "ssim", "sharpness"))
+        means = {metric: float(np.mean(values)) for metric, values in self._pixels[contestant].items()}
+        real = float(np.mean(self._pixels["noise_floor"]["laplacian"]))
+        sharpness = means.pop("laplacian") / real if real > 0 else None
+        return {**means, "sharpness": sharpness}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+    """Pictures and what the analyzer finds in them."""
+
+    pictures: Pictures
+    """(N, S, S, 3) uint8 RGB."""
+    labels: Labels
+    """(N, 20) raw; NaN where not measured, all NaN where no face is found."""
+
+    def one(self, index: int) -> "Faces":
+        """The picture at `index`, as N = 1."""
+        return Faces(pictures=self.pictures[index : index + 1], labels=self.labels[index : index + 1])
+
+
+def pixel_scores(pictures: Pictures, targets: Pictures, boxes: npt.NDArray[np.float32]) -> dict[str, PerPicture]:
+    """`face_l1`, `l1`, `ssim` (see `METRICS`) and `laplacian`, the Laplacian's variance in the box: (N,) each."""
+    return {
+        "face_l1": box_l1(pictures, targets, boxes),
+        "l1": l1(pictures, targets),
+        "ssim": ssim(pictures, targets),
+        "laplacian": laplacian_variance(pictures, boxes),
+    }
+
+
+def attribute_scores(
+    asked: Labels, found: Labels, tracks: list[str], schema: AttributeSchema
+) -> tuple[dict[str, float | None], dict[str, int]]:
+    """Scores of the attributes `found` (N, 20) where `asked` (N, 20) was wanted, raw; NaN is not measured.
+
+    Returns the metrics `pose_error`, `r`, `within` and `error` of `METRICS`, and the pairs behind each `r`.
+    `tracks` (N,) name the pairs' tracks.
+    """
+    scores: dict[str, float | None] = {}
+    counts: dict[str, int] = {}
+    pose = pose_error_degrees(asked[:, : len(POSE_NAMES)], found[:, : len(POSE_NAMES)])
+    known = [value for value in pose.values() if np.isfinite(value)]
+    scores["pose_error"] = float(np.mean(known)) if known else None
+    scores |= {f"pose_error.{name.removeprefix('pose_')}": _number(value) for name, value in pose.items()}
+    errors = mean_error(asked, found)
+    both = np.isfinite(asked) & np.isfinite(found)
+    asked_within = centred(np.where(both, asked, np.nan), tracks)
+    found_within = centred(np.where(both, found, np.nan), tracks)
+    for attribute in schema.attributes:
+        index, least = ATTRIBUTE_NAMES.index(attribute.name), LEAST_DEVIATION[attribute.unit]
+        name = attribute.name.removeprefix("pose_")
+        scores[f"r.{name}"], counts[attribute.name] = pearson(asked[:, index], found[:, index], least)
+        scores[f"within.{name}"], _ = pearson(asked_within[:, index], found_within[:, index], least)
+        if attribute.name not in POSE_NAMES:
+            scores[f"error.{name}"] = _number(errors[index])
+    return scores, counts
+
+
+def _variance(neutral: Faces, sources: Faces) -> float | None:
+    spread = float((sources.pictures / 255).var(axis=0).mean())
+    return float((neutral.pictures / 255).var(axis=0).mean()) / spread if spread > 0 else None
+
+
+def _leak(faces: Faces) -> float | None:
+    """Mean over faces of the sum of the measured action units; None when no face was found."""
+    units = faces.labels[:, len(POSE_NAMES) :]
+    seen = units[np.isfinite(units).any(axis=1)]
+    return float(np.nansum(seen, axis=1).mean()) if len(seen) else None
+
+
+def _stacked(faces: Iterable[Faces]) -> Faces:
+    listed = list(faces)
+    return Faces(
+        pictures=np.concatenate([face.pictures for face in listed]),
+        labels=np.concatenate([face.labels for face in listed]),
+    )
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,195 @@
+"""Sheets of pictures with captions: contact sheets of a model, sample grids of a training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from icface.animate import Animator, Source
+from icface.attributes import POSE_NAMES
+from icface.images import resize
+
+Picture = npt.NDArray[np.uint8]
+
+MARGIN = 24
+"""White around the sheet, px."""
+GAP = 10
+"""White between pictures, px."""
+HEADING, CAPTION = 17, 13
+"""Sizes of the type, px."""
+INK, FAINT = (32, 33, 36), (95, 99, 104)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a sheet."""
+
+    heading: str
+    """Stands above the row; may be empty."""
+    pictures: Sequence[Picture]
+    """(H, W, 3) uint8 RGB each; all are shown at the same size."""
+    captions: Sequence[str] = ()
+    """Under the pictures, one each; none when empty."""
+
+    def __post_init__(self) -> None:
+        if self.captions and len(self.captions) != len(self.pictures):
+            raise ValueError(f"{len(self.pictures)} pictures cannot have {len(self.captions)} captions")
+
+
+def contact_sheet(rows: Sequence[Row], *, cell: int = 144, title: str = "") -> Picture:
+    """Rows of pictures on white with headings and captions: (H, W, 3) uint8 RGB.
+
+    Every picture is `cell` px wide and high; rows start at the left.
+
+    >>> face = np.zeros((64, 64, 3), np.uint8)
+    >>> contact_sheet([Row(heading="source", pictures=[face, face])], cell=100).shape
+    (175, 258, 3)
+    """
+    columns = max((len(row.pictures) for row in rows), default=0)
+    width = 2 * MARGIN + columns * cell + max(0, columns - 1) * GAP
+    width = max(width, *(2 * MARGIN + round(_font(HEADING).getlength(text)) for text in _headings(rows, title)))
+    top = MARGIN + (HEADING + 2 * GAP if title else 0)
+    tops = []
+    for row in rows:
+        tops.append(top)
+        top += _height(row, cell)
+    sheet = Image.new("RGB", (width, top - GAP + MARGIN if rows else top + MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((MARGIN, MARGIN), title, INK, _font(HEADING + 3))
+    for row, y in zip(rows, tops, strict=True):
+        if row.heading:
+            draw.text((MARGIN, y), row.heading, INK, _font(HEADING))
+            y += HEADING + GAP
+        for index, picture in enumerate(row.pictures):
+            x = MARGIN + index * (cell + GAP)
+            sheet.paste(Image.fromarray(resize(picture, cell)), (x, y))
+            if row.captions:
+                caption = _fit(row.captions[index], cell)
+                draw.text((x + cell / 2, y + cell + 4), caption, FAINT, _font(CAPTION), anchor="ma")
+    return np.array(sheet)
+
+
+def sample_grid(
+    columns: Mapping[str, npt.NDArray[np.uint8]], *, cell: int = 96, rows: int = 6, title: str = ""
+) -> Picture:
+    """The first `rows` samples of a batch, one a row, with a named column for each kind of picture.
+
+    `columns`: name -> (N, H, W, 3) uint8 RGB, as source, neutral, generated, driving. Returns (H, W, 3) uint8.
+    """
+    lengths = {len(pictures) for pictures in columns.values()}
+    if len(lengths) != 1:
+        raise ValueError(f"the columns must hold equally many pictures, not {sorted(lengths)}")
+    count = min(rows, lengths.pop())
+    return contact_sheet(
+        [
+            Row(
+                heading="",
+                pictures=[pictures[index] for pictures in columns.values()],
+                captions=list(columns) if index == count - 1 else (),
+            )
+            for index in range(count)
+        ],
+        cell=cell,
+        title=title,
+    )
+
+
+def model_sheet(
+    animator: Animator,
+    source: Source,
+    driving: pd.DataFrame,
+    driving_frames: Sequence[Picture] = (),
+    *,
+    title: str = "",
+    columns: int = 7,
+) -> Picture:
+    """What a model does with one portrait: source and neutral, driven frames, pose edits and AU edits.
+
+    `driving` is a table of attributes; `columns` of its rows, evenly spread, are shown, under the frames
+    of `driving_frames` (one a row of the table) where they are given. Edits start from the source's own attributes;
+    only attributes that the model was trained on are shown. Returns (H, W, 3) uint8.
+    """
+    chosen = np.unique(np.linspace(0, len(driving) - 1, columns).round().astype(int)) if len(driving) else np.array([])
+    rows = [
+        Row(
+            heading="Source and neutral",
+            pictures=[source.crop, animator.neutral(source)],
+            captions=["source", "neutral"],
+        )
+    ]
+    if len(chosen):
+        if len(driving_frames):
+            rows.append(Row(heading="Driver", pictures=[driving_frames[index] for index in chosen]))
+        driven = list(animator.animate(source, driving.iloc[chosen]))
+        rows.append(Row(heading="Driven", pictures=driven, captions=[f"frame {index}" for index in chosen]))
+    trained = [attribute for attribute in animator.model.schema.attributes if attribute.trained]
+    for name in (attribute.name for attribute in trained if attribute.name in POSE_NAMES):
+        values = np.radians(np.linspace(-30, 30, columns).round())
+        pictures = list(animator.animate(source, pd.DataFrame({name: values})))
+        captions = [f"{degrees:+.0f}°" for degrees in np.degrees(values)]
+        rows.append(
+            Row(heading=f"{name.removeprefix('pose_').capitalize()} alone", pictures=pictures, captions=captions)
+        )
+    units = [attribute for attribute in trained if attribute.name not in POSE_NAMES]
+    for start in range(0, len(units), columns):
+        shown = units[start : start + columns]
+        pictures = [next(animator.animate(source, pd.DataFrame({unit.name: [EDIT_INTENSITY]}))) for unit in shown]
+        rows.append(
+            Row(
+                heading=f"One action unit at {EDIT_INTENSITY:g}" if start == 0 else "",
+                pictures=pictures,
+                captions=[f"{unit.name} {ACTION_UNITS[unit.name]}" for unit in shown],
+            )
+        )
+    return contact_sheet(rows, title=title)
+
+
+EDIT_INTENSITY = 4.0
+"""Intensity at which single action units are shown, of 5."""
+ACTION_UNITS = {
+    "AU01": "inner brow up",
+    "AU02": "outer brow up",
+    "AU04": "brow down",
+    "AU05": "upper lid up",
+    "AU06": "cheek up",
+    "AU07": "lids tight",
+    "AU09": "nose wrinkle",
+    "AU10": "upper lip up",
+    "AU12": "smile",
+    "AU14": "dimple",
+    "AU15": "lip corner down",
+    "AU17": "chin up",
+    "AU20": "lip stretch",
+    "AU23": "lips tight",
+    "AU25": "lips part",
+    "AU26": "jaw drop",
+    "AU45": "blink",
+}
+"""The action units in plain words (FACS)."""
+
+
+def _headings(rows: Sequence[Row], title: str) -> list[str]:
+    return [title, *(row.heading for row in rows)]
+
+
+def _height(row: Row, cell: int) -> int:
+    heading = HEADING + GAP if row.heading else 0
+    return heading + cell + (CAPTION + GAP if row.captions else 0) + GAP
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _fit(text: str, width: int) -> str:
+    """`text`, cut with an ellipsis where it would be wider than `width` px."""
+    font = _font(CAPTION)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
