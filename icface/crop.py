@@ -4,6 +4,7 @@ Preprocessing, evaluation, animation, the Studio and serving all cut through her
 the rule, so that a face is seen at the scale that the networks were trained on.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -99,39 +100,26 @@ def smooth(values: npt.NDArray[np.float64], window: float) -> npt.NDArray[np.flo
 def cut(frame: npt.NDArray[np.uint8], square: npt.ArrayLike, size: int) -> npt.NDArray[np.uint8]:
     """The square (x, y, side) of `frame` (H, W, 3) uint8, brought to (size, size, 3) uint8.
 
-    The corner may lie between pixels. Each output pixel is the mean of the source area that it covers when the
-    square shrinks, and is interpolated bilinearly when it grows; what lies outside the frame repeats its edge.
+    The corner may lie between pixels. An output pixel is the mean of evenly spaced bilinear samples, at most one
+    source pixel apart, of the area that it covers; what lies outside the frame repeats its edge.
     """
     x, y, side = (float(value) for value in np.asarray(square))
-    if side <= 0:
+    if not side > 0:
         raise ValueError(f"a crop square must have a positive side, not {side}")
-    # Shrinking in two steps, area average then bilinear, keeps both the sub-pixel corner and freedom from aliasing.
-    factor = max(1, int(side / size))
-    scale = side / size / factor
-    source = frame
-    if factor > 1:
-        left, top = int(np.floor(x)) - factor, int(np.floor(y)) - factor
-        reach = int(np.ceil((side + 3 * factor) / factor)) * factor
-        patch = _padded(frame, left, top, reach)
-        source = np.asarray(cv2.resize(patch, (reach // factor, reach // factor), interpolation=cv2.INTER_AREA))
-        x, y = (x - left) / factor, (y - top) / factor
-    # Pixel centres: output pixel i covers source interval [x + i * scale, x + (i + 1) * scale).
-    offset = scale / 2 - 0.5
-    matrix = np.array([[scale, 0, x + offset], [0, scale, y + offset]])
-    warped = cv2.warpAffine(
-        source, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    samples = max(1, math.ceil(side / size))
+    step = side / (size * samples)
+    # Pixel i has its centre at i + 0.5: sample j lies at x + (j + 0.5) * step.
+    matrix = np.array([[step, 0, x + step / 2 - 0.5], [0, step, y + step / 2 - 0.5]])
+    fine = cv2.warpAffine(
+        frame,
+        matrix,
+        (size * samples, size * samples),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(warped, np.uint8)
-
-
-def _padded(frame: npt.NDArray[np.uint8], left: int, top: int, side: int) -> npt.NDArray[np.uint8]:
-    """(side, side, 3): the window of `frame` at (left, top), its edge repeated where the window leaves the frame."""
-    height, width = frame.shape[:2]
-    columns = np.clip(np.arange(left, left + side), 0, width - 1)
-    rows = np.clip(np.arange(top, top + side), 0, height - 1)
-    if columns[-1] - columns[0] == side - 1 and rows[-1] - rows[0] == side - 1:
-        return frame[top : top + side, left : left + side]
-    return frame[rows[:, None], columns]
+    if samples > 1:
+        fine = cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(fine, np.uint8)
 
 
 def _inside(centres: npt.NDArray[np.float64], sides: npt.NDArray[np.float64], width: int, height: int) -> Squares:

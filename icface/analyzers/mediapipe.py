@@ -1,7 +1,11 @@
 """The default analyzer: MediaPipe's Face Landmarker on the CPU."""
 
+import os
+import sys
+import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -14,6 +18,14 @@ from icface.analyzers.face import Face
 from icface.analyzers.landmarks import ibug_landmarks
 from icface.errors import IcfaceError
 from icface.weights import FACE_LANDMARKER, fetch, sha256_of
+
+NOTICES = (
+    b"Logging before InitGoogle() is written to STDERR",
+    b"Sets FaceBlendshapesGraph acceleration to xnnpack by default",
+    b"Created TensorFlow Lite XNNPACK delegate for CPU",
+    b"Feedback manager requires a model with a single signature inference",
+)
+"""What MediaPipe prints whenever a landmarker starts; none of it asks for anything."""
 
 SMALLEST = 256
 """Frames whose shorter side is below this are enlarged before analysis: crops of 64 or 128 px are found less well."""
@@ -37,18 +49,10 @@ class MediaPipeAnalyzer:
         self.batch_size = batch_size
         sha256 = FACE_LANDMARKER.sha256 if weights is None else sha256_of(path)
         self.fingerprint = f"mediapipe {mp.__version__}, weights {sha256[:16]}, mapping {MAPPING_VERSION}"
-        vision = mp.tasks.vision
-        self._landmarker = vision.FaceLandmarker.create_from_options(
-            vision.FaceLandmarkerOptions(
-                base_options=mp.tasks.BaseOptions(model_asset_path=str(path)),
-                running_mode=vision.RunningMode.IMAGE,
-                num_faces=faces,
-                output_face_blendshapes=True,
-                output_facial_transformation_matrixes=True,
-            )
-        )
-        # Closed at exit at the latest: after the interpreter's modules are gone it cannot be any more.
-        self._close = weakref.finalize(self, self._landmarker.close)
+        with _without_notices():
+            self._landmarker = _landmarker(path, faces)
+        # At exit too: a landmarker left to the interpreter's end prints a traceback from its destructor.
+        self._close = weakref.finalize(self, _close, self._landmarker)
 
     def analyze(self, frames: npt.NDArray[np.uint8], frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
         """Faces of each frame (N, H, W, 3) uint8 RGB, largest first; see `Analyzer`."""
@@ -86,3 +90,49 @@ class MediaPipeAnalyzer:
                 )
             )
         return sorted(faces, key=lambda face: -float(face.box[2] * face.box[3]))
+
+
+def _landmarker(weights: Path, faces: int) -> mp.tasks.vision.FaceLandmarker:
+    vision = mp.tasks.vision
+    options = vision.FaceLandmarkerOptions(
+        base_options=mp.tasks.BaseOptions(model_asset_path=str(weights)),
+        running_mode=vision.RunningMode.IMAGE,
+        num_faces=faces,
+        output_face_blendshapes=True,
+        output_facial_transformation_matrixes=True,
+    )
+    try:
+        return vision.FaceLandmarker.create_from_options(options)
+    except OSError as error:
+        raise IcfaceError(f"MediaPipe cannot start ({error}); on Debian install libegl1 libgles2 libgl1") from None
+    except (RuntimeError, ValueError) as error:
+        raise IcfaceError(f"{weights} cannot be loaded as a face landmarker: {str(error).splitlines()[0]}") from None
+
+
+def _close(landmarker: mp.tasks.vision.FaceLandmarker) -> None:
+    try:
+        landmarker.close()
+    except RuntimeError:
+        # Its thread is gone: the interpreter is at its end, and so is the landmarker.
+        landmarker._handle = None
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keep the notices that MediaPipe's C++ part prints on every start off standard error; let all else through.
+
+    No setting turns them off (its logging is set up before any flag is read), so the file descriptor is set aside.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            for line in file:
+                if not any(notice in line for notice in NOTICES):
+                    os.write(2, line)

@@ -25,7 +25,10 @@ Window = tuple[list[int], npt.NDArray[np.uint8]]
 
 
 class TruncatedClip(IcfaceError):
-    """The clip ends before its header says: raised after every frame that decodes was yielded."""
+    """The file ends before the last frame that its index lists: raised after every frame that decodes was yielded.
+
+    A caller that wants what is there keeps what it got and catches this.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ def read_frames(path: str | Path, every: int = 1, window: int = 32, reader: Read
 
     Yields (indices, frames): positions in the clip, and (n, H, W, 3) uint8 RGB, upright. Frame 0 is always among
     them. Raises IcfaceError when nothing can be decoded, and TruncatedClip (one of those) after the last readable
-    frame when at least a tenth of the frames that the header promises, and more than one, did not come.
+    frame when the file ends before its index says.
     """
     if every < 1 or window < 1:
         raise ValueError(f"every {every} and window {window} must be at least 1")
@@ -77,8 +80,8 @@ def read_frames(path: str | Path, every: int = 1, window: int = 32, reader: Read
         yield indices, np.stack(frames)
     if count == 0:
         raise IcfaceError(f"{path}: no frame can be decoded; the clip is damaged")
-    if count < info.frames - max(1, info.frames // 10):
-        raise TruncatedClip(f"{path}: the clip is cut off, {count} of about {info.frames} frames can be read")
+    if _is_cut_off(path):
+        raise TruncatedClip(f"{path}: the file is cut off, {count} of {info.frames} frames can be read")
 
 
 def _frames(path: str | Path, reader: Reader) -> Iterator[Frame]:
@@ -144,6 +147,13 @@ def _pyav_frames(path: str | Path) -> Iterator[Frame]:
         for frame in _decoded(container):
             picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
             yield np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90))) if frame.rotation else picture
+
+
+def _is_cut_off(path: str | Path) -> bool:
+    """Whether the index at the front of the file points beyond its end."""
+    size = Path(path).stat().st_size
+    with _open(path) as container:
+        return any(entry.pos + entry.size > size for entry in container.streams.video[0].index_entries)
 
 
 def _count(path: str | Path) -> int:
