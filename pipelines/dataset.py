@@ -1,0 +1,146 @@
+"""Reading a data set. Needs no Ray.
+
+Opening reads `dataset.json` and `index.parquet`; a row group is read by the footer of its own file alone.
+"""
+
+import hashlib
+import io
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from icface.attributes import AttributeSchema
+from icface.crop import CropRule
+from icface.errors import IcfaceError
+from pipelines.format import CLIPS, SPLITS, VERSION
+from pipelines.storage import Folder
+
+META = "dataset.json"
+INDEX = "index.parquet"
+OPEN_FILES = 16
+"""Parquet files that a reader keeps open."""
+
+
+@dataclass(frozen=True, order=True)
+class RowGroup:
+    """Consecutive frames of one track, at most 512, that are read together."""
+
+    file: str
+    """Parquet file, relative to the data set."""
+    ordinal: int
+    """Which row group of the file."""
+    split: str
+    identity: str
+    clip: str
+    track: int
+    rows: int
+    held_out: bool = False
+    """Whether its frames are kept from training: the last tenth of a long training track."""
+
+
+class Dataset:
+    """A data set that `icface preprocess` wrote, open for reading. Can be pickled."""
+
+    def __init__(self, folder: Folder, meta: dict[str, Any], index: pd.DataFrame, sha256: str) -> None:
+        """Use `Dataset.open`."""
+        self._folder = folder
+        self.url = folder.url
+        self.meta = meta
+        """`dataset.json`."""
+        self.index = index
+        """`index.parquet`: one row a row group."""
+        self.hash = sha256
+        """Of `dataset.json`, hexadecimal."""
+        self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
+
+    @classmethod
+    def open(cls, url: str) -> "Dataset":
+        """The data set at `url`, a path or fsspec URL.
+
+        Raises IcfaceError when there is none, it is not finished, or it has another format.
+        """
+        folder = Folder.at(url)
+        try:
+            data = folder.read(META)
+            index = pq.read_table(io.BytesIO(folder.read(INDEX))).to_pandas()
+        except FileNotFoundError:
+            if folder.exists("clips"):
+                raise IcfaceError(f"{url} is not finished: run `icface preprocess` again, it goes on") from None
+            raise IcfaceError(f"{url} is not a data set: `icface preprocess SOURCE {url}` makes one") from None
+        except (OSError, pa.ArrowInvalid) as error:
+            raise IcfaceError(f"{url} cannot be read: {str(error).splitlines()[0]}") from None
+        try:
+            meta = json.loads(data)
+            version = meta["format"]
+        except (ValueError, KeyError, TypeError):
+            raise IcfaceError(f"{url}/{META} is damaged: run `icface preprocess` again") from None
+        if version != VERSION:
+            raise IcfaceError(f"{url} has format {version}, and this icface reads format {VERSION}")
+        return cls(folder, meta, index, hashlib.sha256(data).hexdigest())
+
+    @property
+    def schema(self) -> AttributeSchema:
+        """The attributes with the share of the training frames on which each was measured."""
+        return AttributeSchema.from_json(self.meta["attributes"])
+
+    @property
+    def crop_rule(self) -> CropRule:
+        return CropRule.from_json(self.meta["crop"])
+
+    @property
+    def analyzer(self) -> dict[str, Any]:
+        """`name` and `fingerprint` of who measured."""
+        return dict(self.meta["analyzer"])
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures, pixels."""
+        return int(self.meta["options"]["size"])
+
+    @property
+    def licence(self) -> str:
+        return str(self.meta["licence"])
+
+    def row_groups(self, split: str, held_out: bool = False) -> list[RowGroup]:
+        """The row groups of a split in the order of clip and frame.
+
+        By default those that may be trained on (of `train`) or looked at (of `val`, `test`); `held_out=True` gives
+        the held-out ones of `train` instead. Raises ValueError for an unknown split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+        chosen = self.index[(self.index["split"] == split) & (self.index["held_out"] == held_out)]
+        columns = ["file", "ordinal", "split", "identity", "clip", "track", "rows", "held_out"]
+        return [RowGroup(*row) for row in chosen[columns].itertuples(index=False, name=None)]
+
+    def read(self, row_group: RowGroup, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a row group in the order of their frames, all columns or those named."""
+        return self._file(row_group.file).read_row_group(row_group.ordinal, columns=columns, use_threads=False)
+
+    def clips(self) -> pd.DataFrame:
+        """One row a clip that was found, sorted by clip."""
+        names = self._folder.names("clips", ".parquet")
+        tables = [pq.read_table(io.BytesIO(self._folder.read(f"clips/{name}"))) for name in names]
+        table = pa.concat_tables(tables) if tables else CLIPS.empty_table()
+        return table.sort_by("clip").to_pandas()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def _file(self, name: str) -> pq.ParquetFile:
+        file = self._open.pop(name, None)
+        if file is None:
+            try:
+                stream = self._folder.fs.open(self._folder.path(name), "rb")
+                file = pq.ParquetFile(stream)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise IcfaceError(f"{self.url}/{name} cannot be read: {str(error).splitlines()[0]}") from None
+            if len(self._open) >= OPEN_FILES:
+                self._open.popitem(last=False)[1].close(force=True)
+        self._open[name] = file
+        return file

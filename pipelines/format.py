@@ -1,0 +1,178 @@
+"""The tables of a data set: their columns, and how they are written and read.
+
+Everything is deterministic: the same rows give the same bytes.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
+
+VERSION = 1
+"""Version of the layout and the columns."""
+ROW_GROUP_ROWS = 512
+"""Most rows of a row group."""
+SPLITS = ("train", "val", "test")
+BASELINE_FRAMES = 50
+"""A clip's baselines are null when fewer frames were kept than this."""
+BASELINE_NAMES = ("pose_pitch", *ACTION_UNIT_NAMES)
+"""Attributes that have a baseline: the median pitch, the 20th percentile of each action unit."""
+DROPPED = (
+    "no_face",
+    "several_faces",
+    "small_face",
+    "low_confidence",
+    "turned",
+    "blurred",
+    "other_track",
+    "short_track",
+    "gap",
+)
+"""Why frames that were read were not kept: column `dropped_*` of `clips`."""
+
+LANDMARKS = 68 * 2
+BLENDSHAPES = 52
+FACE_MATRIX = 16
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+FRAMES = pa.schema(
+    [
+        _required("identity", pa.string()),
+        _required("video", pa.string()),
+        _required("clip", pa.string()),
+        _required("track", pa.int16()),
+        _required("frame", pa.int32()),
+        _required("timestamp", pa.float32()),
+        _required("held_out", pa.bool_()),
+        _required("image", pa.binary()),
+        *(_required(name, pa.float32()) for name in ("box_x", "box_y", "box_w", "box_h")),
+        *(_required(name, pa.float32()) for name in ("crop_x", "crop_y", "crop_size")),
+        _required("landmarks", pa.list_(pa.float16(), LANDMARKS)),
+        pa.field("blendshapes", pa.list_(pa.float16(), BLENDSHAPES)),
+        pa.field("face_matrix", pa.list_(pa.float32(), FACE_MATRIX)),
+        *(pa.field(name, pa.float32()) for name in POSE_NAMES),
+        *(pa.field(name, pa.float32()) for name in ACTION_UNIT_NAMES),
+        _required("confidence", pa.float32()),
+    ]
+)
+"""One row a frame. `landmarks` are 68 pairs x, y one after another, fractions of the crop."""
+
+CLIPS = pa.schema(
+    [
+        _required("clip", pa.string()),
+        _required("identity", pa.string()),
+        _required("video", pa.string()),
+        _required("path", pa.string()),
+        pa.field("sha256", pa.string()),
+        _required("status", pa.string()),
+        pa.field("reason", pa.string()),
+        *(
+            pa.field(name, kind)
+            for name, kind in (("fps", pa.float32()), ("width", pa.int32()), ("height", pa.int32()))
+        ),
+        _required("frames_read", pa.int32()),
+        _required("frames_kept", pa.int32()),
+        *(_required(f"dropped_{name}", pa.int32()) for name in DROPPED),
+        _required("tracks", pa.int32()),
+        pa.field("seconds", pa.float32()),
+        *(pa.field(f"baseline_{name}", pa.float32()) for name in BASELINE_NAMES),
+        _required("split", pa.string()),
+        _required("shard", pa.string()),
+    ]
+)
+"""One row a clip that was found. `path` is relative to the source."""
+
+INDEX = pa.schema(
+    [
+        _required("file", pa.string()),
+        _required("ordinal", pa.int32()),
+        _required("split", pa.string()),
+        _required("identity", pa.string()),
+        _required("clip", pa.string()),
+        _required("track", pa.int16()),
+        _required("rows", pa.int32()),
+        _required("held_out", pa.bool_()),
+        *(
+            pa.field(f"{name}_{statistic}", pa.int32() if statistic == "nulls" else pa.float32())
+            for name in ATTRIBUTE_NAMES
+            for statistic in ("min", "max", "mean", "nulls")
+        ),
+    ]
+)
+"""One row a row group. The rows of a group are all held out or none is."""
+
+
+class FrameWriter:
+    """Writes frames to a Parquet file, one row group a call, and collects the rows of the index."""
+
+    def __init__(self, path: Path, file: str, split: str) -> None:
+        """`path`: where to write; `file`: its name in the data set, for the index."""
+        self.file, self.split = file, split
+        self.index: list[dict[str, Any]] = []
+        self._writer = pq.ParquetWriter(
+            path,
+            FRAMES,
+            # JPEGs do not get smaller; numbers do.
+            compression={name: "NONE" if name == "image" else "ZSTD" for name in _leaves(FRAMES)},
+            use_dictionary=["identity", "video", "clip"],
+            write_statistics=["clip", "frame"],
+        )
+
+    def write(self, table: pa.Table) -> None:
+        """Write `table` (columns of `FRAMES`, at most `ROW_GROUP_ROWS` rows of one track) as a row group."""
+        if not 0 < len(table) <= ROW_GROUP_ROWS:
+            raise ValueError(f"a row group has 1 to {ROW_GROUP_ROWS} rows, not {len(table)}")
+        first = {name: table[name][0].as_py() for name in ("identity", "clip", "track", "held_out")}
+        self.index.append(
+            {
+                "file": self.file,
+                "ordinal": len(self.index),
+                "split": self.split,
+                "rows": len(table),
+                **first,
+                **_statistics(table),
+            }
+        )
+        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> None:
+    """Write a small table (clips, index) as one Parquet file."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    pq.write_table(table, path, compression="ZSTD", store_schema=True)
+
+
+def fixed_lists(values: np.ndarray | None, rows: int, kind: pa.DataType) -> pa.Array:
+    """Array of `rows` fixed-size lists from (rows, n) values, or all null when there are none."""
+    if values is None:
+        return pa.nulls(rows, kind)
+    flat = np.ascontiguousarray(values.reshape(-1), kind.value_type.to_pandas_dtype())
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat, kind.value_type), type=kind)
+
+
+def _statistics(table: pa.Table) -> dict[str, float | int | None]:
+    """Minimum, maximum, mean and null count of each attribute."""
+    result: dict[str, float | int | None] = {}
+    for name in ATTRIBUTE_NAMES:
+        values = table[name].drop_null().to_numpy().astype(np.float64)
+        for statistic, function in (("min", np.min), ("max", np.max), ("mean", np.mean)):
+            result[f"{name}_{statistic}"] = float(function(values)) if len(values) else None
+        result[f"{name}_nulls"] = len(table) - len(values)
+    return result
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Parquet's names of the columns: a list's values have a name of their own."""
+    return [f"{field.name}.list.element" if pa.types.is_fixed_size_list(field.type) else field.name for field in schema]

@@ -1,0 +1,113 @@
+"""Files, local or on any fsspec store: atomic writes, listing, joining."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from icface.errors import IcfaceError
+
+TEMPORARY = ".tmp"
+"""Ending of files that are being written; nothing that ends so is ever read."""
+
+
+def filesystem(url: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system that `url` names and the path in it, without a slash at the end.
+
+    A local path is made absolute. Raises IcfaceError for an unknown protocol or one whose package is missing.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(os.path.expanduser(str(url)))  # noqa: PTH111 - a URL is no path
+    except ImportError as error:
+        raise IcfaceError(f"{url} needs a package that is not installed: {error}") from None
+    except (ValueError, OSError) as error:
+        raise IcfaceError(f"{url} cannot be opened: {error}") from None
+    return fs, path.rstrip("/") or "/"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on some file system; every path given to its methods is relative to it. Can be pickled."""
+
+    url: str
+    fs: fsspec.AbstractFileSystem
+    root: str
+
+    @classmethod
+    def at(cls, url: str | Path) -> "Folder":
+        """The folder that `url` names; it need not exist."""
+        fs, root = filesystem(url)
+        return cls(str(url), fs, root)
+
+    @property
+    def local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """The full path of `name`. Raises ValueError when it would leave the folder."""
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts:
+            raise ValueError(f"{name!r} leaves the folder")
+        return f"{self.root}/{name}" if name else self.root
+
+    def exists(self, name: str) -> bool:
+        self.fs.invalidate_cache()
+        return bool(self.fs.exists(self.path(name)))
+
+    def names(self, folder: str = "", suffix: str = "") -> list[str]:
+        """Names of the files directly in `folder` that end with `suffix`, sorted; empty when it does not exist."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self.path(folder), detail=True)
+        except FileNotFoundError:
+            return []
+        names = (entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
+        return sorted(name for name in names if name.endswith(suffix) and not name.endswith(TEMPORARY))
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file. Raises FileNotFoundError."""
+        return bytes(self.fs.cat_file(self.path(name)))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole or not at all."""
+        with self.writing(name) as path:
+            path.write_bytes(data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A local path to write to; it becomes the file `name` when the block ends without an error.
+
+        Locally that is a rename within the folder, elsewhere one put, so that no reader sees half a file.
+        """
+        target = self.path(name)
+        if self.local:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(f"{target}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
+            try:
+                yield temporary
+                os.replace(temporary, target)
+            finally:
+                temporary.unlink(missing_ok=True)
+            return
+        with tempfile.TemporaryDirectory(prefix="icface-") as folder:
+            temporary = Path(folder) / "file"
+            yield temporary
+            self.fs.put_file(str(temporary), target)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder with all that is in it; nothing happens when it is not there."""
+        self.fs.invalidate_cache()
+        if self.fs.exists(self.path(name)):
+            self.fs.rm(self.path(name), recursive=True)
+
+    def remove_temporary(self) -> None:
+        """Remove what a killed writer left behind."""
+        if self.local:
+            for path in Path(self.root).rglob(f"*{TEMPORARY}"):
+                path.unlink(missing_ok=True)
