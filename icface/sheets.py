@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from icface.animate import Animator, Source
 from icface.attributes import POSE_NAMES
+from icface.control.tables import ACTION_UNIT_WORDS
 from icface.images import resize
 
 Picture = npt.NDArray[np.uint8]
@@ -20,6 +21,10 @@ GAP = 10
 """White between pictures, px."""
 HEADING, CAPTION = 17, 13
 """Sizes of the type, px."""
+EDIT_INTENSITY = 4.0
+"""Intensity at which single action units are shown, of 5."""
+EDIT_DEGREES = 30.0
+"""Poses are shown from this far on one side to this far on the other."""
 INK, FAINT = (32, 33, 36), (95, 99, 104)
 
 
@@ -128,7 +133,7 @@ def model_sheet(
         rows.append(Row(heading="Driven", pictures=driven, captions=[f"frame {index}" for index in chosen]))
     trained = [attribute for attribute in animator.model.schema.attributes if attribute.trained]
     for name in (attribute.name for attribute in trained if attribute.name in POSE_NAMES):
-        values = np.radians(np.linspace(-30, 30, columns).round())
+        values = np.radians(np.linspace(-EDIT_DEGREES, EDIT_DEGREES, columns).round())
         pictures = list(animator.animate(source, pd.DataFrame({name: values})))
         captions = [f"{degrees:+.0f}°" for degrees in np.degrees(values)]
         rows.append(
@@ -142,34 +147,10 @@ def model_sheet(
             Row(
                 heading=f"One action unit at {EDIT_INTENSITY:g}" if start == 0 else "",
                 pictures=pictures,
-                captions=[f"{unit.name} {ACTION_UNITS[unit.name]}" for unit in shown],
+                captions=[f"{unit.name} {ACTION_UNIT_WORDS[unit.name]}" for unit in shown],
             )
         )
     return contact_sheet(rows, title=title)
-
-
-EDIT_INTENSITY = 4.0
-"""Intensity at which single action units are shown, of 5."""
-ACTION_UNITS = {
-    "AU01": "inner brow up",
-    "AU02": "outer brow up",
-    "AU04": "brow down",
-    "AU05": "upper lid up",
-    "AU06": "cheek up",
-    "AU07": "lids tight",
-    "AU09": "nose wrinkle",
-    "AU10": "upper lip up",
-    "AU12": "smile",
-    "AU14": "dimple",
-    "AU15": "lip corner down",
-    "AU17": "chin up",
-    "AU20": "lip stretch",
-    "AU23": "lips tight",
-    "AU25": "lips part",
-    "AU26": "jaw drop",
-    "AU45": "blink",
-}
-"""The action units in plain words (FACS)."""
 
 
 def _headings(rows: Sequence[Row], title: str) -> list[str]:

@@ -3,9 +3,10 @@
 from icface.control.driving import read_driving
 from icface.control.edits import apply_edits, parse_edits
 from icface.control.mixing import EYES, MOUTH, mix, relative
-from icface.control.tables import COMPANIONS, DEGREES, check_columns, seconds
+from icface.control.tables import ACTION_UNIT_WORDS, COMPANIONS, DEGREES, check_columns, seconds
 
 __all__ = [
+    "ACTION_UNIT_WORDS",
     "COMPANIONS",
     "DEGREES",
     "EYES",

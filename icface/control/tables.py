@@ -17,6 +17,26 @@ COMPANIONS = ("frame", "timestamp", "face")
 measured there (False: filled from the frames around it)."""
 DEGREES = {"pitch": "pose_pitch", "yaw": "pose_yaw", "roll": "pose_roll"}
 """Names on the command line and the page, in degrees, of the pose in files and interfaces, in radians."""
+ACTION_UNIT_WORDS = {
+    "AU01": "inner brow up",
+    "AU02": "outer brow up",
+    "AU04": "brow down",
+    "AU05": "upper lid up",
+    "AU06": "cheek up",
+    "AU07": "lids tight",
+    "AU09": "nose wrinkle",
+    "AU10": "upper lip up",
+    "AU12": "smile",
+    "AU14": "dimple",
+    "AU15": "lip corner down",
+    "AU17": "chin up",
+    "AU20": "lip stretch",
+    "AU23": "lips tight",
+    "AU25": "lips part",
+    "AU26": "jaw drop",
+    "AU45": "blink",
+}
+"""The action units in plain words (FACS)."""
 DEFAULT_FPS = 25.0
 """Frames a second of a table that does not say."""
 

@@ -1,0 +1,168 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from icface.analyzers import create
+from icface.analyzers.face import Analyzer
+from icface.attributes import ATTRIBUTE_NAMES
+from icface.control import read_driving
+from icface.control.driving import fill_gaps, follow
+from icface.errors import IcfaceError
+from icface.images import encode_png
+from icface.video.reading import read_frames
+from icface.video.writing import write_video
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Iterator[Analyzer]:
+    made = create("mediapipe")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def frames(sample_clips: dict[str, Path]) -> np.ndarray:
+    return next(read_frames(sample_clips["single_face.mp4"], every=6, window=10))[1]
+
+
+def test_a_video_gives_a_row_a_frame_and_fills_frames_without_a_face(
+    frames: np.ndarray, analyzer: Analyzer, tmp_path: Path
+) -> None:
+    shown = frames.copy()
+    shown[4] = 255
+    clip = write_video(tmp_path / "driver.mp4", shown, fps=10)
+    table = read_driving(clip, analyzer)
+    assert table["frame"].tolist() == list(range(10))
+    np.testing.assert_allclose(table["timestamp"], np.arange(10) / 10)
+    assert table["face"].tolist() == [index != 4 for index in range(10)]
+    measured = sorted(analyzer.measures)
+    assert np.isfinite(table[measured]).all(axis=None)
+    assert table[[name for name in ATTRIBUTE_NAMES if name not in measured]].isna().all(axis=None)
+    np.testing.assert_allclose(table["pose_yaw"][4], table["pose_yaw"][[3, 5]].mean(), atol=1e-6)
+
+
+def test_a_picture_gives_one_row(frames: np.ndarray, analyzer: Analyzer, tmp_path: Path) -> None:
+    path = tmp_path / "driver.png"
+    path.write_bytes(encode_png(frames[0]))
+    table = read_driving(path, analyzer)
+    expected = analyzer.analyze(frames[:1], [0], "")[0][0].attributes
+    assert len(table) == 1
+    np.testing.assert_array_equal(table[list(ATTRIBUTE_NAMES)].to_numpy()[0], expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".mp4"])
+def test_a_driver_without_a_face_is_refused(suffix: str, analyzer: Analyzer, tmp_path: Path) -> None:
+    blank = np.full((64, 64, 3), 128, np.uint8)
+    path = tmp_path / f"blank{suffix}"
+    if suffix == ".png":
+        path.write_bytes(encode_png(blank))
+    else:
+        write_video(path, [blank] * 3, fps=25)
+    with pytest.raises(IcfaceError, match="no face is found"):
+        read_driving(path, analyzer)
+
+
+@pytest.mark.parametrize("name", ["driver.mp4", "driver.png", "driver.csv"])
+def test_a_missing_or_broken_driver_is_one_clear_line(name: str, analyzer: Analyzer, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with pytest.raises(IcfaceError, match="no such file"):
+        read_driving(path, analyzer)
+    path.write_text("this is only text\n")
+    with pytest.raises(IcfaceError, match=name) as caught:
+        read_driving(path, analyzer)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_csv_with_our_names(tmp_path: Path) -> None:
+    path = tmp_path / "driver.csv"
+    path.write_text("AU12,pose_yaw\n1.5,0.1\n,0.2\n")
+    table = read_driving(path, None)
+    assert table["timestamp"].tolist() == [0, 0.04]
+    assert table["face"].tolist() == [True, True]
+    np.testing.assert_allclose(table["pose_yaw"], [0.1, 0.2], rtol=1e-6)
+    np.testing.assert_array_equal(table["AU12"], [1.5, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("yaw,AU12\n10,1\n", "pose_yaw in radians"),
+        ("AU99\n1\n", "unknown column 'AU99'"),
+        ("frame,timestamp\n0,0\n", "no attribute column"),
+        ("AU12\n", "no rows"),
+        ("AU12\n1\nmuch\n", "column AU12 holds 'much' in row 2"),
+        ("AU12\ninf\n", "no number"),
+        ("frame,AU12\n,1\n", "column frame"),
+        ("", "cannot be read as a csv"),
+    ],
+)
+def test_a_csv_that_makes_no_sense_is_one_clear_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "driver.csv"
+    path.write_text(text)
+    with pytest.raises(IcfaceError, match=message) as caught:
+        read_driving(path, None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("space", ["", " "])
+def test_openface_writes_with_and_without_spaces(space: str, tmp_path: Path) -> None:
+    names = ["frame", "face_id", "timestamp", "confidence", "success", "pose_Tx", "pose_Rx", "pose_Ry", "pose_Rz"]
+    names += ["AU01_r", "AU12_r", "AU01_c"]
+    rows = [
+        [1, 0, 0.0, 0.98, 1, 9, 0.1, 0.2, 0.3, 1.0, 2.0, 1],
+        [2, 0, 0.04, 0.1, 0, 9, 9.0, 9.0, 9.0, 5.0, 5.0, 1],
+        [3, 0, 0.08, 0.98, 1, 9, 0.3, 0.2, 0.1, 3.0, 0.0, 1],
+        [3, 1, 0.08, 0.98, 1, 9, 0.7, 0.7, 0.7, 0.7, 0.7, 1],
+    ]
+    lines = [f",{space}".join(map(str, line)) for line in [names, *rows]]
+    path = tmp_path / "openface.csv"
+    path.write_text("\n".join(lines) + "\n")
+    table = read_driving(path, None)
+    assert table["frame"].tolist() == [0, 1, 2]
+    assert table["face"].tolist() == [True, False, True]
+    np.testing.assert_allclose(table["pose_pitch"], [0.1, 0.2, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(table["AU12"], [2, 1, 0], atol=1e-6)
+    assert "AU02" not in table
+
+
+def test_a_real_openface_csv(shared: Path) -> None:
+    folder = shared / "clips" / "id90001" / "icface_vox"
+    table = read_driving(folder / "00116.csv", None)
+    assert len(table) == 498
+    assert set(ATTRIBUTE_NAMES) <= set(table.columns)
+    assert table["pose_yaw"].abs().max() < 1.5
+    assert table["AU12"].between(0, 5).all()
+
+
+def gaps(face: list[bool], values: list[float], fps: float = 10) -> list[float]:
+    table = pd.DataFrame({"timestamp": np.arange(len(face)) / fps, "face": face, "AU12": values})
+    return fill_gaps(table)["AU12"].tolist()
+
+
+def test_short_gaps_are_bridged_and_long_ones_held() -> None:
+    nan = np.nan
+    assert gaps([False, True, False, True, False], [nan, 2, nan, 4, nan]) == [2, 2, 3, 4, 4]
+    long = [True, *[False] * 5, True]
+    assert gaps(long, [1, *[nan] * 5, 4]) == [1, 1, 1, 1, 1, 1, 4]
+    assert gaps(long, [1, *[nan] * 5, 4], fps=24) == [1, 1.5, 2, 2.5, 3, 3.5, 4]
+
+
+def test_what_a_face_did_not_measure_stays_open() -> None:
+    nan = np.nan
+    result = gaps([True, False, True], [nan, nan, nan])
+    assert np.isnan(result).all()
+    assert gaps([True, False, True], [1, nan, nan])[:2] == [1, 1]
+
+
+def test_the_same_face_is_followed_though_another_grows_larger(shared: Path, analyzer: Analyzer) -> None:
+    frames = next(read_frames(shared / "bad" / "two_faces.mp4", window=1))[1]
+    faces = analyzer.analyze(frames, [0], "")[0]
+    assert len(faces) == 2
+    larger, smaller = faces
+    assert follow(faces, None) is larger
+    assert follow(faces, smaller) is smaller
+    assert follow([larger], smaller) is larger
+    assert follow([], smaller) is None

@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+from icface.control import EYES, MOUTH, check_columns, mix, relative, seconds
+from icface.errors import IcfaceError
+
+
+def table(count: int, fps: float, seed: int) -> pd.DataFrame:
+    values = np.random.default_rng(seed).random((count, len(ATTRIBUTE_NAMES))).astype(np.float32)
+    result = pd.DataFrame(values, columns=list(ATTRIBUTE_NAMES))
+    result.insert(0, "timestamp", np.arange(count) / fps)
+    return result
+
+
+def test_the_groups_share_out_all_attributes() -> None:
+    assert sorted((*POSE_NAMES, *EYES, *MOUTH)) == sorted(ATTRIBUTE_NAMES)
+
+
+def test_each_part_drives_its_group_and_nothing_else() -> None:
+    base, pose, eyes, mouth = (table(10, 25, seed) for seed in range(4))
+    mixed = mix(base, pose=pose, eyes=eyes, mouth=mouth)
+    for names, part in ((POSE_NAMES, pose), (EYES, eyes), (MOUTH, mouth)):
+        np.testing.assert_allclose(mixed[list(names)], part[list(names)])
+    alone = mix(base, eyes=eyes)
+    others = [*POSE_NAMES, *MOUTH]
+    np.testing.assert_array_equal(alone[others], base[others])
+
+
+@pytest.mark.parametrize(("count", "fps"), [(5, 25.0), (40, 25.0), (12, 10.0), (50, 60.0)])
+def test_a_part_of_another_length_and_speed_keeps_its_own_time(count: int, fps: float) -> None:
+    base, part = table(20, 25, 0), table(count, fps, 1)
+    mixed = mix(base, mouth=part)
+    assert len(mixed) == len(base)
+    wanted = np.interp(base["timestamp"], part["timestamp"], part["AU25"])  # holds the last value past the end
+    np.testing.assert_allclose(mixed["AU25"], wanted, rtol=1e-6)
+
+
+def test_a_picture_is_held() -> None:
+    base, picture = table(5, 25, 0), table(1, 25, 1)
+    assert mix(base, pose=picture)["pose_yaw"].tolist() == [picture["pose_yaw"][0]] * 5
+
+
+def test_what_a_part_did_not_measure_stays_the_bases() -> None:
+    base, part = table(3, 25, 0), table(3, 25, 1)
+    part["AU14"] = np.nan
+    part = part.drop(columns="AU10")
+    part.loc[1, "AU25"] = np.nan
+    mixed = mix(base, mouth=part)
+    np.testing.assert_array_equal(mixed[["AU14", "AU10"]], base[["AU14", "AU10"]])
+    assert mixed["AU25"][1] == pytest.approx((part["AU25"][0] + part["AU25"][2]) / 2)
+
+
+def test_without_a_base_the_first_part_sets_the_time_and_the_rest_is_left_to_the_source() -> None:
+    eyes, mouth = table(4, 25, 0), table(9, 25, 1)
+    mixed = mix(None, eyes=eyes, mouth=mouth)
+    assert len(mixed) == 4
+    assert set(mixed.columns) == {"timestamp", *EYES, *MOUTH}
+
+
+def test_relative_takes_the_drivers_rest_away() -> None:
+    driver = pd.DataFrame({"pose_pitch": [0.1, 0.2, 0.3], "pose_yaw": [0.5, 0.5, 0.5], "AU12": [1.0, 1.0, 3.0]})
+    result = relative(driver)
+    np.testing.assert_allclose(result["pose_pitch"], [-0.1, 0, 0.1], atol=1e-7)
+    np.testing.assert_allclose(result["pose_yaw"], 0.5)
+    np.testing.assert_allclose(result["AU12"], [0, 0, 2])
+
+
+@pytest.mark.parametrize(
+    ("column", "message"), [("yaw", "pose_yaw in radians"), ("AU1", "unknown column 'AU1'; known are pose_pitch")]
+)
+def test_unknown_columns_are_refused(column: str, message: str) -> None:
+    with pytest.raises(IcfaceError, match=message):
+        check_columns(pd.DataFrame({column: [1.0]}))
+
+
+def test_rows_out_of_order_are_refused() -> None:
+    with pytest.raises(IcfaceError, match="in order of time"):
+        seconds(pd.DataFrame({"timestamp": [0.0, 0.2, 0.1]}))
