@@ -23,16 +23,14 @@ import pyarrow as pa
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
-from icface.evaluation.pairs import EvaluationPair
+from icface.evaluation.pairs import EvaluationPair, Labels
 from icface.images import decode_image
 from icface.labels import distance_from_neutral
 from pipelines.dataset import Dataset, RowGroup
 
 GROUPS = ("held_out", "val", "cross")
 PLACES = ("box_x", "box_y", "box_w", "box_h", "crop_x", "crop_y", "crop_size")
-LEAST_FRAMES = 2
-"""A track needs a source and a frame to ask for."""
-
+COLUMNS = ["image", *PLACES, *ATTRIBUTE_NAMES]
 Item = TypeVar("Item")
 Place = tuple[RowGroup, int]
 """A row of a row group."""
@@ -119,7 +117,7 @@ class EvaluationPairs:
         kept: dict[RowGroup, pa.Table] = {}
         for reference in self._references:
             needed = (reference.source.source[0], reference.place[0])
-            kept = {group: kept[group] if group in kept else self._dataset.read(group) for group in needed}
+            kept = {group: kept[group] if group in kept else self._dataset.read(group, COLUMNS) for group in needed}
             (source_group, source_row), (driving_group, driving_row) = reference.source.source, reference.place
             driving = kept[driving_group].slice(driving_row, 1).to_pylist()[0]
             yield EvaluationPair(
@@ -149,38 +147,48 @@ def face_box(
 
 def _tracks(dataset: Dataset, group: str) -> list[_Track]:
     """The tracks of a group that have a source and something to ask for, in order of their names."""
-    parts: dict[str, list[RowGroup]] = defaultdict(list)
-    for row_group in dataset.row_groups("train" if group == "held_out" else "val"):
-        parts[f"{row_group.clip}#{row_group.track}"].append(row_group)
+    if group == "held_out":
+        sources, asked = _parts(dataset.row_groups("train")), _parts(dataset.row_groups("train", held_out=True))
+    else:
+        sources = asked = _parts(dataset.row_groups("val"))
     tracks = []
-    for name in sorted(parts):
-        rows: list[tuple[Place, int]] = []
-        held_out: list[bool] = []
-        labels = []
-        for row_group in parts[name]:
-            table = dataset.read(row_group, ["frame", "held_out", *ATTRIBUTE_NAMES])
-            rows += [((row_group, row), frame) for row, frame in enumerate(table.column("frame").to_pylist())]
-            held_out += table.column("held_out").to_pylist()
-            labels.append(_labels(table))
-        distance = distance_from_neutral(np.concatenate(labels))
-        order = np.argsort([frame for _, frame in rows], kind="stable")
-        sources = [index for index in order if not (group == "held_out" and held_out[index])]
-        if len(rows) < LEAST_FRAMES or not sources:
-            continue
-        source = min(sources, key=lambda index: (distance[index], rows[index][1]))
-        asked = [index for index in order if index != source and (group == "val" or held_out[index])]
-        if asked:
-            place, frame = rows[source]
+    for name in sorted(sources.keys() & asked.keys()):
+        places, frames, labels = _rows(dataset, sources[name])
+        _, source_frame, source = min(zip(distance_from_neutral(labels), frames, places, strict=True))
+        places, frames, _ = _rows(dataset, asked[name])
+        driving = [(place, frame) for place, frame in zip(places, frames, strict=True) if place != source]
+        if driving:
             tracks.append(
                 _Track(
                     name=name,
-                    identity=parts[name][0].identity,
-                    source=place,
-                    source_frame=frame,
-                    driving=tuple(rows[index] for index in asked),
+                    identity=sources[name][0].identity,
+                    source=source,
+                    source_frame=source_frame,
+                    driving=tuple(driving),
                 )
             )
     return tracks
+
+
+def _parts(row_groups: Iterable[RowGroup]) -> dict[str, list[RowGroup]]:
+    """The row groups of each track, by the track's name."""
+    parts: dict[str, list[RowGroup]] = defaultdict(list)
+    for row_group in row_groups:
+        parts[f"{row_group.clip}#{row_group.track}"].append(row_group)
+    return parts
+
+
+def _rows(dataset: Dataset, row_groups: Iterable[RowGroup]) -> tuple[list[Place], list[int], Labels]:
+    """Places, frame numbers and raw attributes (N, 20) of a track's rows in order."""
+    places: list[Place] = []
+    frames: list[int] = []
+    labels = []
+    for row_group in row_groups:
+        table = dataset.read(row_group, ["frame", *ATTRIBUTE_NAMES])
+        places += [(row_group, row) for row in range(len(table))]
+        frames += table.column("frame").to_pylist()
+        labels.append(_labels(table))
+    return places, frames, np.concatenate(labels)
 
 
 def _ring(tracks: list[_Track]) -> Iterator[tuple[_Track, _Track]]:
@@ -199,7 +207,7 @@ def _spread(items: Sequence[Item], most: int | None) -> list[Item]:
     return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-def _labels(table: pa.Table) -> npt.NDArray[np.float32]:
+def _labels(table: pa.Table) -> Labels:
     """(N, 20) raw attributes, NaN where null."""
     columns = [table.column(name).to_numpy(zero_copy_only=False) for name in ATTRIBUTE_NAMES]
     return np.stack(columns, axis=1).astype(np.float32)
