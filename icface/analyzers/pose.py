@@ -13,7 +13,8 @@ def pose_from_matrix(matrices: npt.ArrayLike) -> npt.NDArray[np.float32]:
     A face matrix is MediaPipe's row-major 4x4 transformation of the canonical face. NaN where it is NaN.
     """
     rotation = np.asarray(matrices, np.float64).reshape(-1, 4, 4)[:, :3, :3]
-    scale = np.cbrt(np.linalg.det(rotation))
+    with np.errstate(invalid="ignore"):  # NaN in, NaN out
+        scale = np.cbrt(np.linalg.det(rotation))
     return euler_from_rotation(_AXES @ (rotation / scale[:, None, None]) @ _AXES)
 
 

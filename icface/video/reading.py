@@ -171,6 +171,8 @@ def _decoded(container: InputContainer) -> Iterator[av.VideoFrame]:
             packet = next(packets)
         except (StopIteration, av.FFmpegError):
             break
+        if packet.is_corrupt:  # half a packet at the end of a cut-off file decodes to half a picture
+            continue
         with suppress(av.FFmpegError):
             yield from packet.decode()
     with suppress(av.FFmpegError):

@@ -30,9 +30,9 @@ def test_squares_lie_within_the_frame(boxes: np.ndarray, mode: str, width: int, 
 @settings(max_examples=100, deadline=None)
 def test_squares_follow_a_shift_of_the_face(boxes: np.ndarray, mode: str, dx: int, dy: int) -> None:
     rule = CropRule(mode=mode)
-    inner = boxes + [3000, 3000, 1, 1]  # far from every edge of a frame of 12000 x 12000
+    inner = boxes + np.array([3000, 3000, 1, 1])  # far from every edge of a frame of 12000 x 12000
     squares = rule.squares(inner, 25, 12000, 12000)
-    shifted = rule.squares(inner + [dx, dy, 0, 0], 25, 12000, 12000)
+    shifted = rule.squares(inner + np.array([dx, dy, 0, 0]), 25, 12000, 12000)
     assert np.allclose(shifted - squares, [dx, dy, 0], atol=0.01)
 
 

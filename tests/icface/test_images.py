@@ -60,7 +60,7 @@ def test_exif_turns_a_picture_upright(picture: np.ndarray) -> None:
 def test_what_is_no_image_is_said_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "face.png"
     path.write_bytes(data)
-    with pytest.raises(IcfaceError, match="face.png") as raised:
+    with pytest.raises(IcfaceError, match=r"face\.png") as raised:
         read_image(path)
     assert "\n" not in str(raised.value)
 

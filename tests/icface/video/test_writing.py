@@ -1,0 +1,88 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from icface.errors import IcfaceError
+from icface.video.reading import probe, read_frames
+from icface.video.writing import write_gif, write_video
+
+
+@pytest.fixture
+def frames() -> list[np.ndarray]:
+    """12 frames 48 x 64 in which a bright square moves to the right over a gradient."""
+    y, x = np.mgrid[0:48, 0:64]
+    moving = []
+    for step in range(12):
+        frame = np.stack([x * 3, y * 4, np.full_like(x, 90)], axis=-1).astype(np.uint8)
+        frame[16:32, step * 4 : step * 4 + 12] = [240, 200, 40]
+        moving.append(frame)
+    return moving
+
+
+def test_what_is_written_is_read_back(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    path = write_video(tmp_path / "new" / "clip.mp4", iter(frames), 24000 / 1001)
+    info = probe(path)
+    assert (info.width, info.height, info.frames) == (64, 48, 12)
+    assert info.fps == pytest.approx(24000 / 1001, rel=1e-6)
+    read = np.concatenate([window for _, window in read_frames(path)])
+    error = (read.astype(float) - np.stack(frames)) ** 2
+    assert 10 * np.log10(255**2 / error.mean()) > 25  # dB; chroma is stored at half the resolution
+
+
+def test_a_browser_can_play_it_at_once(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    path = write_video(tmp_path / "clip.mp4", frames, 25)
+    with av.open(str(path)) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, codec.pix_fmt) == ("h264", "yuv420p")
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_an_odd_size_is_made_even(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    path = write_video(tmp_path / "odd.mp4", [frame[:47, :63] for frame in frames], 25)
+    assert (probe(path).width, probe(path).height) == (64, 48)
+
+
+def test_a_gif_holds_every_frame(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    path = write_gif(tmp_path / "clip.gif", frames, 10)
+    with Image.open(path) as gif:
+        assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (12, 100, 0)
+        gif.seek(11)
+        last = np.asarray(gif.convert("RGB")).astype(int)
+    assert np.abs(last - frames[11]).mean() < 12
+
+
+@pytest.mark.parametrize("write", [write_video, write_gif])
+def test_nothing_half_written_stays(tmp_path: Path, frames: list[np.ndarray], write: object) -> None:
+    path = tmp_path / ("clip.mp4" if write is write_video else "clip.gif")
+    path.write_bytes(b"what was there before")
+
+    def broken() -> Iterator[np.ndarray]:
+        yield from frames
+        raise RuntimeError("the generator failed")
+
+    with pytest.raises(RuntimeError, match="the generator failed"):
+        write(path, broken(), 25)
+    assert path.read_bytes() == b"what was there before"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("write", [write_video, write_gif])
+def test_bad_frames_are_said(tmp_path: Path, frames: list[np.ndarray], write: object) -> None:
+    with pytest.raises(IcfaceError, match="no frame"):
+        write(tmp_path / "empty", [], 25)
+    with pytest.raises(IcfaceError, match="do not mix"):
+        write(tmp_path / "mixed", [frames[0], frames[0][:20]], 25)
+    with pytest.raises(ValueError, match="uint8"):
+        write(tmp_path / "floats", [frames[0].astype(np.float32)], 25)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(IcfaceError, match="cannot be written"):
+        write_video(tmp_path / "file" / "clip.mp4", frames, 25)
