@@ -115,42 +115,50 @@ def model_sheet(
     """What a model does with one portrait: source and neutral, driven frames, pose edits and AU edits.
 
     `driving` is a table of attributes; `columns` of its rows, evenly spread, are shown, under the frames
-    of `driving_frames` (one a row of the table) where they are given. Edits start from the source's own attributes;
-    only attributes that the model was trained on are shown. Returns (H, W, 3) uint8.
+    of `driving_frames` (one a row of the table) where they are given. An edit changes one attribute of the
+    neutral face; only attributes that the model was trained on are shown. Returns (H, W, 3) uint8.
     """
-    chosen = np.unique(np.linspace(0, len(driving) - 1, columns).round().astype(int)) if len(driving) else np.array([])
-    rows = [
-        Row(
-            heading="Source and neutral",
-            pictures=[source.crop, animator.neutral(source)],
-            captions=["source", "neutral"],
-        )
-    ]
-    if len(chosen):
+    neutral = [source.crop, animator.neutral(source)]
+    rows = [Row(heading="Source and neutral", pictures=neutral, captions=["source", "neutral"])]
+    if len(driving):
+        chosen = np.unique(np.linspace(0, len(driving) - 1, columns).round().astype(int))
+        shown = driving.iloc[chosen]
+        numbers = shown["frame"] if "frame" in shown.columns else chosen
         if len(driving_frames):
             rows.append(Row(heading="Driver", pictures=[driving_frames[index] for index in chosen]))
-        driven = list(animator.animate(source, driving.iloc[chosen]))
-        rows.append(Row(heading="Driven", pictures=driven, captions=[f"frame {index}" for index in chosen]))
-    trained = [attribute for attribute in animator.model.schema.attributes if attribute.trained]
-    for name in (attribute.name for attribute in trained if attribute.name in POSE_NAMES):
-        values = np.radians(np.linspace(-EDIT_DEGREES, EDIT_DEGREES, columns).round())
-        pictures = list(animator.animate(source, pd.DataFrame({name: values})))
-        captions = [f"{degrees:+.0f}°" for degrees in np.degrees(values)]
-        rows.append(
-            Row(heading=f"{name.removeprefix('pose_').capitalize()} alone", pictures=pictures, captions=captions)
-        )
-    units = [attribute for attribute in trained if attribute.name not in POSE_NAMES]
-    for start in range(0, len(units), columns):
-        shown = units[start : start + columns]
-        pictures = [next(animator.animate(source, pd.DataFrame({unit.name: [EDIT_INTENSITY]}))) for unit in shown]
+        driven = list(animator.animate(source, shown))
+        rows.append(Row(heading="Driven", pictures=driven, captions=[f"frame {number}" for number in numbers]))
+    trained = [attribute.name for attribute in animator.model.schema.attributes if attribute.trained]
+    for name in (name for name in trained if name in POSE_NAMES):
+        degrees = np.linspace(-EDIT_DEGREES, EDIT_DEGREES, columns)
         rows.append(
             Row(
-                heading=f"One action unit at {EDIT_INTENSITY:g}" if start == 0 else "",
-                pictures=pictures,
-                captions=[f"{unit.name} {ACTION_UNIT_WORDS[unit.name]}" for unit in shown],
+                heading=f"{name.removeprefix('pose_').capitalize()} alone",
+                pictures=_edited(animator, source, [(name, value) for value in np.radians(degrees)]),
+                captions=[f"{value:.0f}°" for value in degrees],
+            )
+        )
+    units = [name for name in trained if name not in POSE_NAMES]
+    for start in range(0, len(units), columns):
+        names = units[start : start + columns]
+        rows.append(
+            Row(
+                heading=f"One action unit alone, at {EDIT_INTENSITY:g} of 5" if start == 0 else "",
+                pictures=_edited(animator, source, [(name, EDIT_INTENSITY) for name in names]),
+                captions=[f"{name} {ACTION_UNIT_WORDS[name]}" for name in names],
             )
         )
     return contact_sheet(rows, title=title)
+
+
+def _edited(animator: Animator, source: Source, edits: Sequence[tuple[str, float]]) -> list[Picture]:
+    """One picture an edit: the neutral face with one attribute at a raw value."""
+    schema = animator.model.schema
+    values = np.tile(schema.neutral(), (len(edits), 1))
+    for row, (name, value) in zip(values, edits, strict=True):
+        row[schema.index(name)] = value
+    table = pd.DataFrame(values, columns=list(schema.names))
+    return list(animator.animate(source, table))
 
 
 def _headings(rows: Sequence[Row], title: str) -> list[str]:
