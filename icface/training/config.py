@@ -25,6 +25,8 @@ class DataConfig:
     """Labels are averaged over this many frames, without delay (AU45 exempt: a blink lasts 3 to 5 frames)."""
     flip: bool = True
     """Mirror half of the pairs: both pictures, with the signs of yaw and roll."""
+    rotate: float = 0.0
+    """Turn source and driving frame in the picture's plane by up to so many degrees each, and their pose with them."""
     workers: int = 0
     """Processes a rank that read and decode; 0 does it in the training process."""
 
@@ -38,6 +40,8 @@ class DataConfig:
             raise ValueError(
                 f"data.smoothing_frames must be odd, so that it delays nothing, not {self.smoothing_frames}"
             )
+        if not 0 <= self.rotate <= 45:
+            raise ValueError(f"data.rotate must lie in 0..45 degrees, not {self.rotate}")
         if self.workers < 0:
             raise ValueError(f"data.workers must not be negative: {self.workers}")
 
@@ -198,9 +202,9 @@ PRESETS: dict[str, TrainConfig] = {
     "small": TrainConfig(
         steps=1500,
         model=ModelConfig(size=64, width=32, blocks=2, discriminator_width=32),
-        data=DataConfig(batch=16),
+        data=DataConfig(batch=16, rotate=15.0),
         loss=LossConfig(
-            adversarial=0.1, attribute=1.0, identity=0.1, regions=3.0, neutral_noise=2.0, r1=0.5, r1_interval=8
+            adversarial=0.1, attribute=0.1, identity=0.1, regions=3.0, neutral_noise=2.0, r1=0.5, r1_interval=8
         ),
         optimiser=OptimiserConfig(generator_rate=1e-3, discriminator_rate=4e-4, decay_from=0.4),
         log_every=10,

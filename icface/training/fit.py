@@ -104,17 +104,14 @@ class Training:
         terms: dict[str, Tensor] = {}
         for phase in self.phases:
             if number % phase.interval == 0:
-                terms |= self._run(phase, step)
-        values = torch.stack([term.detach().float() for term in terms.values()])
-        if any_rank(not bool(values.isfinite().all()), self.device):
-            raise NonFiniteLoss(number, dict(zip(terms, values.tolist(), strict=True)), batch)
-        for name, value in zip(terms, values, strict=True):
+                terms |= self._run(phase, step, batch)
+        for name, value in terms.items():
             self.totals.setdefault(name, torch.zeros(2, device=self.device))
-            self.totals[name] += torch.stack([value, torch.ones_like(value)])
+            self.totals[name] += torch.stack([value.detach().float(), torch.ones((), device=self.device)])
         self.average.update(self.model, number)
         self.steps_done += 1
 
-    def _run(self, phase: Phase, step: Step) -> dict[str, Tensor]:
+    def _run(self, phase: Phase, step: Step, batch: Batch) -> dict[str, Tensor]:
         learning = [getattr(self.networks, name) for name in phase.networks]
         for network in (self.networks.neutraliser, self.networks.generator, self.networks.discriminator):
             network.requires_grad_(any(network is other for other in learning))
@@ -124,7 +121,11 @@ class Training:
             optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             terms = phase.terms(step)
-        torch.stack([term.float() for term in terms.values()]).sum().backward()
+        values = torch.stack([term.float() for term in terms.values()])
+        # Before the backward: a flow that is not a number crashes the process in grid_sample's.
+        if any_rank(not bool(values.isfinite().all()), self.device):
+            raise NonFiniteLoss(step.number, dict(zip(terms, values.tolist(), strict=True)), batch)
+        values.sum().backward()
         average_gradients(parameters)
         if self.config.optimiser.clip:
             nn.utils.clip_grad_norm_(parameters, self.config.optimiser.clip)
@@ -252,7 +253,7 @@ def _optimiser(config: OptimiserConfig, network: nn.Module, rate: float) -> torc
     groups = [{"params": list(network.parameters()), "lr": rate, "initial_lr": rate}]
     if config.name == "rmsprop":
         return torch.optim.RMSprop(groups, alpha=0.99)
-    return torch.optim.Adam(groups, betas=(0.5, 0.99))
+    return torch.optim.Adam(groups, betas=(0.5, 0.99), fused=True)
 
 
 def _rate(config: TrainConfig, number: int) -> float:

@@ -102,17 +102,18 @@ class Losses:
     ) -> Terms:
         """What D teaches a generator: realism, the attributes asked for, the person."""
         weights = self.config
-        if weights.recipe == "paper":
-            identity = F.cross_entropy(d.identity_logits(output.identity).float(), batch.identity)
-        else:
-            with torch.no_grad():
-                person = d(batch.source).identity
-            identity = (1 - F.cosine_similarity(output.identity, person)).mean()
-        return {
+        terms = {
             f"{prefix}/adversarial": weights.adversarial * lsgan(output, 1.0),
             f"{prefix}/attribute": weights.attribute * self.attribute_loss(output.attributes, code, measured),
-            f"{prefix}/identity": weights.identity * identity,
         }
+        if weights.identity and weights.recipe == "paper":
+            logits = d.identity_logits(output.identity).float()
+            terms[f"{prefix}/identity"] = weights.identity * F.cross_entropy(logits, batch.identity)
+        elif weights.identity:
+            with torch.no_grad():
+                person = d(batch.source).identity
+            terms[f"{prefix}/identity"] = weights.identity * (1 - (output.identity * person).sum(dim=1)).mean()
+        return terms
 
     def animated(self, d: Discriminator, batch: DeviceBatch, animated: Tensor) -> Terms:
         """G_A: the driving frame from the neutral face and the driving frame's own attributes."""

@@ -1,0 +1,92 @@
+"""Raw labels made ready for training when they are read: smoothing, neutral frames, rare expressions.
+
+Data sets store labels as measured; nothing here is ever written back.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
+
+Labels = npt.NDArray[np.float32]
+
+UNSMOOTHED = ("AU45",)
+"""A blink lasts 3 to 5 frames: averaging would erase it."""
+NEUTRAL_POSE = 0.17
+"""Largest pitch, yaw and roll of a near-neutral frame, radians (10 degrees)."""
+NEUTRAL_AU = 2.5
+"""Largest action unit of a near-neutral frame: half the scale."""
+NEUTRAL_AU45 = 1.0
+"""Largest AU45 of a near-neutral frame: its eyes are open."""
+NEUTRAL_FRAMES = 32
+"""At most so many near-neutral frames serve as a track's neutral target, the nearest ones."""
+PRESENT_AU = 1.0
+"""An action unit counts as a frame's expression from this intensity on."""
+
+_POSE = [ATTRIBUTE_NAMES.index(name) for name in POSE_NAMES]
+_UNITS = [ATTRIBUTE_NAMES.index(name) for name in ACTION_UNIT_NAMES]
+
+
+def smooth(frames: npt.NDArray[np.int32], labels: Labels, width: int) -> Labels:
+    """Average labels (N, 20) over `width` (odd) neighbouring frames, without delay; NaN stays out of the mean.
+
+    `frames` (N,) ascending are the rows' places in the clip: rows farther away than `width` // 2 kept frames do not
+    count, so that a gap is not averaged over. AU45 and what was not measured stay as they are.
+
+    >>> labels = np.zeros((3, 20), np.float32); labels[1, 1] = 3
+    >>> smooth(np.array([0, 1, 2]), labels, 3)[1, 1].item()
+    1.0
+    """
+    if width == 1 or len(labels) < 2:
+        return labels
+    reach = width // 2
+    step = int(np.diff(frames).min())
+    total = np.zeros(labels.shape, np.float64)
+    count = np.zeros(labels.shape, np.int64)
+    for offset in range(-reach, reach + 1):
+        first, last = max(0, -offset), min(len(labels), len(labels) - offset)
+        here, there = slice(first, last), slice(first + offset, last + offset)
+        near = np.abs(frames[there] - frames[here]) <= reach * step
+        values = labels[there]
+        valid = near[:, None] & ~np.isnan(values)
+        total[here] += np.where(valid, values, 0)
+        count[here] += valid
+    smoothed = (total / np.maximum(count, 1)).astype(np.float32)
+    result = np.where(np.isnan(labels), labels, smoothed)
+    for name in UNSMOOTHED:
+        result[:, ATTRIBUTE_NAMES.index(name)] = labels[:, ATTRIBUTE_NAMES.index(name)]
+    return result
+
+
+def distance_from_neutral(labels: Labels) -> Labels:
+    """(N,) how far labels (N, 20) are from a relaxed face looking ahead; 1 is the edge of near-neutral.
+
+    The largest of pose and action units in units of `NEUTRAL_POSE`, `NEUTRAL_AU`, `NEUTRAL_AU45`; nulls do not count.
+    """
+    limits = np.full(len(ATTRIBUTE_NAMES), NEUTRAL_AU, np.float32)
+    limits[_POSE] = NEUTRAL_POSE
+    limits[ATTRIBUTE_NAMES.index("AU45")] = NEUTRAL_AU45
+    return np.nan_to_num(np.abs(labels) / limits, nan=0.0).max(axis=1)
+
+
+def neutral_frames(labels: Labels) -> npt.NDArray[np.int64]:
+    """Rows of the frames of labels (N, 20) that are near enough to neutral, at most `NEUTRAL_FRAMES`; may be none.
+
+    Several rather than the one nearest: labels are noisy and a hand may lie on a face, and the L1 of many targets
+    asks for their median.
+    """
+    distance = distance_from_neutral(labels)
+    nearest = np.argsort(distance, kind="stable")[:NEUTRAL_FRAMES]
+    return np.sort(nearest[distance[nearest] <= 1])
+
+
+def rarity(labels: Labels) -> npt.NDArray[np.float64]:
+    """(N,) chances, summing to 1, that give every expression of labels (N, 20) the same share.
+
+    A frame's expression is its strongest action unit of `PRESENT_AU` or more, or none.
+    """
+    units = np.nan_to_num(labels[:, _UNITS], nan=0.0)
+    expression = np.where(units.max(axis=1) >= PRESENT_AU, units.argmax(axis=1), -1)
+    _, group, counts = np.unique(expression, return_inverse=True, return_counts=True)
+    weights = 1.0 / counts[group]
+    return weights / weights.sum()

@@ -1,0 +1,66 @@
+"""How a training pair is looked at: mirrored or not, turned in the picture's plane or not.
+
+A view changes the picture, its labels and its landmarks together: a flip that left yaw and roll alone, or a turn
+that left the pose alone, would teach the networks a wrong sign.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from icface.analyzers.landmarks import MIRRORED
+from icface.analyzers.pose import rolled
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+
+_POSE = [ATTRIBUTE_NAMES.index(name) for name in POSE_NAMES]
+_MIRRORED = [ATTRIBUTE_NAMES.index(name) for name in ("pose_yaw", "pose_roll")]
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a frame."""
+
+    flip: bool
+    """Mirror left and right."""
+    turn: float
+    """Clockwise turn after the flip, radians."""
+
+    def picture(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The frame (S, S, 3) uint8 seen this way; what comes in from outside is a reflection."""
+        if self.flip:
+            rgb = rgb[:, ::-1]
+        if self.turn:
+            size = len(rgb)
+            middle = ((size - 1) / 2, (size - 1) / 2)
+            # OpenCV counts counterclockwise degrees.
+            matrix = cv2.getRotationMatrix2D(middle, -float(np.rad2deg(self.turn)), 1.0)
+            rgb = np.asarray(
+                cv2.warpAffine(
+                    np.ascontiguousarray(rgb),
+                    matrix,
+                    (size, size),
+                    flags=cv2.INTER_LINEAR,
+                    borderMode=cv2.BORDER_REFLECT,
+                ),
+                np.uint8,
+            )
+        return rgb
+
+    def labels(self, labels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Raw labels (20,) of the frame seen this way."""
+        labels = labels.copy()
+        if self.flip:
+            labels[_MIRRORED] *= -1
+        if self.turn:
+            labels[_POSE] = rolled(labels[None, _POSE], self.turn)[0]
+        return labels
+
+    def landmarks(self, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Landmarks (68, 2), fractions of the picture, of the frame seen this way, in iBUG order again."""
+        if self.flip:
+            landmarks = landmarks[MIRRORED] * np.float32([-1, 1]) + np.float32([1, 0])
+        cos, sin = np.cos(self.turn), np.sin(self.turn)
+        turned = (landmarks - 0.5) @ np.array([[cos, sin], [-sin, cos]]) + 0.5
+        return turned.astype(np.float32)

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import map_coordinates
+
+from icface.networks.config import ModelConfig
+from icface.networks.discriminator import Discriminator
+from icface.networks.generators import make_generator, make_neutraliser
+from icface.networks.warp import warp
+
+
+def test_paper_generator_has_the_released_size():
+    config = ModelConfig(architecture="resnet", width=128, dropout=0.5)
+    count = sum(parameter.numel() for parameter in make_neutraliser(config, 20).parameters())
+    assert round(count / 1e6, 2) == 31.44  # of the authors' released networks, by reference/icface.md
+
+
+def test_paper_generator_counts_layers_as_the_release_does():
+    names = set(make_neutraliser(ModelConfig(architecture="resnet", width=4, dropout=0.5), 20).state_dict())
+    assert {"model.1.weight", "model.4.weight", "model.10.conv_block.1.weight", "model.23.bias"} <= names
+    assert "model.1.bias" not in names  # convolutions before a norm have none
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+def test_a_fresh_warp_generator_is_nearly_the_identity(size):
+    torch.manual_seed(0)
+    network = make_generator(ModelConfig(size=size, width=8, blocks=1), 20)
+    image = torch.rand(1, 3, size, size) * 2 - 1
+    output = network(image, torch.rand(1, 20))
+    assert output.shape == image.shape
+    assert (output - image).abs().mean() < 0.06
+
+
+def test_warp_samples_where_the_flow_points():
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(9, 12))
+    flow = rng.uniform(-0.4, 0.4, size=(2, 9, 12))
+    warped = warp(torch.from_numpy(image)[None, None], torch.from_numpy(flow)[None])[0, 0].numpy()
+    rows, columns = np.mgrid[:9, :12]
+    # The flow is in halves of the width: 2 units are 12 columns or 9 rows; pixels beyond the edge repeat it.
+    expected = map_coordinates(image, [rows + flow[1] * 9 / 2, columns + flow[0] * 12 / 2], order=1, mode="nearest")
+    np.testing.assert_allclose(warped, expected, atol=1e-5)
+
+
+def test_no_flow_gives_the_picture_back():
+    image = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(warp(image, torch.zeros(2, 2, 16, 16)), image)
+
+
+@pytest.mark.parametrize("head", ["softmax", "embedding"])
+@pytest.mark.parametrize("size", [64, 128])
+def test_discriminator_judges_all_three(head, size):
+    torch.manual_seed(0)
+    network = Discriminator(ModelConfig(size=size, discriminator_width=8, identity_head=head), 20, identities=5)
+    judged = network(torch.rand(3, 3, size, size) * 2 - 1)
+    assert judged.realness.shape[:2] == (3, 1)
+    assert judged.attributes.shape == (3, 20)
+    assert ((judged.attributes >= 0) & (judged.attributes <= 1)).all()
+    assert network.identity_logits(judged.identity).shape == (3, 5)
+    if head == "embedding":
+        torch.testing.assert_close(judged.identity.norm(dim=1), torch.ones(3))
+
+
+def test_identity_logits_are_not_probabilities():
+    # Softmax before a cross entropy that has its own was a trap of the released code.
+    torch.manual_seed(0)
+    network = Discriminator(ModelConfig(size=64, discriminator_width=8, identity_head="softmax"), 20, identities=5)
+    logits = network.identity_logits(network(torch.randn(4, 3, 64, 64)).identity)
+    assert not torch.allclose(logits.sum(dim=1), torch.ones(4))
+    assert not torch.allclose(logits, F.softmax(logits, dim=1))

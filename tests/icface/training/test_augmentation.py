@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from icface.attributes import ATTRIBUTE_NAMES
+from icface.training.augmentation import View
+
+YAW, ROLL = ATTRIBUTE_NAMES.index("pose_yaw"), ATTRIBUTE_NAMES.index("pose_roll")
+
+
+def test_a_flip_mirrors_picture_signs_and_landmarks():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (16, 16, 3), np.uint8)
+    labels = rng.uniform(0.1, 0.5, 20).astype(np.float32)
+    landmarks = rng.random((68, 2), np.float32)
+    view = View(True, 0.0)
+    np.testing.assert_array_equal(view.picture(picture), np.fliplr(picture))
+    flipped = view.labels(labels)
+    expected = labels.copy()
+    expected[[YAW, ROLL]] *= -1
+    np.testing.assert_array_equal(flipped, expected)
+    moved = view.landmarks(landmarks)
+    np.testing.assert_allclose(moved[36], [1 - landmarks[45, 0], landmarks[45, 1]], atol=1e-6)  # outer eye corners
+    np.testing.assert_allclose(moved[8], [1 - landmarks[8, 0], landmarks[8, 1]], atol=1e-6)  # chin
+
+
+@pytest.mark.parametrize("turn", [-0.3, 0.2])
+def test_a_turn_moves_picture_landmarks_and_pose_alike(turn):
+    picture = np.zeros((101, 101, 3), np.uint8)
+    picture[28:33, 68:73] = 255  # a dot right of and above the middle
+    landmarks = np.tile(np.float32([70.5 / 101, 30.5 / 101]), (68, 1))
+    pose = np.array([0.1, -0.2, 0.05])
+    labels = np.zeros(20, np.float32)
+    labels[:3] = pose
+    view = View(False, turn)
+    rows, columns = np.nonzero(view.picture(picture)[..., 0] > 128)
+    centre = (np.array([columns.mean(), rows.mean()]) + 0.5) / 101
+    np.testing.assert_allclose(view.landmarks(landmarks)[0], centre, atol=0.006)
+    expected = Rotation.from_euler("z", turn) * Rotation.from_euler("XYZ", pose)
+    np.testing.assert_allclose(view.labels(labels)[:3], expected.as_euler("XYZ"), atol=1e-6)
+    assert (centre[1] > 0.305) == (turn > 0)  # clockwise moves a dot on the right down
+
+
+def test_a_turned_face_is_measured_turned(sample_clips):
+    from icface.analyzers.mediapipe import MediaPipeAnalyzer
+    from icface.video.reading import read_frames
+
+    _, frames = next(iter(read_frames(sample_clips["single_face.mp4"])))
+    square = np.ascontiguousarray(frames[0][:, 140:500])
+    analyzer = MediaPipeAnalyzer()
+    view = View(False, 0.2)
+    before, after = (faces[0] for faces in analyzer.analyze(np.stack([square, view.picture(square)]), [0, 0], "clip"))
+    expected = view.labels(before.attributes)[:3]
+    assert np.abs(np.rad2deg(after.attributes[:3] - expected)).max() < 3
+    assert np.rad2deg(after.attributes[ROLL] - before.attributes[ROLL]) > 8
+    moved = view.landmarks(before.landmarks / len(square)) * len(square)
+    assert np.abs(moved - after.landmarks).mean() < 3

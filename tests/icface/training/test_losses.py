@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from made_up_pairs import made_up_batch, tiny_config, tiny_training
+
+from icface.training.losses import AttributeLoss, lsgan, masked_mean
+from icface.training.phases import Step
+from icface.training.regions import region_weights
+
+
+def test_null_attributes_are_masked():
+    predicted, asked = torch.zeros(1, 20), torch.zeros(1, 20)
+    asked[0, 3], asked[0, 4] = 0.5, 1.0
+    measured = torch.ones(1, 20, dtype=torch.bool)
+    measured[0, 4] = False
+    loss = AttributeLoss("icface", torch.full((20,), 0.25), torch.ones(20, dtype=torch.bool))
+    assert loss(predicted, asked, measured).item() == pytest.approx((0.5 / 0.25) ** 2 / 19)
+
+
+def test_untrained_attributes_are_masked_and_deviations_have_a_floor():
+    trained = torch.zeros(20, dtype=torch.bool)
+    trained[3] = True
+    loss = AttributeLoss("icface", torch.full((20,), 0.001), trained)
+    measured = torch.ones(2, 20, dtype=torch.bool)
+    assert loss(torch.full((2, 20), 0.1), torch.zeros(2, 20), measured).item() == pytest.approx((0.1 / 0.05) ** 2)
+
+
+def test_paper_attributes_are_l1():
+    loss = AttributeLoss("paper", torch.full((20,), 0.25), torch.ones(20, dtype=torch.bool))
+    measured = torch.ones(3, 20, dtype=torch.bool)
+    assert loss(torch.full((3, 20), 0.25), torch.zeros(3, 20), measured).item() == pytest.approx(0.25)
+
+
+def test_nothing_measured_is_no_loss():
+    assert masked_mean(torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool)).item() == 0
+
+
+def test_gradient_penalty_is_the_squared_gradient_norm():
+    training = tiny_training(tiny_config(loss={"r1": 0.5, "r1_interval": 1}))
+    batch = made_up_batch(0).to(torch.device("cpu"))
+    d = training.discriminator
+    measured = training.networks.losses.gradient_penalty(d, batch)["D/R1"].item()
+    norms = []
+    for picture in batch.driving.double():
+        inputs = picture[None].float().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(d(inputs).realness.mean(), inputs)
+        norms.append(gradient.square().sum().item())
+    assert measured == pytest.approx(0.5 * np.mean(norms), rel=1e-4)
+
+
+def test_identity_is_learned_from_logits():
+    training = tiny_training(tiny_config("paper"))
+    batch = made_up_batch(0).to(torch.device("cpu"))
+    d, losses = training.discriminator, training.networks.losses
+    terms = losses.discriminator(d, batch, batch.source, batch.source)
+    logits = d(batch.driving).identity
+    assert terms["D/identity"].item() == pytest.approx(F.cross_entropy(logits, batch.identity).item(), rel=1e-5)
+    real, fake = d(batch.driving).realness, d(batch.source).realness
+    expected = 10 * 0 + ((real - 1) ** 2).mean() + (fake**2).mean()
+    assert terms["D/adversarial"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_pseudo_target_is_detached():
+    training = tiny_training(tiny_config(loss={"pseudo_target_start": 0.0}))
+    networks = training.networks
+    batch = made_up_batch(0).to(torch.device("cpu"))
+    step = Step(5, batch, 0.0)
+    neutral = networks.neutralise(batch)
+    networks._neutral_terms(step, neutral)["N/reconstruction"].backward()
+    assert all(parameter.grad is None for parameter in training.model.generator.parameters())
+    assert any(parameter.grad is not None for parameter in training.model.neutraliser.parameters())
+
+
+def test_the_pseudo_target_ramps_in():
+    training = tiny_training(tiny_config(steps=100, loss={"pseudo_target_start": 0.1}))
+    ramps = [training.networks._pseudo_ramp(step) for step in (0, 10, 15, 20, 99)]
+    assert ramps == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+def test_neutral_frames_are_targets_where_there_are_some():
+    training = tiny_training(tiny_config())
+    batch = made_up_batch(0).to(torch.device("cpu"))
+    neutral, pseudo = torch.zeros_like(batch.source), torch.ones_like(batch.source)
+    code = training.networks.neutral_code.expand(4, -1)
+    for ramp in (0.0, 1.0):
+        terms = training.networks.losses.neutralised(training.discriminator, batch, neutral, code, pseudo, ramp)
+        own = batch.neutral[batch.has_neutral].abs().mean() / 2  # half of the made-up samples have one
+        assert terms["N/reconstruction"].item() == pytest.approx(10 * (own.item() + ramp * 0.5), rel=1e-5)
+
+
+def test_lsgan_targets():
+    from icface.networks.discriminator import Judgement
+
+    judged = Judgement(torch.full((2, 1, 3, 3), 0.25), torch.zeros(2, 20), torch.zeros(2, 4), [])
+    assert lsgan(judged, 1.0).item() == pytest.approx(0.75**2)
+    assert lsgan(judged, 0.0).item() == pytest.approx(0.25**2)
+
+
+def test_eyes_and_mouth_weigh_more():
+    landmarks = torch.full((1, 68, 2), 0.5)
+    landmarks[0, 36:42] = torch.tensor([0.3, 0.4]) + 0.05 * torch.randn(6, 2)
+    landmarks[0, 42:48] = torch.tensor([0.7, 0.4]) + 0.05 * torch.randn(6, 2)
+    landmarks[0, 48:68] = torch.tensor([0.5, 0.75]) + 0.05 * torch.randn(20, 2)
+    weights = region_weights(landmarks, 64, 3.0)[0, 0]
+    assert weights.shape == (64, 64)
+    assert weights.mean().item() == pytest.approx(1)
+    for x, y in ((0.3, 0.4), (0.7, 0.4), (0.5, 0.75)):
+        assert weights[int(y * 64), int(x * 64)] > 2 * weights[2, 2]
