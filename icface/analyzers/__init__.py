@@ -6,7 +6,10 @@ from typing import Any
 from icface.analyzers.face import Analyzer, Face
 from icface.errors import IcfaceError
 
-ANALYZERS = {"mediapipe": ("icface.analyzers.mediapipe", "MediaPipeAnalyzer")}
+ANALYZERS = {
+    "mediapipe": ("icface.analyzers.mediapipe", "MediaPipeAnalyzer"),
+    "openface": ("icface.analyzers.openface", "OpenFaceAnalyzer"),
+}
 """Name of an analyzer: its module, imported when it is asked for, and class."""
 
 __all__ = ["ANALYZERS", "Analyzer", "Face", "create"]
