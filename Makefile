@@ -21,8 +21,10 @@ help:  ## this list
 .PHONY: setup
 setup: $(VENV)/$(LOCKED)  ## the environment, the system libraries, the sample clips and the weights
 
-$(VENV)/$(LOCKED): pyproject.toml
+# Downloads happen here and nowhere later: packages, sample clips and weights.
+$(VENV)/$(LOCKED): pyproject.toml setup.sh icface/weights.py
 	@./setup.sh "$(PYTHON)" "$(ENVIRONMENT)" "$(VENV)"
+	@ICFACE_CACHE="$(CACHE)" $(PY) -m icface.weights
 	@touch $@
 
 .PHONY: demo
@@ -43,7 +45,7 @@ lint: setup  ## formatting and lint rules
 types: setup  ## mypy
 	@$(PY) -m mypy
 contract: setup  ## which package may import which
-	@$(PY) -m importlinter.cli lint 2>/dev/null || $(VENV)/bin/lint-imports
+	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 .PHONY: lock
 lock:  ## resolve the dependencies anew into requirements.lock (needs uv on the PATH)

@@ -15,9 +15,7 @@ import numpy.typing as npt
 from icface.errors import IcfaceError
 
 POSE_NAMES = ("pose_pitch", "pose_yaw", "pose_roll")
-ACTION_UNIT_NAMES = tuple(
-    f"AU{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
-)
+ACTION_UNIT_NAMES = tuple(f"AU{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45))
 ATTRIBUTE_NAMES = POSE_NAMES + ACTION_UNIT_NAMES
 POSE_RANGE = 0.7
 """Radians coded to [0, 1] on either side of straight ahead: 40.1 degrees (the updated release's range)."""
@@ -82,9 +80,7 @@ class AttributeSchema:
     @classmethod
     def default(cls, pose_range: float = POSE_RANGE) -> "AttributeSchema":
         """The 20 attributes of the paper; `pose_range` is 0.7 rad (updated release) or 0.5 rad (code of 2019)."""
-        pose = [
-            Attribute(name=name, unit="rad", low=-pose_range, high=pose_range, neutral=0.0) for name in POSE_NAMES
-        ]
+        pose = [Attribute(name=name, unit="rad", low=-pose_range, high=pose_range, neutral=0.0) for name in POSE_NAMES]
         units = [
             Attribute(name=name, unit="intensity", low=0.0, high=AU_RANGE, neutral=0.0) for name in ACTION_UNIT_NAMES
         ]

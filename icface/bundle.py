@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from icface.attributes import AttributeSchema
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
-from icface.networks.generators import make_generator, make_neutraliser
+from icface.networks.generators import AttributeGenerator, make_generator, make_neutraliser
 
 FORMAT = 1
 """Version of the bundle's layout."""
@@ -74,8 +74,8 @@ class ICface(nn.Module):
     def __init__(self, config: BundleConfig) -> None:
         super().__init__()
         self.config = config
-        self.neutraliser = make_neutraliser(config.model, len(config.schema))
-        self.generator = make_generator(config.model, len(config.schema))
+        self.neutraliser: AttributeGenerator = make_neutraliser(config.model, len(config.schema))
+        self.generator: AttributeGenerator = make_generator(config.model, len(config.schema))
 
     @property
     def schema(self) -> AttributeSchema:

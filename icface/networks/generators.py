@@ -1,22 +1,10 @@
 """The two generators of a model, by architecture."""
 
-from typing import Protocol
-
 from torch import Tensor, nn
 
 from icface.networks.config import ModelConfig
 from icface.networks.resnet import ImageEncoder, ResnetGenerator
 from icface.networks.warp import WarpGenerator
-
-
-class AttributeGenerator(Protocol):
-    """Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) in [0, 1] -> picture in [-1, 1]."""
-
-    def __call__(self, image: Tensor, attributes: Tensor) -> Tensor: ...
-
-    def silence(self, attribute: int) -> None:
-        """Make the output independent of one attribute."""
-        ...
 
 
 class EncodedGenerator(nn.Module):
@@ -34,12 +22,16 @@ class EncodedGenerator(nn.Module):
         self.generator.silence(attribute)
 
 
-def make_neutraliser(config: ModelConfig, attributes: int) -> nn.Module:
+AttributeGenerator = ResnetGenerator | WarpGenerator | EncodedGenerator
+"""Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) in [0, 1] -> picture; `silence` leaves one out."""
+
+
+def make_neutraliser(config: ModelConfig, attributes: int) -> AttributeGenerator:
     """G_N."""
     return (ResnetGenerator if config.architecture == "resnet" else WarpGenerator)(config, attributes)
 
 
-def make_generator(config: ModelConfig, attributes: int) -> nn.Module:
+def make_generator(config: ModelConfig, attributes: int) -> AttributeGenerator:
     """G_A, with I_E before it where `config.encoder` asks for it."""
     if config.encoder:
         return EncodedGenerator(config, attributes)

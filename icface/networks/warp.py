@@ -89,9 +89,7 @@ class WarpGenerator(nn.Module):
         self.flow = nn.Conv2d(channels[0], 3, 3, padding=1)
         self.paint = nn.Conv2d(channels[0], 12, 3, padding=1)
         nn.init.zeros_(self.flow.weight)
-        nn.init.zeros_(self.flow.bias)
-        with torch.no_grad():
-            self.flow.bias[2] = MASK_BIAS
+        self.flow.bias = nn.Parameter(torch.tensor([0.0, 0.0, MASK_BIAS]))
 
     def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
         """Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) -> picture in [-1, 1]."""

@@ -60,7 +60,7 @@ class View:
     def landmarks(self, landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Landmarks (68, 2), fractions of the picture, of the frame seen this way, in iBUG order again."""
         if self.flip:
-            landmarks = landmarks[MIRRORED] * np.float32([-1, 1]) + np.float32([1, 0])
+            landmarks = landmarks[MIRRORED] * np.array([-1, 1]) + np.array([1, 0])
         cos, sin = np.cos(self.turn), np.sin(self.turn)
         turned = (landmarks - 0.5) @ np.array([[cos, sin], [-sin, cos]]) + 0.5
         return turned.astype(np.float32)
