@@ -9,6 +9,7 @@ from icface.errors import IcfaceError
 ANALYZERS = {
     "mediapipe": ("icface.analyzers.mediapipe", "MediaPipeAnalyzer"),
     "openface": ("icface.analyzers.openface", "OpenFaceAnalyzer"),
+    "pyfeat": ("icface.analyzers.pyfeat", "PyFeatAnalyzer"),
 }
 """Name of an analyzer: its module, imported when it is asked for, and class."""
 
