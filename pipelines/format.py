@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
+from pipelines.sources import Clip
 
 VERSION = 1
 """Version of the layout and the columns."""
@@ -36,8 +37,6 @@ DROPPED = (
 """Why frames that were read were not kept: column `dropped_*` of `clips`."""
 
 LANDMARKS = 68 * 2
-BLENDSHAPES = 52
-FACE_MATRIX = 16
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -57,8 +56,9 @@ FRAMES = pa.schema(
         *(_required(name, pa.float32()) for name in ("box_x", "box_y", "box_w", "box_h")),
         *(_required(name, pa.float32()) for name in ("crop_x", "crop_y", "crop_size")),
         _required("landmarks", pa.list_(pa.float16(), LANDMARKS)),
-        pa.field("blendshapes", pa.list_(pa.float16(), BLENDSHAPES)),
-        pa.field("face_matrix", pa.list_(pa.float32(), FACE_MATRIX)),
+        # Lists of any length: Parquet gives back no null among lists of a fixed one.
+        pa.field("blendshapes", pa.list_(pa.float16())),
+        pa.field("face_matrix", pa.list_(pa.float32())),
         *(pa.field(name, pa.float32()) for name in POSE_NAMES),
         *(pa.field(name, pa.float32()) for name in ACTION_UNIT_NAMES),
         _required("confidence", pa.float32()),
@@ -111,6 +111,17 @@ INDEX = pa.schema(
 """One row a row group. The rows of a group are all held out or none is."""
 
 
+def clip_row(clip: Clip) -> dict[str, Any]:
+    """The row of `CLIPS` of a clip of which nothing is known yet but its name."""
+    row: dict[str, Any] = {"clip": clip.clip, "identity": clip.identity, "video": clip.video, "path": clip.path}
+    return row | {"frames_read": 0, "frames_kept": 0, "tracks": 0} | {f"dropped_{name}": 0 for name in DROPPED}
+
+
+def failed_row(clip: Clip, reason: str) -> dict[str, Any]:
+    """The row of `CLIPS` of a clip that could not be read at all."""
+    return clip_row(clip) | {"status": "failed", "reason": reason}
+
+
 class FrameWriter:
     """Writes frames to a Parquet file, one row group a call, and collects the rows of the index."""
 
@@ -151,15 +162,18 @@ class FrameWriter:
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> None:
     """Write a small table (clips, index) as one Parquet file."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
-    pq.write_table(table, path, compression="ZSTD", store_schema=True)
+    pq.write_table(table, path, compression="ZSTD", write_statistics=False)
 
 
-def fixed_lists(values: np.ndarray | None, rows: int, kind: pa.DataType) -> pa.Array:
-    """Array of `rows` fixed-size lists from (rows, n) values, or all null when there are none."""
+def list_array(values: np.ndarray | None, rows: int, kind: pa.DataType) -> pa.Array:
+    """Array of `rows` lists of type `kind` from (rows, n) values, or all null when there are none."""
     if values is None:
         return pa.nulls(rows, kind)
-    flat = np.ascontiguousarray(values.reshape(-1), kind.value_type.to_pandas_dtype())
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat, kind.value_type), type=kind)
+    flat = pa.array(np.ascontiguousarray(values.reshape(-1), kind.value_type.to_pandas_dtype()), kind.value_type)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+    offsets = np.arange(rows + 1, dtype=np.int32) * (len(flat) // rows)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat, type=kind)
 
 
 def _statistics(table: pa.Table) -> dict[str, float | int | None]:
@@ -175,4 +189,4 @@ def _statistics(table: pa.Table) -> dict[str, float | int | None]:
 
 def _leaves(schema: pa.Schema) -> list[str]:
     """Parquet's names of the columns: a list's values have a name of their own."""
-    return [f"{field.name}.list.element" if pa.types.is_fixed_size_list(field.type) else field.name for field in schema]
+    return [f"{field.name}.list.element" if pa.types.is_nested(field.type) else field.name for field in schema]

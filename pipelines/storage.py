@@ -49,6 +49,11 @@ class Folder:
     def local(self) -> bool:
         return isinstance(self.fs, LocalFileSystem)
 
+    @property
+    def absolute(self) -> str:
+        """The folder's URL, or its absolute path where it is local."""
+        return self.root if self.local else self.url
+
     def path(self, name: str) -> str:
         """The full path of `name`. Raises ValueError when it would leave the folder."""
         parts = name.split("/")
@@ -83,7 +88,8 @@ class Folder:
     def writing(self, name: str) -> Iterator[Path]:
         """A local path to write to; it becomes the file `name` when the block ends without an error.
 
-        Locally that is a rename within the folder, elsewhere one put, so that no reader sees half a file.
+        Locally that is a rename within the folder, elsewhere one put, so that no reader sees half a file. No file is
+        made when the block writes none.
         """
         target = self.path(name)
         if self.local:
@@ -91,14 +97,16 @@ class Folder:
             temporary = Path(f"{target}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
             try:
                 yield temporary
-                os.replace(temporary, target)
+                if temporary.exists():
+                    os.replace(temporary, target)
             finally:
                 temporary.unlink(missing_ok=True)
             return
         with tempfile.TemporaryDirectory(prefix="icface-") as folder:
             temporary = Path(folder) / "file"
             yield temporary
-            self.fs.put_file(str(temporary), target)
+            if temporary.exists():
+                self.fs.put_file(str(temporary), target)
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all that is in it; nothing happens when it is not there."""

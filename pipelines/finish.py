@@ -1,0 +1,113 @@
+"""The end of a job: the parts of the finished shards put together into `dataset.json` and `index.parquet`."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import icface
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.crop import CropRule
+from pipelines.config import PreprocessConfig
+from pipelines.dataset import INDEX, META
+from pipelines.format import CLIPS, SPLITS, VERSION, write_table
+from pipelines.format import INDEX as INDEX_SCHEMA
+from pipelines.shard import Shard
+from pipelines.storage import Folder
+
+READERS = 16
+"""Small files that are read at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a data set holds."""
+
+    url: str
+    clips: int
+    ok: int
+    rejected: int
+    failed: int
+    reasons: dict[str, int]
+    """How many clips were rejected or failed for which reason."""
+    frames: dict[str, int]
+    """Frames of each split."""
+    identities: dict[str, int]
+    """People of each split who have frames."""
+    new_clips: int = 0
+    """Clips that this run looked at."""
+
+
+def finish(
+    dataset: Folder, shards: Iterable[Shard], signature: str, config: PreprocessConfig, analyzer: dict[str, str]
+) -> Summary:
+    """Write `dataset.json` and then `index.parquet`, which makes the data set readable."""
+    shards = list(shards)
+    index = _gathered(dataset, [shard.index_file for shard in shards], INDEX_SCHEMA)
+    index = index.sort_by(
+        [("split", "ascending"), ("clip", "ascending"), ("track", "ascending"), ("ordinal", "ascending")]
+    )
+    columns = ["clip", "status", "reason"]
+    clips = _gathered(dataset, [shard.clips_file for shard in shards], CLIPS, columns)
+    counts = _counts(index, clips)
+    meta = {
+        "format": VERSION,
+        "icface": icface.__version__,
+        "analyzer": analyzer,
+        "crop": CropRule(mode=config.crop).to_json(),
+        "options": config.naming(),
+        "sources": [config.source],
+        "licence": config.licence,
+        "counts": counts,
+        "attributes": _schema(index).to_json(),
+        "shards": signature,
+    }
+    dataset.write(META, (json.dumps(meta, indent=1, sort_keys=True) + "\n").encode())
+    with dataset.writing(INDEX) as path:
+        write_table(path, index, INDEX_SCHEMA)
+    return Summary(url=dataset.url, **counts)
+
+
+def _gathered(dataset: Folder, files: list[str], schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """The tables of many small files as one."""
+
+    def read(name: str) -> pa.Table:
+        return pq.read_table(io.BytesIO(dataset.read(name)), columns=columns)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        tables = list(pool.map(read, files))
+    empty = schema.empty_table()
+    return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
+
+
+def _counts(index: pa.Table, clips: pa.Table) -> dict[str, Any]:
+    status = Counter(clips["status"].to_pylist())
+    reasons = Counter(
+        reason if state == "rejected" else "failed"
+        for state, reason in zip(clips["status"].to_pylist(), clips["reason"].to_pylist(), strict=True)
+        if state != "ok"
+    )
+    parts = {split: index.filter(pc.field("split") == split) for split in SPLITS}
+    return {
+        "clips": len(clips),
+        **{name: status[name] for name in ("ok", "rejected", "failed")},
+        "reasons": dict(sorted(reasons.items())),
+        "frames": {split: int(pc.sum(part["rows"]).as_py() or 0) for split, part in parts.items()},
+        "identities": {split: len(pc.unique(part["identity"])) for split, part in parts.items()},
+    }
+
+
+def _schema(index: pa.Table) -> AttributeSchema:
+    """The attributes with the share of the training frames on which each was measured."""
+    train = index.filter((pc.field("split") == "train") & ~pc.field("held_out"))
+    rows = int(pc.sum(train["rows"]).as_py() or 0)
+    nulls = {name: int(pc.sum(train[f"{name}_nulls"]).as_py() or 0) for name in ATTRIBUTE_NAMES}
+    shares = {name: 1 - count / rows if rows else 0.0 for name, count in nulls.items()}
+    return AttributeSchema.default().with_measured_shares(shares)

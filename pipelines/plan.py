@@ -1,0 +1,129 @@
+"""What a job has to do: the shards of a source, which of them are finished, and whether the options still fit."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from icface.errors import IcfaceError
+from pipelines.config import PreprocessConfig
+from pipelines.dataset import INDEX
+from pipelines.shard import RETRY, Shard, remove_shard
+from pipelines.sources import assign_splits, group_clips, list_clips, official_test, shard_name
+from pipelines.storage import Folder
+
+OPTIONS = "options.json"
+"""What a data set was begun with; written before anything else."""
+SHARDS = 64
+"""Shards that a job should have at least, so that many processes share it evenly."""
+LARGEST_SHARD = 64
+"""Clips of a shard on average, at most."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shards of a data set and what is left to do of them."""
+
+    shards: tuple[Shard, ...]
+    todo: tuple[Shard, ...]
+    stale: tuple[str, ...]
+    """Names of shards whose clips are gone or belong to another shard now."""
+    again: tuple[str, ...]
+    """Names of finished shards with a clip that is to be tried again."""
+    shard_clips: int
+    """Clips in a shard on average."""
+
+    @property
+    def clips(self) -> int:
+        return sum(len(shard.clips) for shard in self.shards)
+
+    @property
+    def signature(self) -> str:
+        """Identifies the contents: the names of all shards."""
+        return hashlib.sha256("\n".join(sorted(shard.name for shard in self.shards)).encode()).hexdigest()
+
+
+def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan:
+    """Find the clips, group them into shards, and see which are finished. Nothing is written.
+
+    Raises IcfaceError when there are no clips.
+    """
+    clips = list_clips(source)
+    finished = {name.removesuffix(".parquet") for name in dataset.names("clips", ".parquet")}
+    if config.limit is not None:
+        # A smaller limit than last time throws nothing away.
+        clips = clips[: max(config.limit, _clips_in(dataset, finished))]
+    splits = assign_splits(
+        {clip.identity for clip in clips}, config.val_fraction, config.seed, official_test(source, clips)
+    )
+    if "train" not in splits.values():
+        raise IcfaceError(f"{source.url} holds no clips to train on: all {len(clips)} belong to the official test set")
+    # Once begun, a data set keeps its grouping: more clips must not mean other shards.
+    target = config.shard_clips or _options(dataset).get("shard_clips") or len(clips) // SHARDS
+    target = max(1, min(LARGEST_SHARD, target))
+    shards = []
+    for split in sorted(set(splits.values())):
+        for group in group_clips([clip for clip in clips if splits[clip.identity] == split], target):
+            shards.append(Shard(shard_name(split, group), split, tuple(group)))
+    again = set(dataset.names(RETRY))
+    names = {shard.name for shard in shards}
+    return Plan(
+        shards=tuple(shards),
+        todo=tuple(shard for shard in shards if shard.name not in finished or shard.name in again),
+        stale=tuple(sorted(finished - names)),
+        again=tuple(sorted(finished & names & again)),
+        shard_clips=target,
+    )
+
+
+def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyzer: dict[str, str]) -> None:
+    """Remember the options of a new data set; of one that exists, refuse other ones.
+
+    Raises IcfaceError that names each option that differs.
+    """
+    options: dict[str, Any] = {"source": config.source, **config.naming(), "shard_clips": plan.shard_clips}
+    options["analyzer"] = f"{analyzer['name']} ({analyzer['fingerprint']})"
+    known = _options(dataset)
+    if not known:
+        if dataset.exists("clips") or dataset.exists(INDEX):
+            raise IcfaceError(f"{dataset.url} holds something else; choose another folder for the data set")
+        dataset.write(OPTIONS, (json.dumps(options, indent=1, sort_keys=True) + "\n").encode())
+        return
+    different = [
+        f"{name} was {known.get(name)!r} and is {options.get(name)!r} now"
+        for name in sorted(known.keys() | options.keys())
+        if known.get(name) != options.get(name)
+    ]
+    if different:
+        raise IcfaceError(
+            f"{dataset.url} was made with other options: {'; '.join(different)}. "
+            "Use the same ones, or another folder for the data set"
+        )
+
+
+def clear_the_way(plan: Plan, dataset: Folder) -> None:
+    """Remove what no longer belongs to the data set, so that nobody reads it half changed."""
+    dataset.remove(INDEX)
+    dataset.remove_temporary()
+    for name in plan.stale + plan.again:
+        remove_shard(name, dataset)
+    # The marks go last: a shard without its part of `clips` is done again anyway.
+    dataset.remove(RETRY)
+
+
+def _options(dataset: Folder) -> dict[str, Any]:
+    """What the data set was begun with; empty when it is new."""
+    try:
+        return dict(json.loads(dataset.read(OPTIONS)))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError):
+        raise IcfaceError(f"{dataset.url}/{OPTIONS} is damaged; remove the data set and start again") from None
+
+
+def _clips_in(dataset: Folder, finished: set[str]) -> int:
+    files = (io.BytesIO(dataset.read(f"clips/{name}.parquet")) for name in sorted(finished))
+    return sum(pq.read_metadata(file).num_rows for file in files)

@@ -1,0 +1,55 @@
+"""How far a job is, told to whoever shows it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A moment of a job."""
+
+    clips: int
+    """Clips done, those of earlier runs too."""
+    total: int
+    """Clips in all."""
+    frames: int
+    """Frames that this run has read."""
+    rejected: int
+    """Clips that this run rejected."""
+    failed: int
+    """Clips of this run that failed."""
+    seconds: float
+    """Since the first process was ready to work."""
+    stage: str = "analysing clips"
+    """What is being done, in plain words."""
+    new: int = 0
+    """Clips that this run has done."""
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate from the clips so far; None before the first."""
+        return self.seconds / self.new * (self.total - self.clips) if self.new else None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Tally:
+    """Counts the rows of the clips that are done. An actor: every process tells it, the driver asks it."""
+
+    def __init__(self) -> None:
+        self.counts = {"new": 0, "frames": 0, "rejected": 0, "failed": 0}
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.counts["new"] += 1
+        self.counts["frames"] += row["frames_read"]
+        if row["status"] != "ok":
+            self.counts[row["status"]] += 1
+
+    def read(self) -> dict[str, int]:
+        return dict(self.counts)

@@ -1,0 +1,103 @@
+"""Following the main face of a clip from frame to frame: one person without a cut is a track."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from icface.analyzers.face import Face
+
+OVERLAP = 0.3
+"""Least intersection over union of a face with the same face one frame earlier."""
+LOST_SECONDS = 0.5
+"""A face that was not found for longer than this is a new track when it comes back."""
+CUT = 40.0
+"""Mean difference of two neighbouring frames' thumbnails (0..255) above which there is a cut between them."""
+OTHER_FACE = 0.5
+"""Another face counts when it is at least this high, as a share of the main face's height."""
+THUMBNAIL = 16
+
+Thumbnail = npt.NDArray[np.float32]
+
+
+class MainFace:
+    """Follows the main face; call `see` for each frame in order.
+
+    The main face of a new track is the largest; from then on it is the one that overlaps most with where it was.
+    A cut, a jump, or half a second without it ends the track.
+    """
+
+    def __init__(self, fps: float) -> None:
+        """`fps`: of the frames that `see` is called with."""
+        self.tracks = 0
+        """Tracks so far."""
+        self._patience = max(1, round(LOST_SECONDS * fps))
+        self._box: npt.NDArray[np.float32] | None = None
+        self._missing = 0
+        self._thumbnail: Thumbnail | None = None
+
+    def see(self, frame: npt.NDArray[np.uint8], faces: Sequence[Face]) -> tuple[Face | None, int, bool]:
+        """The main face of a frame (H, W, 3) or None, its track, and whether another face counts beside it."""
+        small = thumbnail(frame)
+        if self._thumbnail is not None and float(np.abs(small - self._thumbnail).mean()) > CUT:
+            self._box = None
+        self._thumbnail = small
+        main = self._follow(faces)
+        if main is None:
+            self._missing += 1
+            if self._missing > self._patience:
+                self._box = None
+            return None, self.tracks - 1, False
+        self._box, self._missing = main.box, 0
+        several = any(
+            face is not main and face.box[3] >= OTHER_FACE * main.box[3] and overlap(face.box, main.box) < OVERLAP
+            for face in faces
+        )
+        return main, self.tracks - 1, several
+
+    def _follow(self, faces: Sequence[Face]) -> Face | None:
+        if not faces:
+            return None
+        if self._box is not None:
+            overlaps = [overlap(face.box, self._box) for face in faces]
+            best = int(np.argmax(overlaps))
+            if overlaps[best] >= OVERLAP:
+                return faces[best]
+        self.tracks += 1
+        return max(faces, key=lambda face: float(face.box[2] * face.box[3]))
+
+
+def overlap(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
+    """Intersection over union of two boxes (x, y, width, height).
+
+    >>> overlap([0, 0, 2, 2], [1, 0, 2, 2]) == 1 / 3
+    True
+    """
+    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    sides = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    total = float(np.prod(a[2:]) + np.prod(b[2:])) - shared
+    return shared / total if total > 0 else 0.0
+
+
+def thumbnail(frame: npt.NDArray[np.uint8]) -> Thumbnail:
+    """(16, 16, 3) float32: what is left of a frame when details do not count."""
+    # A stride first: averaging every pixel of a large frame costs more than finding its face's place.
+    step = max(1, min(frame.shape[:2]) // (8 * THUMBNAIL))
+    small = cv2.resize(
+        np.ascontiguousarray(frame[::step, ::step]), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA
+    )
+    return np.asarray(small, np.float32)
+
+
+def sharpness(frame: npt.NDArray[np.uint8], box: npt.ArrayLike, size: int = 64) -> float:
+    """Variance of the Laplacian of the face's grey values (0..255), at a height of `size` pixels whatever its own."""
+    x, y, width, height = np.asarray(box, np.float64)
+    rows = slice(max(0, int(y)), max(1, int(y + height)))
+    columns = slice(max(0, int(x)), max(1, int(x + width)))
+    face = frame[rows, columns]
+    if face.size == 0:
+        return 0.0
+    grey = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA), cv2.CV_64F).var())
