@@ -2,6 +2,16 @@
 
 from icface.evaluation.pairs import EvaluationPair, PairList
 from icface.evaluation.reenact import analyse, evaluate
-from icface.evaluation.report import METRICS, GroupReport, Report
+from icface.evaluation.report import HEADLINE, HIGHER_IS_BETTER, METRICS, GroupReport, Report
 
-__all__ = ["METRICS", "EvaluationPair", "GroupReport", "PairList", "Report", "analyse", "evaluate"]
+__all__ = [
+    "HEADLINE",
+    "HIGHER_IS_BETTER",
+    "METRICS",
+    "EvaluationPair",
+    "GroupReport",
+    "PairList",
+    "Report",
+    "analyse",
+    "evaluate",
+]

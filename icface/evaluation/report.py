@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,12 @@ METRICS = {
     "neutral_variance": "variance between the neutral faces of different tracks, over that of the sources",
 }
 """What each metric's name (before its dot) means. r and `within` are None where what is asked for hardly varies."""
+HEADLINE = (
+    *("face_l1", "l1", "ssim", "sharpness", "detected", "pose_error", "pose_error.yaw", "r.yaw", "within.yaw"),
+    *(f"{family}.{name}" for name in ("AU12", "AU25", "AU45") for family in ("r", "within")),
+    "neutral_leak",
+)
+"""The metrics to look at first. Of few tracks look at `within`: r is high wherever people differ."""
 HIGHER_IS_BETTER = frozenset({"ssim", "detected", "r", "within"})
 """Of the others lower is better, but for sharpness and neutral_variance, which are best at 1."""
 
@@ -87,11 +93,14 @@ class Report:
             if value is not None
         }
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Table rows of text: group, metric, model, copy-source, noise floor; the first row is the heading."""
+    def rows(self, only: Collection[str] | None = None) -> list[tuple[str, ...]]:
+        """Table rows of text: group, metric, model, copy-source, noise floor; the first row is the heading.
+
+        `only`: the metrics to show, as `HEADLINE`; all by default. Metrics that say nothing are left out.
+        """
         rows: list[tuple[str, ...]] = [("pairs", "metric", "model", "copy-source", "noise floor")]
         for group, report in self.groups.items():
-            for metric in report.scores["model"]:
+            for metric in (name for name in report.scores["model"] if only is None or name in only):
                 cells = [report.scores[contestant].get(metric) for contestant in CONTESTANTS]
                 if any(cell is not None for cell in cells):
                     rows.append(

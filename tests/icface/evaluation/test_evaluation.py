@@ -15,7 +15,7 @@ from icface.analyzers.face import Analyzer
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.crop import CropRule, cut
 from icface.errors import IcfaceError
-from icface.evaluation import METRICS, EvaluationPair, Report, analyse, evaluate
+from icface.evaluation import HEADLINE, METRICS, EvaluationPair, Report, analyse, evaluate
 from icface.evaluation.scores import attribute_scores
 from icface.video.reading import read_frames
 
@@ -176,6 +176,9 @@ def test_the_table_and_the_flat_metrics_say_the_same(copying: Report) -> None:
     assert face[0] == "held_out (20)"
     assert face[2] == f"{copying.metrics()['held_out/face_l1']:.3f}"
     assert {row[1].split(".")[0] for row in rows[1:]} <= METRICS.keys()
+    short = copying.rows(HEADLINE)
+    assert set(short) < set(rows)
+    assert {row[1] for row in short[1:]} <= set(HEADLINE)
 
 
 def test_other_pairs_another_analyzer_or_size_cannot_be_compared(copying: Report) -> None:
