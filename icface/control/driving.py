@@ -11,6 +11,7 @@ from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
 from icface.control.tables import COMPANIONS, DEFAULT_FPS, check_columns
 from icface.errors import IcfaceError
 from icface.images import read_image
+from icface.labels import smooth
 from icface.video.reading import probe, read_frames
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -21,6 +22,8 @@ OPENFACE = dict(zip(POSE_NAMES, ("pose_Rx", "pose_Ry", "pose_Rz"), strict=True))
 """Our names to OpenFace 2's columns; axes, signs and units are the same."""
 LONGEST_GAP = 0.5
 """Seconds without a face that are bridged by interpolation; over a longer gap the last face is held."""
+SMOOTHED_FRAMES = 5
+"""A video's labels jitter from frame to frame; they are averaged over so many, without delay."""
 SAME_FACE = 0.3
 """Overlap (intersection over union) from which a face is the same as in the frame before."""
 
@@ -35,7 +38,8 @@ def read_driving(path: str | Path, analyzer: Analyzer | None) -> pd.DataFrame:
     of at most `LONGEST_GAP` is interpolated, over a longer one the last face is held (at the start, the first).
     NaN is left where a face's attribute is not measured.
 
-    In a video the largest face of the first frame that has one is followed by overlap.
+    In a video the largest face of the first frame that has one is followed by overlap, and what is measured is
+    averaged over `SMOOTHED_FRAMES` neighbouring frames, as it is for training (AU45 is not: blinks are short).
 
     Raises IcfaceError when the file is missing or cannot be read, no face is found, or a csv's columns are unknown.
     """
@@ -100,7 +104,11 @@ def _read_video(path: Path, analyzer: Analyzer) -> pd.DataFrame:
             followed.append(face)
             last = face or last
         indices += window
-    return _table(indices, followed, info.fps)
+    table = _table(indices, followed, info.fps)
+    names = list(ATTRIBUTE_NAMES)
+    labels = table[names].to_numpy(np.float32)
+    table[names] = smooth(np.array(indices, np.int32), labels, SMOOTHED_FRAMES)
+    return table
 
 
 def follow(faces: list[Face], last: Face | None) -> Face | None:

@@ -34,7 +34,7 @@ def evaluate(
     """Score `model` on `pairs`; `analyzer` measures the pictures again.
 
     Everything is compared at the model's size. `progress` is told the pairs done and their number.
-    Raises IcfaceError when there are no pairs.
+    Raises IcfaceError when there are no pairs, or the model has an attribute that is none of `ATTRIBUTE_NAMES`.
     """
     if len(pairs) == 0:
         raise IcfaceError("there is nothing to evaluate: the data set has no pairs of the kind asked for")
@@ -94,6 +94,9 @@ def _analysed(analyzer: Analyzer, pictures: Pictures) -> Faces:
 
 def _ordered(attributes: Labels, schema: AttributeSchema) -> Labels:
     """(N, n): the columns of (N, 20) in the schema's order."""
+    unknown = [name for name in schema.names if name not in ATTRIBUTE_NAMES]
+    if unknown:
+        raise IcfaceError(f"this model is steered by {unknown[0]}, which nothing here measures; it cannot be evaluated")
     return attributes[:, [ATTRIBUTE_NAMES.index(name) for name in schema.names]]
 
 

@@ -44,6 +44,19 @@ def test_a_video_gives_a_row_a_frame_and_fills_frames_without_a_face(
     np.testing.assert_allclose(table["pose_yaw"][4], table["pose_yaw"][[3, 5]].mean(), atol=1e-6)
 
 
+def test_a_videos_labels_are_smoothed_but_for_blinks(
+    sample_clips: dict[str, Path], analyzer: Analyzer, tmp_path: Path
+) -> None:
+    frames = next(read_frames(sample_clips["single_face.mp4"], window=12))[1]
+    clip = write_video(tmp_path / "driver.mp4", frames, fps=30, crf=0)
+    table = read_driving(clip, analyzer)
+    decoded = next(read_frames(clip, window=12))[1]
+    raw = np.stack([faces[0].attributes for faces in analyzer.analyze(decoded, range(12), "")])
+    yaw, blink = ATTRIBUTE_NAMES.index("pose_yaw"), ATTRIBUTE_NAMES.index("AU45")
+    np.testing.assert_allclose(table["pose_yaw"][4:8], [raw[i - 2 : i + 3, yaw].mean() for i in range(4, 8)], rtol=1e-5)
+    np.testing.assert_array_equal(table["AU45"], raw[:, blink])
+
+
 def test_a_picture_gives_one_row(frames: np.ndarray, analyzer: Analyzer, tmp_path: Path) -> None:
     path = tmp_path / "driver.png"
     path.write_bytes(encode_png(frames[0]))

@@ -233,6 +233,14 @@ def test_no_pairs_are_refused(analyzer: Analyzer) -> None:
         evaluate(Model(Copy()), Listed([]), analyzer)  # type: ignore[arg-type]
 
 
+def test_a_model_of_another_schema_is_refused(pairs: list[EvaluationPair], analyzer: Analyzer) -> None:
+    model = Model(Copy())
+    first = model.schema.attributes[0]
+    model.schema = AttributeSchema((replace(first, name="gaze"), *model.schema.attributes[1:]))
+    with pytest.raises(IcfaceError, match="steered by gaze"):
+        evaluate(model, Listed(pairs), analyzer)  # type: ignore[arg-type]
+
+
 def test_within_leaves_out_what_differs_between_tracks() -> None:
     generator = np.random.default_rng(0)
     tracks = [name for name in "abc" for _ in range(30)]
