@@ -1,0 +1,1 @@
+"""Running it: the command line, Ray Train, MLflow, the registry, the demo."""

@@ -24,6 +24,10 @@ Reader = Literal["auto", "decord", "pyav"]
 Window = tuple[list[int], npt.NDArray[np.uint8]]
 
 
+WINDOW_BYTES = 128 << 20
+"""A window of large frames is cut shorter than this, so that a worker's memory has a bound."""
+
+
 class TruncatedClip(IcfaceError):
     """The file ends before the last frame that its index lists: raised after every frame that decodes was yielded.
 
@@ -33,7 +37,7 @@ class TruncatedClip(IcfaceError):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a clip's header says."""
+    """What a clip's header says. A frame's time is its index / fps: the frames of a talking head come evenly."""
 
     fps: float
     """Average frames a second."""
@@ -47,7 +51,7 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """What the header of a clip says; no frame is decoded.
+    """What the header of a clip says; at most one frame is decoded, to know how it is turned.
 
     Raises IcfaceError when the file is missing, no video, or its header makes no sense.
     """
@@ -56,7 +60,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def read_frames(path: str | Path, every: int = 1, window: int = 32, reader: Reader = "auto") -> Iterator[Window]:
-    """Every `every`-th frame of a clip in order, in windows of at most `window` frames.
+    """Every `every`-th frame of a clip in order, in windows of at most `window` frames and 128 MiB.
 
     Yields (indices, frames): positions in the clip, and (n, H, W, 3) uint8 RGB, upright. Frame 0 is always among
     them. Raises IcfaceError when nothing can be decoded, and TruncatedClip (one of those) after the last readable
@@ -67,17 +71,22 @@ def read_frames(path: str | Path, every: int = 1, window: int = 32, reader: Read
     info = probe(path)
     count = 0
     indices: list[int] = []
-    frames: list[Frame] = []
+    frames = np.empty((0, 0, 0, 3), np.uint8)
     for index, frame in enumerate(_frames(path, reader)):
         count = index + 1
-        if index % every == 0:
-            indices.append(index)
-            frames.append(frame)
-        if len(frames) == window:
-            yield indices, np.stack(frames)
-            indices, frames = [], []
-    if frames:
-        yield indices, np.stack(frames)
+        if index % every:
+            continue
+        if not indices:
+            frames = np.empty((max(1, min(window, WINDOW_BYTES // frame.nbytes)), *frame.shape), np.uint8)
+        if frame.shape != frames.shape[1:]:
+            raise IcfaceError(f"{path}: the frames change their size at frame {index}; cut the clip there")
+        frames[len(indices)] = frame
+        indices.append(index)
+        if len(indices) == len(frames):
+            yield indices, frames
+            indices = []
+    if indices:
+        yield indices, frames[: len(indices)]
     if count == 0:
         raise IcfaceError(f"{path}: no frame can be decoded; the clip is damaged")
     if _is_cut_off(path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from icface.errors import IcfaceError
+from icface.video import reading
 from icface.video.reading import TruncatedClip, probe, read_frames
 from icface.video.writing import write_video
 
@@ -61,6 +62,31 @@ def test_every_nth_frame_in_windows(sample_clips: dict[str, Path], reader: str, 
         assert frames.shape == (len(indices), 360, 640, 3)
         assert frames.dtype == np.uint8
         assert all(np.array_equal(frame, whole[index]) for index, frame in zip(indices, frames, strict=True))
+
+
+def test_a_window_of_large_frames_is_cut_shorter(
+    sample_clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WINDOW_BYTES", 3 * 360 * 640 * 3 + 100)
+    lengths = [len(indices) for indices, _ in read_frames(sample_clips["single_face.mp4"], window=32)]
+    assert lengths == [3] * 24
+
+
+def test_frames_that_change_their_size_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "joined.h264"
+    with path.open("wb") as joined:
+        for number, (width, height) in enumerate([(64, 48), (96, 80)]):
+            part = tmp_path / f"{number}.h264"
+            with av.open(str(part), "w") as out:
+                stream = out.add_stream("libx264", rate=25)
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                picture = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+                for _ in range(5):
+                    out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                out.mux(stream.encode())
+            joined.write(part.read_bytes())
+    with pytest.raises(IcfaceError, match="change their size at frame 5"):
+        list(read_frames(path, reader="pyav"))
 
 
 @pytest.fixture
