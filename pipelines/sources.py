@@ -71,7 +71,7 @@ def assign_splits(
     Above a `val_fraction` of 0 and with two identities outside `test` at least one is `val` and one is `train`.
 
     >>> assign_splits(["ann", "bob"], val_fraction=0.1, seed=0)
-    {'ann': 'train', 'bob': 'val'}
+    {'ann': 'val', 'bob': 'train'}
     """
     known = sorted(set(identities))
     splits = {identity: "test" if identity in test else "train" for identity in known}

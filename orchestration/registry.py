@@ -1,0 +1,249 @@
+"""Runs and registered models in MLflow."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+import icface
+from icface.attributes import ATTRIBUTE_NAMES
+from icface.bundle import load_bundle
+from icface.errors import IcfaceError
+from icface.evaluation.report import Report
+from orchestration.tracking import experiment_id
+from pipelines.dataset import Dataset
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+EVALUATION_TAG = "icface.evaluation"
+LICENCE_TAG = "icface.licence"
+REASON_TAG = "icface.promoted"
+SERVING_PACKAGES = (
+    *("torch", "numpy", "pandas", "pillow", "mediapipe", "opencv-contrib-python", "safetensors", "av", "mlflow"),
+)
+GATE_GROUPS = ("val", "held_out", "cross")
+GATE_METRIC = "face_l1"
+
+
+def start_run(
+    name: str, params: Mapping[str, Any], facts: Mapping[str, Any], commit: str | None, dataset: Dataset
+) -> str:
+    """A new run with its parameters, tags and the data set as its input; returns the run's id."""
+    client = mlflow.MlflowClient()
+    tags = {f"icface.{key}": str(value) for key, value in facts.items()}
+    tags |= {"mlflow.source.name": "icface train", "mlflow.source.type": "LOCAL"}
+    if commit:
+        tags["mlflow.source.git.commit"] = commit.rstrip("+")
+        tags["icface.commit"] = commit
+    run = client.create_run(experiment_id(), run_name=name, tags=tags)
+    run_id = str(run.info.run_id)
+    items = [mlflow.entities.Param(key, str(value)) for key, value in params.items()]
+    client.log_batch(run_id, params=items)
+    client.log_dict(run_id, dict(params), "config.json")
+    client.log_inputs(run_id, [_dataset_input(dataset)])
+    return run_id
+
+
+def _dataset_input(dataset: Dataset) -> Any:
+    from mlflow.entities import Dataset as TrackedDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    counts = dataset.meta["counts"]
+    return DatasetInput(
+        dataset=TrackedDataset(
+            name=Path(dataset.url).name,
+            digest=dataset.hash[:36],
+            source_type="local",
+            source=json.dumps({"uri": dataset.url}),
+            profile=json.dumps({"counts": counts, "analyzer": dataset.analyzer}),
+        ),
+        tags=[InputTag("mlflow.data.context", "training")],
+    )
+
+
+def end_run(run_id: str, status: str) -> None:
+    """Set a run's status: RUNNING, FINISHED, FAILED or KILLED."""
+    client = mlflow.MlflowClient()
+    try:
+        if status == "RUNNING":
+            client.update_run(run_id, status=status)
+        else:
+            client.set_terminated(run_id, status=status)
+    except MlflowException as error:
+        raise IcfaceError(f"the run {run_id} is not in {mlflow.get_tracking_uri()}: {_line(error)}") from None
+
+
+def has_run(run_id: str) -> bool:
+    """Whether the tracking server knows the run."""
+    try:
+        mlflow.MlflowClient().get_run(run_id)
+    except MlflowException:
+        return False
+    return True
+
+
+def log_bundle(run_id: str, bundle: Path) -> None:
+    """The bundle's files as the run's artifact `bundle`."""
+    mlflow.MlflowClient().log_artifacts(run_id, str(bundle), "bundle")
+
+
+def log_report(run_id: str, report: Report) -> None:
+    """An evaluation as metrics and as `evaluation.json` of a run."""
+    client = mlflow.MlflowClient()
+    for name, value in report.metrics().items():
+        client.log_metric(run_id, name, value)
+    client.log_dict(run_id, report.to_json(), "evaluation.json")
+
+
+def signature() -> "ModelSignature":
+    """A portrait (PNG or JPEG bytes) and any of the attributes by name; out comes a PNG a row."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    attributes = [ColSpec("double", name, required=False) for name in ATTRIBUTE_NAMES]
+    return ModelSignature(inputs=Schema([ColSpec("binary", "portrait"), *attributes]), outputs=Schema([ColSpec("binary", "png")]))
+
+
+def register(run_id: str, bundle: Path, name: str) -> int:
+    """Log the bundle as a pyfunc model of the run and make it a version of `name`; returns the version's number.
+
+    The bundle lies at `artifacts/bundle` of the model; the code is a file and our package, nothing is pickled.
+    """
+    model = load_bundle(bundle)
+    with mlflow.start_run(run_id=run_id):
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).parent / "served_model.py"),
+            artifacts={"bundle": str(bundle)},
+            code_paths=[str(Path(icface.__file__).parent)],
+            pip_requirements=[f"{package}=={package_version(package)}" for package in SERVING_PACKAGES],
+            signature=signature(),
+        )
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise IcfaceError(f"{name!r} cannot be registered: {_line(error)}") from None
+    made = client.create_model_version(
+        name, info.model_uri, run_id=run_id, tags={LICENCE_TAG: model.config.licence}, model_id=info.model_id
+    )
+    return int(made.version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A registered version."""
+
+    name: str
+    number: int
+    aliases: tuple[str, ...]
+    created: datetime
+    run_id: str
+    licence: str
+    evaluation: dict[str, Any] | None
+    """`comparable` and `metrics` of its last evaluation."""
+
+
+def versions(name: str | None = None) -> list[Version]:
+    """Every registered version, or those of `name`, newest first. Raises IcfaceError for an unknown name."""
+    client = mlflow.MlflowClient()
+    names = [name] if name else [model.name for model in client.search_registered_models()]
+    found = []
+    for each in names:
+        aliases = _aliases(client, each)
+        for item in client.search_model_versions(f"name='{each}'"):
+            number = int(item.version)
+            evaluation = item.tags.get(EVALUATION_TAG)
+            found.append(
+                Version(
+                    name=each,
+                    number=number,
+                    aliases=tuple(sorted(alias for alias, at in aliases.items() if at == number)),
+                    created=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
+                    run_id=item.run_id or "",
+                    licence=item.tags.get(LICENCE_TAG, "unknown"),
+                    evaluation=json.loads(evaluation) if evaluation else None,
+                )
+            )
+    return sorted(found, key=lambda item: (item.name, -item.number))
+
+
+def note_evaluation(name: str, number: int, report: Report) -> None:
+    """Keep an evaluation's comparable numbers with a version: the gate of `promote` reads them."""
+    values = {"comparable": report.comparable, "metrics": {k: round(v, 6) for k, v in _gate_metrics(report).items()}}
+    mlflow.MlflowClient().set_model_version_tag(name, str(number), EVALUATION_TAG, json.dumps(values))
+
+
+def _gate_metrics(report: Report) -> dict[str, float]:
+    wanted = (GATE_METRIC, "ssim", "pose_error", "sharpness")
+    return {key: value for key, value in report.metrics().items() if key.split("/", 1)[1] in wanted}
+
+
+def promote(name: str, number: int, alias: str, force: bool = False) -> str:
+    """Give a version an alias; returns why it was allowed.
+
+    Refused (IcfaceError), unless `force`: a version without an evaluation, one that was evaluated on other pairs
+    than the version that has the alias now, and one whose face-box L1 is worse than that version's.
+    """
+    found = {item.number: item for item in versions(name)}
+    if number not in found:
+        raise IcfaceError(f"{name} has no version {number}; it has {', '.join(map(str, sorted(found))) or 'none'}")
+    champion = next((item for item in found.values() if alias in item.aliases and item.number != number), None)
+    try:
+        reason = _verdict(found[number], champion)
+    except IcfaceError as error:
+        if not force:
+            raise
+        reason = f"forced: {error}"
+    client = mlflow.MlflowClient()
+    try:
+        client.set_registered_model_alias(name, alias, str(number))
+    except MlflowException as error:
+        raise IcfaceError(f"the alias {alias!r} is refused: {_line(error)}") from None
+    client.set_model_version_tag(name, str(number), REASON_TAG, f"{alias}: {reason}")
+    return reason
+
+
+def _verdict(candidate: Version, champion: Version | None) -> str:
+    label = f"{candidate.name} version {candidate.number}"
+    mine = candidate.evaluation
+    if mine is None:
+        raise IcfaceError(
+            f"{label} is not evaluated: icface evaluate models:/{candidate.name}/{candidate.number} DATASET"
+        )
+    if champion is None:
+        return "evaluated, and nothing had the alias"
+    theirs = champion.evaluation
+    if theirs is None:
+        return f"evaluated, and version {champion.number}, which had the alias, was not"
+    if mine["comparable"] != theirs["comparable"]:
+        raise IcfaceError(
+            f"{label} was evaluated on other pairs than version {champion.number}, which has the alias: evaluate both "
+            "on the same data set"
+        )
+    key = next((f"{group}/{GATE_METRIC}" for group in GATE_GROUPS if f"{group}/{GATE_METRIC}" in mine["metrics"]), "")
+    if key not in theirs["metrics"]:
+        raise IcfaceError(f"{label} and version {champion.number} have no metric in common; evaluate both anew")
+    new, old = mine["metrics"][key], theirs["metrics"][key]
+    if new > old:
+        raise IcfaceError(f"{label} is worse than version {champion.number}: {key} {new:.4f} against {old:.4f}")
+    return f"{key} {new:.4f} against {old:.4f} of version {champion.number}"
+
+
+def _aliases(client: Any, name: str) -> dict[str, int]:
+    try:
+        return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+    except MlflowException:
+        raise IcfaceError(f"no model {name!r} is registered in {mlflow.get_tracking_uri()}") from None
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,129 @@
+"""Telling how far a job is: with rich on a terminal, as JSON lines elsewhere, or as plain lines."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+LINE_SECONDS = 5.0
+"""Off a terminal a job's progress comes as a line at most so often."""
+
+Style = Literal["rich", "json", "plain"]
+
+
+class Reporter:
+    """Shows a command's progress and results. Use it as a context manager: leaving it ends the progress bar.
+
+    `plain` chooses sentences instead of JSON lines where there is no terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None, plain: bool = False) -> None:
+        self.stream = stream or sys.stdout
+        self.style: Style = "rich" if self.stream.isatty() else "plain" if plain else "json"
+        self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, float] = {}
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_bar()
+
+    def say(self, text: str, **facts: Any) -> None:
+        """One sentence; `facts` stand beside it in a JSON line."""
+        if self.style == "json":
+            self._line({"event": "message", "text": text, **facts})
+        else:
+            self._console.print(text, markup=False)
+
+    def heading(self, text: str) -> None:
+        """The beginning of a part of the job."""
+        self._end_bar()
+        if self.style == "json":
+            self._line({"event": "part", "text": text})
+        else:
+            self._console.print(f"\n[bold]{text}[/bold]" if self.style == "rich" else f"\n{text}")
+
+    def progress(self, name: str, done: int, total: int, text: str = "", **facts: Any) -> None:
+        """How far `name` is. Off a terminal at most every `LINE_SECONDS`, and at the end."""
+        if self.style == "rich":
+            self._show(name, done, total, text)
+            return
+        now = time.monotonic()
+        if done < total and now - self._told.get(name, -LINE_SECONDS) < LINE_SECONDS:
+            return
+        self._told[name] = now
+        if self.style == "json":
+            self._line({"event": "progress", "name": name, "done": done, "total": total, **facts})
+        else:
+            print(f"  {name}: {done} of {total}{'  ' + text if text else ''}", file=self.stream, flush=True)
+
+    def table(self, name: str, rows: Iterable[Sequence[str]]) -> None:
+        """A table; the first row is its heading."""
+        heading, *body = [list(row) for row in rows]
+        self._end_bar()
+        if self.style == "json":
+            self._line({"event": "table", "name": name, "rows": [dict(zip(heading, row, strict=True)) for row in body]})
+            return
+        table = Table(title=name, title_justify="left", box=None if self.style == "plain" else Table().box)
+        for index, column in enumerate(heading):
+            table.add_column(column, justify="left" if index < 2 else "right", no_wrap=self.style == "plain")
+        for row in body:
+            table.add_row(*row)
+        width = 160 if self.style == "plain" else None
+        Console(file=self.stream, highlight=False, width=width).print(table)
+
+    def result(self, **facts: Any) -> None:
+        """What the command made, by name."""
+        self._end_bar()
+        if self.style == "json":
+            self._line({"event": "result", **facts})
+            return
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            self._console.print(f"{name.replace('_', ' '):<{width}}  {value}", markup=False)
+
+    def _show(self, name: str, done: int, total: int, text: str) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.fields[text]}", markup=False),
+                console=self._console,
+            )
+            self._bar.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name, total=total, text=text)
+        self._bar.update(self._tasks[name], completed=done, total=total, text=text)
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar, self._tasks = None, {}
+
+    def _line(self, values: dict[str, Any]) -> None:
+        print(json.dumps(values, default=str), file=self.stream, flush=True)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words.
+
+    >>> duration(75), duration(None), duration(7300)
+    ('1 min 15 s', '?', '2 h 1 min')
+    """
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

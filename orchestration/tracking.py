@@ -1,0 +1,159 @@
+"""MLflow: where runs are recorded, and recording them without slowing the training or dying with the server."""
+
+import json
+import logging
+import os
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icface.errors import IcfaceError
+
+DEFAULT_STORE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+EXPERIMENT = "icface"
+RETRY_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
+"""How long the end of a run waits for a server that does not answer, before numbers go to a file."""
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, by default a sqlite file in the working directory; sqlite paths are made absolute."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DEFAULT_STORE}"
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    return uri
+
+
+def use_tracking(uri: str | None = None) -> str:
+    """Point MLflow of this process at the tracking server, without its chatter. Returns the URI.
+
+    Raises IcfaceError for the file store, which MLflow no longer keeps registries in.
+    """
+    uri = uri or tracking_uri()
+    if uri.startswith("file:") or "://" not in uri:
+        raise IcfaceError(f"MLFLOW_TRACKING_URI={uri}: MLflow refuses file stores; use sqlite:///mlflow.db or a server")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"mlflow\..*")
+    mlflow.set_tracking_uri(uri)
+    return uri
+
+
+def experiment_id(name: str = EXPERIMENT) -> str:
+    """The experiment of that name, made if it is not there; beside sqlite, artifacts lie in `mlartifacts`.
+
+    Raises IcfaceError when the tracking server does not answer.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    uri = mlflow.get_tracking_uri()
+    try:
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = None
+        if uri.startswith("sqlite:///"):
+            location = (Path(uri.removeprefix("sqlite:///")).parent / ARTIFACTS).as_uri()
+        return str(client.create_experiment(name, artifact_location=location))
+    except mlflow.exceptions.MlflowException as error:
+        raise IcfaceError(f"the tracking server {uri} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def check_reach(address: str, storage_is_local: bool) -> None:
+    """Refuse what only one node of a cluster would see. Raises IcfaceError."""
+    if address == "local":
+        return
+    if tracking_uri().startswith("sqlite:"):
+        raise IcfaceError(
+            f"--address {address} with sqlite tracking: other nodes cannot see that file; set MLFLOW_TRACKING_URI to a "
+            "server, as in http://HEAD:5000"
+        )
+    if storage_is_local and address != "auto":
+        raise IcfaceError(
+            f"--address {address} with storage on this machine alone: give --storage a URL that every node sees, "
+            "as in s3://BUCKET/runs"
+        )
+
+
+class RunLogger:
+    """Records a run from one process, in the background. What the server never took ends in a local file."""
+
+    def __init__(self, run_id: str, unsent: Path, uri: str | None = None) -> None:
+        import mlflow
+
+        use_tracking(uri)
+        self.run_id = run_id
+        self.unsent = unsent
+        self.lost = 0
+        """Numbers that went to `unsent`."""
+        self._client = mlflow.MlflowClient()
+        self._queue: queue.Queue[list[tuple[str, float, int, int]] | None] = queue.Queue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        """Record numbers of a step; returns at once."""
+        now = int(time.time() * 1000)
+        self._queue.put([(name, float(value), now, step) for name, value in values.items()])
+
+    def picture(self, step: int, picture: np.ndarray, folder: str = "samples") -> None:
+        """Record a picture (H, W, 3) uint8 RGB; a server that does not take it costs the picture, not the run."""
+        try:
+            self._client.log_image(self.run_id, picture, artifact_file=f"{folder}/step_{step:07d}.png")
+        except Exception as error:
+            logging.getLogger(__name__).warning("the picture of step %d was not recorded: %s", step, error)
+
+    def close(self) -> None:
+        """Wait until all is recorded, or until the server has had its chance."""
+        self._closing.set()
+        self._queue.put(None)
+        self._thread.join()
+
+    def _send(self) -> None:
+        from mlflow.entities import Metric
+
+        deadline = None
+        while (batch := self._queue.get()) is not None:
+            while True:
+                try:
+                    self._client.log_batch(self.run_id, metrics=[Metric(*number) for number in batch])
+                    break
+                except Exception:
+                    if self._closing.is_set():
+                        deadline = deadline or time.monotonic() + PATIENCE_SECONDS
+                        if time.monotonic() > deadline:
+                            self._keep(batch)
+                            break
+                    time.sleep(RETRY_SECONDS)
+
+    def _keep(self, batch: list[tuple[str, float, int, int]]) -> None:
+        self.unsent.parent.mkdir(parents=True, exist_ok=True)
+        with self.unsent.open("a") as stream:
+            for name, value, timestamp, step in batch:
+                stream.write(json.dumps({"name": name, "value": value, "timestamp": timestamp, "step": step}) + "\n")
+        self.lost += len(batch)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as `a.b` names.
+
+    >>> flat({"model": {"size": 64}, "steps": 3})
+    {'model.size': 64, 'steps': 3}
+    """
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        result |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return result

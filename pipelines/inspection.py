@@ -1,0 +1,213 @@
+"""Looking at a data set: counts, distributions, what was rejected and why, as tables or as one HTML page."""
+
+import base64
+import html
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+from icface.images import decode_image, encode_jpeg, resize
+from pipelines.dataset import Dataset
+from pipelines.format import SPLITS
+from pipelines.storage import Folder
+
+SAMPLED_GROUPS = 200
+"""Row groups whose attributes are read for the distributions, evenly spread."""
+PERCENTILES = (5, 50, 95)
+SHOWN_PICTURES = 48
+SHOWN_CLIPS = 50
+BINS = 30
+
+Rows = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a data set holds."""
+
+    dataset: Dataset
+    clips: pd.DataFrame
+    """One row a clip that was found."""
+    labels: npt.NDArray[np.float32]
+    """(N, 20) raw attributes of the sampled row groups, NaN where not measured."""
+    sampled: int
+    """Row groups that `labels` came from."""
+
+    def tables(self) -> dict[str, Rows]:
+        """Tables of text by title; the first row of each is its heading."""
+        tables = {"Data set": self._facts(), "Clips": self._statuses(), "Splits": self._splits()}
+        bad = self.clips[self.clips["status"] != "ok"]
+        reasons = Counter(zip(bad["status"], bad["reason"], strict=True)).most_common()
+        if reasons:
+            tables["Rejected and failed clips"] = [
+                ("status", "reason", "clips"),
+                *((str(status), str(reason), str(n)) for (status, reason), n in reasons),
+            ]
+        title = f"Attributes ({len(self.labels)} frames of {self.sampled} row groups)"
+        tables[title] = self._attributes()
+        return tables
+
+    def _facts(self) -> Rows:
+        meta = self.dataset.meta
+        analyzer = self.dataset.analyzer
+        return [
+            ("fact", "value"),
+            ("place", self.dataset.url),
+            ("sha256 of dataset.json", self.dataset.hash[:16]),
+            ("analyzer", f"{analyzer['name']} {analyzer['fingerprint']}"),
+            ("crop", json.dumps(meta["crop"])),
+            ("size", f"{self.dataset.size} px"),
+            ("licence", self.dataset.licence),
+        ]
+
+    def _statuses(self) -> Rows:
+        counts = self.clips["status"].value_counts()
+        rows: Rows = [("status", "clips", "frames read", "frames kept", "minutes")]
+        for status in ("ok", "rejected", "failed"):
+            chosen = self.clips[self.clips["status"] == status]
+            rows.append(
+                (
+                    status,
+                    str(counts.get(status, 0)),
+                    str(int(chosen["frames_read"].fillna(0).sum())),
+                    str(int(chosen["frames_kept"].fillna(0).sum())),
+                    f"{chosen['seconds'].fillna(0).sum() / 60:.1f}",
+                )
+            )
+        return rows
+
+    def _splits(self) -> Rows:
+        index = self.dataset.index
+        rows: Rows = [("split", "identities", "clips", "tracks", "frames", "held out")]
+        for split in SPLITS:
+            chosen = index[index["split"] == split]
+            rows.append(
+                (
+                    split,
+                    str(chosen["identity"].nunique()),
+                    str(chosen["clip"].nunique()),
+                    str(chosen[["clip", "track"]].drop_duplicates().shape[0]),
+                    str(int(chosen.loc[~chosen["held_out"], "rows"].sum())),
+                    str(int(chosen.loc[chosen["held_out"], "rows"].sum())),
+                )
+            )
+        return rows
+
+    def _attributes(self) -> Rows:
+        rows: Rows = [("attribute", "unit", "measured", "mean", *(f"{p} %" for p in PERCENTILES), "zero")]
+        for index, name in enumerate(ATTRIBUTE_NAMES):
+            pose = name in POSE_NAMES
+            values = self.labels[:, index]
+            measured = values[np.isfinite(values)]
+            share = f"{len(measured) / max(len(values), 1):.0%}"
+            if not len(measured):
+                rows.append((name, "rad" if pose else "0..5", share, *("–" for _ in range(len(PERCENTILES) + 2))))
+                continue
+            numbers = [float(measured.mean()), *(float(np.percentile(measured, p)) for p in PERCENTILES)]
+            zero = "–" if pose else f"{(measured == 0).mean():.0%}"
+            rows.append((name, "rad" if pose else "0..5", share, *(f"{number:.2f}" for number in numbers), zero))
+        return rows
+
+
+def inspect(url: str) -> Inspection:
+    """Look at the data set at `url`. Raises IcfaceError when there is none."""
+    dataset = Dataset.open(url)
+    groups = [g for split in SPLITS for held_out in (False, True) for g in dataset.row_groups(split, held_out)]
+    chosen = _spread(groups, SAMPLED_GROUPS)
+    parts = [_labels(dataset, group) for group in chosen]
+    labels = np.concatenate(parts) if parts else np.empty((0, len(ATTRIBUTE_NAMES)), np.float32)
+    return Inspection(dataset=dataset, clips=dataset.clips(), labels=labels, sampled=len(chosen))
+
+
+def write_report(found: Inspection, path: str) -> None:
+    """One HTML page with everything inside: tables, histograms, sample pictures, the worst clips, the options."""
+    sections = [f"<h2>{html.escape(title)}</h2>{_table(rows)}" for title, rows in found.tables().items()]
+    sections.append("<h2>Distributions</h2><div class=plots>" + "".join(_plots(found.labels)) + "</div>")
+    picture = _sample(found.dataset)
+    if picture is not None:
+        data = base64.b64encode(encode_jpeg(picture, 85)).decode()
+        sections.append(f'<h2>Samples</h2><img alt="sample faces" src="data:image/jpeg;base64,{data}">')
+    worst = found.clips[found.clips["status"] != "ok"].head(SHOWN_CLIPS)
+    if len(worst):
+        rows: Rows = [("clip", "status", "reason", "path")]
+        rows += [
+            tuple(str(v) for v in row) for row in worst[["clip", "status", "reason", "path"]].itertuples(index=False)
+        ]
+        sections.append(f"<h2>Rejected and failed clips (the first {len(worst)})</h2>{_table(rows)}")
+    options = html.escape(json.dumps(found.dataset.meta, indent=2, default=str))
+    sections.append(f"<h2>dataset.json</h2><pre>{options}</pre>")
+    style = (
+        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}"
+        "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}"
+        ".plots{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}figcaption{font-size:.8rem}"
+    )
+    page = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(found.dataset.url)}</title>"
+        f"<style>{style}</style><h1>{html.escape(found.dataset.url)}</h1>{''.join(sections)}</html>\n"
+    )
+    target = Path(path).absolute()
+    Folder.at(target.parent).write(target.name, page.encode())
+
+
+def _labels(dataset: Dataset, group: Any) -> npt.NDArray[np.float32]:
+    table = dataset.read(group, list(ATTRIBUTE_NAMES))
+    return np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
+
+
+def _sample(dataset: Dataset) -> npt.NDArray[np.uint8] | None:
+    """The middle face of evenly spread row groups, twelve a row."""
+    groups = [group for split in SPLITS for group in dataset.row_groups(split)]
+    faces = []
+    for group in _spread(groups, SHOWN_PICTURES):
+        images = dataset.read(group, ["image"])["image"]
+        faces.append(resize(decode_image(images[len(images) // 2].as_py()), 96))
+    if not faces:
+        return None
+    columns = min(12, len(faces))
+    sheet = Image.new("RGB", (columns * 96, -(-len(faces) // columns) * 96), "white")
+    for index, face in enumerate(faces):
+        sheet.paste(Image.fromarray(face), (index % columns * 96, index // columns * 96))
+    return np.array(sheet)
+
+
+def _plots(labels: npt.NDArray[np.float32]) -> list[str]:
+    figures = []
+    for index, name in enumerate(ATTRIBUTE_NAMES):
+        values = labels[:, index]
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        low, high = (-0.7, 0.7) if name in POSE_NAMES else (0.0, 5.0)
+        counts, _ = np.histogram(values.clip(low, high), BINS, (low, high))
+        heights = np.sqrt(counts / counts.max()) * 60  # square roots, so that rare values can be seen
+        bars = "".join(
+            f'<rect x="{6 * i}" y="{60 - h:.1f}" width="5" height="{h:.1f}" fill="#4a6fa5"/>'
+            for i, h in enumerate(heights)
+        )
+        figures.append(
+            f'<figure><svg width="{6 * BINS}" height="60" role="img" aria-label="histogram of {name}">{bars}</svg>'
+            f"<figcaption>{name} {low:g} … {high:g}</figcaption></figure>"
+        )
+    return figures
+
+
+def _table(rows: Rows) -> str:
+    heading, *body = rows
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heading)
+    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
+    return f"<table><tr>{head}</tr>{lines}</table>"
+
+
+def _spread(items: list[Any], most: int) -> list[Any]:
+    """At most `most` of `items`, evenly spread."""
+    if len(items) <= most:
+        return items
+    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
