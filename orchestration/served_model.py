@@ -5,7 +5,7 @@ from typing import Any
 import mlflow.models
 import numpy as np
 import pandas as pd
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from icface.animate import Animator
 from icface.errors import IcfaceError

@@ -165,7 +165,8 @@ def _run(
         if job.workers > max(cores, 1) and job.address == "local":
             raise IcfaceError(f"--workers {job.workers} is more than the {cores} cores here")
         _quiet_train()
-        board = ray.remote(num_cpus=0)(Board).remote()  # type: ignore[attr-defined]
+        board: Any = ray.remote(num_cpus=0)(Board)
+        board = board.remote()
         total = int(ray.cluster_resources().get("CPU", 1))
         threads = max(1, min(total, os.cpu_count() or 1) // job.workers) if job.address == "local" else 1
         rank_job = RankJob(

@@ -2,7 +2,8 @@
 
 A mouth that opens shows what no pixel of the input holds, while skin, hair and background only move. So the
 network predicts a flow, a mask and a painted picture, and the output is
-`mask * warp(input, flow) + (1 - mask) * painted`. It begins as the identity, so training starts at the quality of
+`mask * warp(input, flow) + (1 - mask) * painted`. The flow is an affine one, linear in the attributes (a head that
+rolls or nods moves as a whole, and farther than any training frame shows), and what a convolution adds to it. It begins as the identity, so training starts at the quality of
 copying the source and only ever has to improve on it. The attributes reach every level as a scale and a shift of
 the normalised features (FiLM).
 """
@@ -86,6 +87,8 @@ class WarpGenerator(nn.Module):
         )
         # The decoder sees the encoder's features at every level but the finest, where they would tempt it to
         # repaint the unmoved input instead of moving it.
+        self.affine = nn.Linear(attributes, 6, bias=False)
+        nn.init.zeros_(self.affine.weight)
         self.flow = nn.Conv2d(channels[0], 3, 3, padding=1)
         self.paint = nn.Conv2d(channels[0], 12, 3, padding=1)
         nn.init.zeros_(self.flow.weight)
@@ -107,6 +110,7 @@ class WarpGenerator(nn.Module):
                 x = x + skips[-1 - index]
         flow, mask = self.flow(x).float().split([2, 1], dim=1)
         flow = F.interpolate(LARGEST_FLOW * torch.tanh(flow), scale_factor=2.0, mode="bilinear", align_corners=False)
+        flow = flow + affine_flow(self.affine(attributes * 2 - 1).float(), image.shape[2:])
         mask = torch.sigmoid(F.interpolate(mask, scale_factor=2.0, mode="bilinear", align_corners=False))
         painted = torch.tanh(F.pixel_shuffle(self.paint(x), 2).float())
         return mask * warp(image.float(), flow) + (1 - mask) * painted
@@ -118,6 +122,17 @@ class WarpGenerator(nn.Module):
         assert isinstance(first, nn.Linear)
         # The input is 2a - 1, so a constant weight on it is a bias at the neutral code; it is dropped with it.
         first.weight[:, attribute] = 0
+        self.affine.weight[:, attribute] = 0
+
+
+def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:
+    """(B, 2, H, W) flow in halves of the width of affine maps (B, 6) less the identity, about the middle.
+
+    >>> affine_flow(torch.tensor([[0, 0, 0.5, 0, 0, 0]]), torch.Size((1, 2)))[0, 0].tolist()  # to the right
+    [[0.5, 0.5]]
+    """
+    grid = F.affine_grid(parameters.view(-1, 2, 3), [len(parameters), 1, *size], align_corners=False)
+    return grid.permute(0, 3, 1, 2)
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:

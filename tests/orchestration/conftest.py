@@ -1,0 +1,46 @@
+"""A working directory with its own MLflow store, and a model that was really trained for a few steps."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from made_up_pairs import TINY
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of a module's tests; MLflow keeps its sqlite file there."""
+    from orchestration.tracking import use_tracking
+
+    folder = tmp_path_factory.mktemp("workplace")
+    before, uri = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.chdir(folder)
+    use_tracking()
+    yield folder
+    os.chdir(before)
+    if uri is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A training that takes seconds."""
+    from icface.training.config import TrainConfig
+
+    return TrainConfig.preset("small").merge(TINY)
+
+
+@pytest.fixture(scope="session")
+def untrained_bundle(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
+    """A bundle for the small data set with the weights that a training begins with."""
+    import torch
+
+    from icface.bundle import ICface, save_bundle
+    from orchestration.rank import describe
+    from pipelines.dataset import Dataset
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("bundle") / "bundle"
+    save_bundle(ICface(describe(tiny, Dataset.open(str(small_dataset)))), path)
+    return path

@@ -1,0 +1,133 @@
+"""The command line as a user meets it: help without heavy imports, one line for every failure, exit statuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.__main__ import COMMANDS, main
+
+HEAVY = ("torch", "ray", "mlflow", "cv2", "mediapipe", "pandas")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["models", "promote"]], ids=" ".join)
+def test_help_imports_nothing_heavy(command: list[str]):
+    code = (
+        "import sys; from orchestration.__main__ import main\n"
+        f"status = main({[*command, '--help']!r})\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert status == 0 and not heavy, (status, heavy)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str]]:
+    """Exit status and the lines on standard error."""
+    status = main(arguments)
+    return status, capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("prepocess",),
+        ("preprocess",),
+        ("preprocess", "a", "b", "--size", "many"),
+        ("preprocess", "a", "b", "--val-fraction", "2"),
+        ("train", "data", "--model.nonsense", "3"),
+        ("train", "data", "--steps", "0"),
+        ("evaluate", "m", "d", "--per-track", "0"),
+        ("models",),
+        ("models", "promote", "name"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(arguments: tuple[str, ...], capsys):
+    status, _ = run(capsys, *arguments)
+    assert status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("preprocess", "{tmp}/nowhere", "{tmp}/data"), "nowhere does not exist"),
+        (("preprocess", "{tmp}", "{tmp}/data"), "holds no clips"),
+        (("inspect", "{tmp}"), "is not a data set"),
+        (("train", "{tmp}", "--preset", "small"), "is not a data set"),
+        (("train", "{data}"), "holds pictures of 32 px and the model wants 128"),
+        (("train", "{data}", "--preset", "huge"), "presets are icface, small, paper"),
+        (("train", "{data}", "--config", "{tmp}/none.yaml"), "cannot be read"),
+        (("evaluate", "{tmp}/none", "{data}"), "is no model"),
+        (("evaluate", "{tmp}", "{data}"), "no model bundle"),
+        (("evaluate", "{bundle}", "{tmp}"), "is not a data set"),
+        (("animate", "{bundle}", "{tmp}/none.png", "--set", "AU12=3"), "none.png cannot be read"),
+        (("animate", "{bundle}", "{noise}", "--set", "AU12=3"), "no face is found"),
+        (("animate", "{bundle}", "{noise}", "--set", "AU13=3"), "unknown attribute 'AU13'"),
+        (("animate", "{bundle}", "{noise}", "--set", "AU12=9"), "must lie in 0..5"),
+        (("animate", "{bundle}", "{noise}", "--set", "AU14=1"), "AU14 cannot be set"),
+        (("animate", "{bundle}", "{noise}", "--set", "pose_yaw=1"), "here write yaw in degrees"),
+        (("animate", "{bundle}", "{noise}"), "nothing to do"),
+        (("animate", "{bundle}", "{noise}", "--set", "AU12=1", "-o", "x.avi"), "must end in"),
+        (("models", "promote", "nobody", "1"), "no model 'nobody' is registered"),
+        (("models", "import-release", "{tmp}/b", "--generator", "{noise}", "--neutraliser", "{noise}"), "noise.png"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_failures_are_one_line_and_1(
+    arguments, said: str, capsys, tmp_path: Path, small_dataset: Path, untrained_bundle: Path, workplace: Path
+):
+    import numpy as np
+
+    from icface.images import encode_png
+
+    noise = tmp_path / "pictures" / "noise.png"
+    noise.parent.mkdir()
+    noise.write_bytes(encode_png(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)))
+    places = {"tmp": tmp_path, "data": small_dataset, "bundle": untrained_bundle, "noise": noise}
+    before = sorted(tmp_path.rglob("*"))
+    status, lines = run(capsys, *(argument.format(**places) for argument in arguments))
+    assert status == 1
+    told = [line for line in lines if line.startswith("icface: ")]
+    assert len(told) == 1, lines
+    assert said in told[0]
+    assert "Traceback" not in "\n".join(lines)
+    assert sorted(tmp_path.rglob("*")) == before  # nothing half-written stays
+
+
+def test_precedence_preset_yaml_flags(tmp_path: Path, monkeypatch):
+    from orchestration.commands import train
+
+    seen = []
+    monkeypatch.setattr(train, "run", lambda options, reporter: seen.append(options))
+    (tmp_path / "c.yaml").write_text("steps: 7\ndata: {batch: 4, rotate: 3}\n")
+    train.main(["DATA", "--preset", "small", "--config", str(tmp_path / "c.yaml"), "--data.batch", "2", "--gpu"])
+    config = seen[0].training
+    assert (config.steps, config.data.batch, config.data.rotate, config.model.size) == (7, 2, 3.0, 64)
+    assert seen[0].gpu
+    assert seen[0].dataset == "DATA"
+
+
+def test_inspect_off_a_terminal_prints_json_lines(capsys, small_dataset: Path):
+    assert main(["inspect", str(small_dataset)]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["event"] for line in lines} == {"table"}
+    splits = next(line for line in lines if line["name"] == "Splits")
+    assert splits["rows"][0]["split"] == "train"
+
+
+def test_doctor_finds_this_environment_in_order(capsys, workplace: Path):
+    assert main(["doctor"]) == 0
+    table = capsys.readouterr().out
+    for what in ("mediapipe", "libEGL", "face_landmarker", "MLflow", "cv2"):
+        assert what in table
+
+
+def test_doctor_says_what_is_missing(capsys, workplace: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("ICFACE_CACHE", str(tmp_path / "empty"))
+    assert main(["doctor"]) == 1
+    assert "python -m icface.weights" in capsys.readouterr().out

@@ -1,0 +1,37 @@
+"""What a job says off a terminal, and on one."""
+
+import io
+import json
+
+from orchestration.terminal import Reporter
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_json_lines_and_few_of_them():
+    stream = io.StringIO()
+    with Reporter(stream) as reporter:
+        for done in range(1, 101):
+            reporter.progress("frames", done, 100, speed=3)
+        reporter.result(output="x.mp4")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line.get("done") for line in lines] == [1, 100, None]
+    assert lines[0]["speed"] == 3
+    assert lines[-1] == {"event": "result", "output": "x.mp4"}
+
+
+def test_a_terminal_gets_words():
+    stream = Terminal()
+    with Reporter(stream) as reporter:
+        reporter.heading("Part")
+        reporter.progress("frames", 1, 2, "half of it")
+        reporter.table("Scores", [("metric", "model"), ("l1", "0.1")])
+        reporter.say("[brackets] stay")
+    text = stream.getvalue()
+    assert "half of it" in text
+    assert "0.1" in text
+    assert "[brackets] stay" in text
+    assert "{" not in text

@@ -1,0 +1,180 @@
+"""From a data set to a registered model with real Ray Train and MLflow, and what a second start does."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import torch
+
+import orchestration
+from icface.bundle import load_bundle
+from icface.errors import IcfaceError
+from icface.images import decode_image, encode_jpeg
+from icface.training.checkpoint import load_state
+from icface.video.reading import read_frames
+from orchestration import registry
+from orchestration.evaluation import evaluate_model
+from orchestration.references import resolve
+from orchestration.training import TrainJob, train
+from pipelines.cluster import connect
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_here(workplace: Path):
+    with connect("local", 2, packages=(orchestration,)):
+        yield
+
+
+@pytest.fixture(scope="module")
+def job(small_dataset: Path, tiny) -> TrainJob:
+    return TrainJob(dataset=str(small_dataset), config=tiny, workers=2, name="first", register="face")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[dict]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def trained(job: TrainJob, told: list[dict]):
+    return train(job, lambda numbers: told.append(dict(numbers)))
+
+
+def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
+    run = mlflow.MlflowClient().get_run(trained.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["data.batch"] == "4"
+    assert run.data.params["model.size"] == "32"
+    assert run.data.tags["icface.workers"] == "2"
+    assert run.data.metrics["A/reconstruction"] > 0
+    assert run.data.metrics["images_per_second"] > 0
+    names = {item.path for item in mlflow.MlflowClient().list_artifacts(trained.run_id, "bundle")}
+    assert names == {"bundle/README.md", "bundle/config.json", "bundle/model.safetensors"}
+    assert mlflow.MlflowClient().list_artifacts(trained.run_id, "samples")
+    assert run.inputs.dataset_inputs[0].dataset.name == "data"
+    last = [numbers for numbers in told if "step" in numbers][-1]
+    assert (last["step"], last["checkpoint"]) == (6, 6)
+
+
+def test_the_runs_folder_holds_whole_checkpoints_and_the_bundle(trained, workplace: Path):
+    folder = workplace / "runs" / "first"
+    checkpoints = sorted(folder.glob("checkpoint_*"))
+    assert [load_state(path)["steps_done"] for path in checkpoints] == [4, 6]
+    model = load_bundle(trained.bundle)
+    assert model.config.licence == "test licence"
+    assert model.config.training["identities"] == 2
+    assert not model.schema.attributes[model.schema.index("AU14")].trained
+
+
+@pytest.mark.parametrize("form", ["models:/face/1", "runs:/{run}/bundle", "{bundle}"])
+def test_a_model_is_found_under_every_name(trained, form: str):
+    found = resolve(form.format(run=trained.run_id, bundle=trained.bundle))
+    one, other = load_bundle(found.folder).state_dict(), load_bundle(trained.bundle).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize("form", ["models:/face/99", "models:/nobody@champion", "runs:/0123/bundle", "models:/face"])
+def test_a_model_that_is_not_there(trained, form: str):
+    with pytest.raises(IcfaceError, match="is not in sqlite"):
+        resolve(form)
+
+
+def test_an_existing_name_is_refused(trained, job: TrainJob):
+    with pytest.raises(IcfaceError, match="the run first exists"):
+        train(job)
+
+
+def test_resume_refuses_other_options(trained, job: TrainJob):
+    from dataclasses import replace
+
+    with pytest.raises(IcfaceError, match="optimiser.generator_rate 0.001 -> 0.5"):
+        train(
+            replace(
+                job,
+                resume=True,
+                config=job.config.merge({"optimiser": {"generator_rate": 0.5}}),
+            )
+        )
+    with pytest.raises(IcfaceError, match="no run other"):
+        train(replace(job, name="other", resume=True))
+
+
+def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, workplace: Path):
+    from dataclasses import replace
+
+    from pipelines.storage import Folder
+
+    asked = []
+
+    def stop_early(numbers):
+        if numbers.get("step", 0) >= 2 and not asked:
+            asked.append(1)
+            raise KeyboardInterrupt
+
+    stopped = train(replace(job, name="stopped", register=None), stop_early)
+    assert asked
+    if stopped.bundle is None:  # it may have been over before the wish arrived
+        assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "KILLED"
+        again = train(replace(job, name="stopped", register=None, resume=True))
+        assert again.run_id == stopped.run_id
+        stopped = again
+    assert Folder.at(stopped.bundle).exists("config.json")
+    one, other = load_bundle(stopped.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "FINISHED"
+
+
+def test_evaluate_then_promote(trained, small_dataset: Path):
+    with pytest.raises(IcfaceError, match="is not evaluated"):
+        registry.promote("face", 1, "champion")
+    report = evaluate_model("models:/face/1", str(small_dataset), groups=("held_out",), per_track=4)
+    assert registry.promote("face", 1, "champion") == "evaluated, and nothing had the alias"
+    found = registry.versions("face")[0]
+    assert found.aliases == ("champion",)
+    assert found.evaluation["metrics"]["held_out/face_l1"] == pytest.approx(report.metrics()["held_out/face_l1"], 1e-4)
+    assert resolve("models:/face@champion").version == 1
+    run = mlflow.MlflowClient().get_run(trained.run_id)
+    assert run.data.metrics["held_out/face_l1"] == report.metrics()["held_out/face_l1"]
+
+
+def test_a_worse_version_is_refused_unless_forced(trained, small_dataset: Path):
+    number = registry.register(trained.run_id, Path(trained.bundle), "gate")
+    worse = registry.register(trained.run_id, Path(trained.bundle), "gate")
+    report = evaluate_model(f"models:/gate/{number}", str(small_dataset), groups=("held_out",), per_track=2)
+    registry.promote("gate", number, "champion")
+    values = json.loads(json.dumps(report.to_json()))
+    values["groups"]["held_out"]["scores"]["model"]["face_l1"] += 0.1
+    registry.note_evaluation("gate", worse, type(report).from_json(values))
+    with pytest.raises(IcfaceError, match="is worse than version 1"):
+        registry.promote("gate", worse, "champion")
+    values["pairs_hash"] = "others"
+    registry.note_evaluation("gate", worse, type(report).from_json(values))
+    with pytest.raises(IcfaceError, match="other pairs"):
+        registry.promote("gate", worse, "champion")
+    assert registry.promote("gate", worse, "champion", force=True).startswith("forced: ")
+    assert resolve("models:/gate@champion").version == worse
+
+
+def test_the_registered_model_answers(trained, sample_clips):
+    model = mlflow.pyfunc.load_model("models:/face/1")
+    _, frames = next(read_frames(sample_clips["single_face.mp4"]))
+    portrait = encode_jpeg(frames[0])
+    table = pd.DataFrame({"portrait": [portrait, portrait], "AU12": [0.0, 5.0], "pose_yaw": [0.0, 0.5]})
+    answer = model.predict(table)
+    pictures = [decode_image(data) for data in answer["png"]]
+    assert [picture.shape for picture in pictures] == [(32, 32, 3)] * 2
+    assert (pictures[0] != pictures[1]).any()
+    with pytest.raises(IcfaceError, match="AU14 cannot be set"):
+        model.predict(pd.DataFrame({"portrait": [portrait], "AU14": [1.0]}))
+
+
+def test_a_loss_that_is_not_finite_ends_with_one_line(job: TrainJob, workplace: Path):
+    from dataclasses import replace
+
+    config = job.config.merge({"optimiser": {"generator_rate": 1e30, "discriminator_rate": 1e30}})
+    with pytest.raises(IcfaceError, match="is not finite"):
+        train(replace(job, name="broken", config=config, register=None))
+    assert (workplace / "runs/broken/non-finite-batch.pt").exists()
+    assert not (workplace / "runs/broken/bundle").exists()
