@@ -29,6 +29,14 @@ def decode_image(data: bytes, name: str = "image") -> Picture:
         raise IcfaceError(f"{name} cannot be read as an image: {str(error).splitlines()[0]}") from None
 
 
+def decode_thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
+    """(H / 8, W / 8) uint8 grey values of JPEG bytes, for a quick comparison. Raises IcfaceError when it is none."""
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    if grey is None:
+        raise IcfaceError("a picture of the data set cannot be decoded")
+    return np.asarray(grey, np.uint8)
+
+
 def read_image(path: str | Path) -> Picture:
     """(H, W, 3) uint8 RGB of an image file. Raises IcfaceError when it is missing or no image."""
     try:

@@ -108,7 +108,9 @@ def signature() -> "ModelSignature":
     from mlflow.types import ColSpec, Schema
 
     attributes = [ColSpec("double", name, required=False) for name in ATTRIBUTE_NAMES]
-    return ModelSignature(inputs=Schema([ColSpec("binary", "portrait"), *attributes]), outputs=Schema([ColSpec("binary", "png")]))
+    return ModelSignature(
+        inputs=Schema([ColSpec("binary", "portrait"), *attributes]), outputs=Schema([ColSpec("binary", "png")])
+    )
 
 
 def register(run_id: str, bundle: Path, name: str) -> int:

@@ -10,15 +10,11 @@ import os
 import queue
 import resource
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from icface.errors import IcfaceError
-from pipelines.sources import Clip
+from pipelines.sources import Clip, local_clip
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")
 
@@ -72,7 +68,7 @@ class _Worker:
         clip = Clip(*request["clip"])
         _limit_cpu(self.config.cpu_seconds)
         try:
-            with self._local(clip) as path:
+            with local_clip(self.source, clip) as path:
                 result = clip_rows(path, clip, request["split"], self.config, self.analyzer)
                 with pa.OSFile(request["out"], "wb") as file, pa.ipc.new_file(file, FRAMES) as writer:
                     for table in result.tables:
@@ -80,19 +76,6 @@ class _Worker:
         except OSError as error:
             return {"row": failed_row(clip, f"cannot be fetched: {_one_line(error)}"), "again": True}
         return {"row": result.row, "again": False}
-
-    @contextmanager
-    def _local(self, clip: Clip) -> Iterator[Path]:
-        """The clip as a local file."""
-        if self.source.local:
-            root = Path(self.source.root)
-            yield root if root.is_file() else root / clip.path
-            return
-        with tempfile.TemporaryDirectory(prefix="icface-") as folder:
-            path = Path(folder) / Path(clip.path).name
-            single = self.source.fs.isfile(self.source.root)
-            self.source.fs.get_file(self.source.root if single else self.source.path(clip.path), str(path))
-            yield path
 
 
 def _limit_cpu(seconds: float) -> None:

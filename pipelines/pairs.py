@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.errors import IcfaceError
-from icface.images import decode_image, resize
-from icface.labels import neutral_frames, rarity, smooth
+from icface.images import decode_image, decode_thumbnail, resize
+from icface.labels import neutral_frames, rarity, smooth, typical
 from icface.training.augmentation import View
 from icface.training.batch import Batch
 from icface.training.config import DataConfig
@@ -40,8 +40,8 @@ class Visit:
     """(N, 20) raw, smoothed."""
     landmarks: npt.NDArray[np.float32]
     """(N, 68, 2) fractions of the crop."""
-    neutral: npt.NDArray[np.int64]
-    """Rows of the near-neutral frames; may be none."""
+    neutral: int | None
+    """Row of the near-neutral frame that is most like the others; None when there is none."""
     chances: npt.NDArray[np.float64]
     """(N,) chance of each row to be a balanced driving frame."""
 
@@ -147,8 +147,8 @@ class PairBatches(IterableDataset[list[Batch]]):
         source = int(rng.integers(count - 1))
         source += source >= driving
         flip = bool(self.config.flip and rng.random() < 0.5)
-        has_neutral = len(visit.neutral) > 0
-        neutral = int(rng.choice(visit.neutral)) if has_neutral else source
+        has_neutral = visit.neutral is not None
+        neutral = source if visit.neutral is None else visit.neutral
         turns = np.deg2rad(rng.uniform(-self.config.rotate, self.config.rotate, 2))
         views = {
             "source": View(flip, turns[0]),
@@ -184,10 +184,13 @@ class PairBatches(IterableDataset[list[Batch]]):
         raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
         labels = smooth(table["frame"].to_numpy(), raw, self.config.smoothing_frames)
         landmarks = table["landmarks"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        images = table["image"].to_pylist()
+        near = neutral_frames(labels)
+        thumbnails = np.array([decode_thumbnail(images[row]) for row in near])
         return Visit(
-            images=table["image"].to_pylist(),
+            images=images,
             labels=labels,
             landmarks=landmarks.reshape(-1, 68, 2).astype(np.float32),
-            neutral=neutral_frames(labels),
+            neutral=int(near[typical(thumbnails)]) if len(near) else None,
             chances=rarity(labels),
         )

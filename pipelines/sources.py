@@ -4,7 +4,9 @@ import csv
 import hashlib
 import io
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -52,6 +54,20 @@ def list_clips(source: Folder) -> list[Clip]:
         if one.clip == other.clip:
             raise IcfaceError(f"{source.url}: {one.path} and {other.path} are both clip {one.clip}; rename one")
     return clips
+
+
+@contextmanager
+def local_clip(source: Folder, clip: Clip) -> Iterator[Path]:
+    """The clip as a local file, for as long as the block lasts. Raises OSError when it cannot be fetched."""
+    if source.local:
+        root = Path(source.root)
+        yield root if root.is_file() else root / clip.path
+        return
+    with tempfile.TemporaryDirectory(prefix="icface-") as folder:
+        path = Path(folder) / Path(clip.path).name
+        single = source.fs.isfile(source.root)
+        source.fs.get_file(source.root if single else source.path(clip.path), str(path))
+        yield path
 
 
 def official_test(source: Folder, clips: Iterable[Clip]) -> frozenset[str]:

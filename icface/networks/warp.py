@@ -3,9 +3,9 @@
 A mouth that opens shows what no pixel of the input holds, while skin, hair and background only move. So the
 network predicts a flow, a mask and a painted picture, and the output is
 `mask * warp(input, flow) + (1 - mask) * painted`. The flow is an affine one, linear in the attributes (a head that
-rolls or nods moves as a whole, and farther than any training frame shows), and what a convolution adds to it. It begins as the identity, so training starts at the quality of
-copying the source and only ever has to improve on it. The attributes reach every level as a scale and a shift of
-the normalised features (FiLM).
+rolls or nods moves as a whole, and farther than any training frame shows), and what a convolution adds to it. It
+begins as the identity, so training starts at the quality of copying the source and only ever has to improve on it.
+The attributes reach every level as a scale and a shift of the normalised features (FiLM).
 """
 
 from itertools import pairwise

@@ -10,7 +10,27 @@ from pipelines.config import PreprocessConfig
 def main(argv: Sequence[str]) -> None:
     config = parse(PreprocessConfig, argv, "preprocess")
     with Reporter() as reporter:
-        run(config, reporter)
+        if config.dry_run:
+            _dry_run(config, reporter)
+        else:
+            run(config, reporter)
+
+
+def _dry_run(config: PreprocessConfig, reporter: Reporter) -> None:
+    from pipelines.estimate import estimate
+
+    found = estimate(config)
+    reporter.result(
+        clips=found.clips,
+        identities=found.identities,
+        source_gb=round(found.source_gb, 3),
+        frames_about=round(found.frames),
+        dataset_gb_about=round(found.dataset_gb, 3),
+        core_hours_about=round(found.core_hours, 3),
+        gpu_hours=0,
+        frames_per_second_and_core=round(found.frames_per_second, 1),
+        looked_at=f"{found.probed} clips, {found.unreadable} of them cannot be read",
+    )
 
 
 def run(config: PreprocessConfig, reporter: Reporter) -> None:

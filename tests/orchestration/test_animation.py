@@ -29,9 +29,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_driving_video(untrained_bundle: Path, portrait: Path, driver: Path, tmp_path: Path):
     output = tmp_path / "new" / "out.mp4"
-    made = animate(
-        AnimateJob(model=str(untrained_bundle), source=str(portrait), drive=str(driver), output=str(output))
-    )
+    made = animate(AnimateJob(model=str(untrained_bundle), source=str(portrait), drive=str(driver), output=str(output)))
     assert made.frames == 3
     assert made.clamped == {"pose_yaw": 1}
     with av.open(str(output)) as container:

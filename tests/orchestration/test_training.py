@@ -89,7 +89,7 @@ def test_an_existing_name_is_refused(trained, job: TrainJob):
 def test_resume_refuses_other_options(trained, job: TrainJob):
     from dataclasses import replace
 
-    with pytest.raises(IcfaceError, match="optimiser.generator_rate 0.001 -> 0.5"):
+    with pytest.raises(IcfaceError, match=r"optimiser\.generator_rate 0\.001 -> 0.5"):
         train(
             replace(
                 job,

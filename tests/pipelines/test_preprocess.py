@@ -117,7 +117,7 @@ def test_an_added_clip_is_the_only_new_one(source: Path, tmp_path: Path):
 
 def test_too_many_failures_fail_after_all_is_written(source: Path, tmp_path: Path):
     config = options(source, tmp_path, max_failed=0.1)
-    with pytest.raises(IcfaceError, match="more than --max-failed 0.1"):
+    with pytest.raises(IcfaceError, match=r"more than --max-failed 0\.1"):
         preprocess(config)
     assert Dataset.open(config.dataset).meta["counts"]["ok"] == 1
 

@@ -42,7 +42,9 @@ def test_two_files_of_one_name(tmp_path: Path):
 
 def test_official_test_set(tmp_path: Path):
     folder = tree(tmp_path, "dev/mp4/id1/v/1.mp4", "test/mp4/id2/v/1.mp4")
-    (tmp_path / "vox2_meta.csv").write_text("VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set\nid1 ,n1 ,f ,dev\nid3 ,n3 ,m ,test\n")
+    (tmp_path / "vox2_meta.csv").write_text(
+        "VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set\nid1 ,n1 ,f ,dev\nid3 ,n3 ,m ,test\n"
+    )
     assert official_test(folder, list_clips(folder)) == {"id2", "id3"}
 
 
