@@ -35,6 +35,10 @@ demo: setup  ## clips to a moving portrait: preprocess, train, register, evaluat
 test: setup  ## the tests that need neither a cluster nor a server (under 20 minutes on 2 cores)
 	@$(PYTEST) -m "not system and not soak"
 
+.PHONY: test-system
+test-system: setup  ## the tests that kill processes and start servers
+	@$(PYTEST) -m system
+
 .PHONY: format lint types contract
 format: setup  ## rewrite the code in the project's format
 	@$(PY) -m ruff format .

@@ -10,42 +10,17 @@ import pandas as pd
 from icface.animate import Animator, Picture
 from icface.control import apply_edits, mix, parse_edits, read_driving, relative, seconds
 from icface.control.tables import DEFAULT_FPS
-from icface.errors import IcfaceError
 from icface.images import encode_png, read_image
 from icface.sheets import Row, contact_sheet
 from icface.video.writing import write_gif, write_video
+from orchestration.config import AnimateJob
 from orchestration.references import resolve
 from pipelines.storage import Folder
 
-ENDINGS = (".mp4", ".gif", ".png")
 SHEET_FRAMES = 12
 """Frames of a sheet."""
 MORPH_FRAMES = 50
 """Frames of a video without a driver, from the source's face to the edited one and back."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnimateJob:
-    """What drives which portrait."""
-
-    model: str
-    source: str
-    output: str
-    drive: str | None = None
-    pose_from: str | None = None
-    eyes_from: str | None = None
-    mouth_from: str | None = None
-    set: tuple[str, ...] = ()
-    add: tuple[str, ...] = ()
-    scale: tuple[str, ...] = ()
-    relative: bool = False
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if Path(self.output).suffix.lower() not in ENDINGS:
-            raise IcfaceError(f"-o {self.output}: the name must end in {', '.join(ENDINGS)}")
-        if not any((self.drive, self.pose_from, self.eyes_from, self.mouth_from, self.set, self.add, self.scale)):
-            raise IcfaceError("nothing to do: give --drive FILE, --set AU12=3.5, or another driver or edit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +35,7 @@ class Animated:
 
 def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done, total: None) -> Animated:
     """Animate and write. Raises IcfaceError for everything that is missing, unknown or out of range."""
-    animator = Animator.from_bundle(resolve(job.model).folder, device=job.device)
+    animator = Animator.from_bundle(resolve(job.model).folder, device="cuda" if job.gpu else "cpu")
     try:
         schema = animator.model.schema
         edits = {
@@ -68,7 +43,7 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
             "add": parse_edits(job.add, schema, "add"),
             "set": parse_edits(job.set, schema, "set"),
         }
-        source = animator.prepare(read_image(job.source))
+        source = animator.prepare(read_image(job.source_image))
         table = _driver(job, animator)
         video = Path(job.output).suffix.lower() != ".png"
         if table is None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shlex
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,12 @@ from orchestration import registry
 from orchestration.commands.evaluate import write_json
 from orchestration.commands.preprocess import run as preprocess
 from orchestration.commands.train import progress_of
+from orchestration.config import DemoConfig, TrainJob
 from orchestration.evaluation import evaluate_model
 from orchestration.runs import RunRecord, run_folder
 from orchestration.terminal import Reporter
 from orchestration.tracking import tracking_uri, use_tracking
-from orchestration.training import TrainJob, TrainResult, train
+from orchestration.training import TrainResult, train
 from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
@@ -54,16 +55,6 @@ GOALS = (
     ("r of AU25", 0.5, "at least"),
     ("r of AU45", 0.5, "at least"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoConfig:
-    """The whole path on two sample clips, in about ten minutes on two cores."""
-
-    output: str = "results/demo"
-    """Folder for everything but MLflow's records; what is there already is used again."""
-    steps: int | None = None
-    """Train so many steps instead of the preset's."""
 
 
 def demo(config: DemoConfig, reporter: Reporter) -> None:
@@ -169,7 +160,7 @@ def _train(folder: Path, config: TrainConfig, reporter: Reporter) -> TrainResult
             )
     job = TrainJob(
         dataset=str(folder / "data"),
-        config=config,
+        training=config,
         workers=WORKERS,
         storage=storage,
         name=name,

@@ -18,8 +18,8 @@ import ray.train
 
 import orchestration
 from icface.errors import IcfaceError
-from icface.training.config import TrainConfig
 from orchestration import registry, tracking
+from orchestration.config import TrainJob
 from orchestration.rank import Board, RankJob, describe, train_on_rank
 from orchestration.runs import BUNDLE, RunRecord, run_folder
 from pipelines.cluster import connect
@@ -32,23 +32,6 @@ RESTARTS = 3
 PACKAGES = ("torch", "ray", "mlflow", "numpy", "pyarrow")
 
 OnProgress = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainJob:
-    """A training to launch."""
-
-    dataset: str
-    config: TrainConfig
-    workers: int = 1
-    gpu: bool = False
-    storage: str = "./runs"
-    name: str | None = None
-    """Of the run; by default the data set's name and the time."""
-    address: str = "local"
-    resume: bool = False
-    register: str | None = None
-    """Name of the registered model that the bundle becomes a version of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +57,8 @@ def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> Trai
     Raises IcfaceError for a data set that cannot be trained on, a name that exists without `resume`, a resume that
     would change something, storage or tracking that a cluster cannot see, and a training that failed.
     """
-    if job.workers < 1:
-        raise IcfaceError(f"--workers must be at least 1, not {job.workers}")
-    if job.config.data.batch % job.workers:
-        raise IcfaceError(f"data.batch {job.config.data.batch} cannot be shared by {job.workers} workers evenly")
     dataset = Dataset.open(Folder.at(job.dataset).absolute)
-    describe(job.config, dataset)
+    describe(job.training, dataset)
     name = job.name or f"{Path(dataset.url).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     folder = run_folder(job.storage, name)
     tracking.check_reach(job.address, folder.local)
@@ -90,7 +69,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> Trai
         on_progress({"stage": "starting Ray"})
         state = _run(job, name, folder, dataset, record, uri, on_progress)
     else:
-        state = {"step": job.config.steps}
+        state = {"step": job.training.steps}
     if not folder.exists(f"{BUNDLE}/config.json"):
         registry.end_run(record.mlflow_run_id, "KILLED")
         return TrainResult(
@@ -112,7 +91,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> Trai
         run_id=record.mlflow_run_id,
         bundle=folder.path(BUNDLE) if folder.local else f"{folder.url}/{BUNDLE}",
         version=number,
-        steps=state.get("step", job.config.steps),
+        steps=state.get("step", job.training.steps),
         unsent=state.get("unsent"),
     )
 
@@ -120,7 +99,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> Trai
 def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset) -> RunRecord:
     """The run's record: the one that is there (`resume`) or a new one with a new MLflow run."""
     record = RunRecord.read(folder)
-    config = job.config.to_json()
+    config = job.training.to_json()
     if record is not None:
         if not job.resume:
             raise IcfaceError(
@@ -170,7 +149,7 @@ def _run(
         total = int(ray.cluster_resources().get("CPU", 1))
         threads = max(1, min(total, os.cpu_count() or 1) // job.workers) if job.address == "local" else 1
         rank_job = RankJob(
-            config=job.config,
+            config=job.training,
             dataset=dataset.url,
             folder=folder.absolute,
             tracking_uri=uri,

@@ -200,7 +200,7 @@ PRESETS: dict[str, TrainConfig] = {
         precision="bf16",
     ),
     "small": TrainConfig(
-        steps=1500,
+        steps=2000,
         model=ModelConfig(size=64, width=32, blocks=2, discriminator_width=32),
         data=DataConfig(batch=8, rotate=15.0),
         loss=LossConfig(

@@ -2,15 +2,16 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
 from icface.errors import IcfaceError
 from icface.training.config import PRESETS, TrainConfig
 from orchestration.commands import parse
+from orchestration.config import TrainJob
 from orchestration.terminal import Reporter, duration
 
 SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
@@ -18,31 +19,13 @@ SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Train(TrainJob):
     """Train a model. Fields come from the preset, then from --config FILE.yaml, then from the command line."""
 
-    dataset: str
-    """A data set; a path or an fsspec URL."""
     preset: str = "icface"
     """icface, small (trains on a CPU in minutes) or paper."""
     config: str | None = None
     """A YAML file with fields as in `model: {size: 128}`."""
-    workers: int = 1
-    """Processes that train together; the batch is shared among them."""
-    gpu: bool = False
-    """Give each worker a GPU."""
-    storage: str = "./runs"
-    """Where runs are kept: checkpoints and bundles; a path or an fsspec URL."""
-    name: str | None = None
-    """Of the run; by default the data set's name and the time."""
-    address: str = "local"
-    """Ray cluster: `local` starts one here, `auto` joins the one that runs here, else HOST or HOST:PORT."""
-    resume: bool = False
-    """Go on with the run of that name from its last checkpoint."""
-    register: str | None = None
-    """Make the result a version of this registered model."""
-    training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    """The training itself."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -58,22 +41,11 @@ def main(argv: Sequence[str]) -> None:
         run(options, reporter)
 
 
-def run(options: Train, reporter: Reporter) -> None:
+def run(options: TrainJob, reporter: Reporter) -> None:
     """Train, showing how far it is."""
-    from orchestration.training import TrainJob, train
+    from orchestration.training import train
 
-    job = TrainJob(
-        dataset=options.dataset,
-        config=options.training,
-        workers=options.workers,
-        gpu=options.gpu,
-        storage=options.storage,
-        name=options.name,
-        address=options.address,
-        resume=options.resume,
-        register=options.register,
-    )
-    result = train(job, progress_of(reporter, options.training.steps))
+    result = train(options, progress_of(reporter, options.training.steps))
     if result.unsent:
         reporter.say(f"the tracking server did not take {result.unsent}")
     if result.bundle is None:

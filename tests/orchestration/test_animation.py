@@ -9,7 +9,8 @@ import pytest
 from icface.images import encode_png, read_image
 from icface.video.reading import read_frames
 from orchestration.__main__ import main
-from orchestration.animation import AnimateJob, animate
+from orchestration.animation import animate
+from orchestration.config import AnimateJob
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_driving_video(untrained_bundle: Path, portrait: Path, driver: Path, tmp_path: Path):
     output = tmp_path / "new" / "out.mp4"
-    made = animate(AnimateJob(model=str(untrained_bundle), source=str(portrait), drive=str(driver), output=str(output)))
+    made = animate(
+        AnimateJob(model=str(untrained_bundle), source_image=str(portrait), drive=str(driver), output=str(output))
+    )
     assert made.frames == 3
     assert made.clamped == {"pose_yaw": 1}
     with av.open(str(output)) as container:
@@ -52,7 +55,7 @@ def test_parts_of_several_drivers(untrained_bundle: Path, portrait: Path, driver
     made = animate(
         AnimateJob(
             model=str(untrained_bundle),
-            source=str(portrait),
+            source_image=str(portrait),
             mouth_from=str(driver),
             scale=("AU12=0.5",),
             add=("pitch=5",),

@@ -15,9 +15,10 @@ from icface.images import decode_image, encode_jpeg
 from icface.training.checkpoint import load_state
 from icface.video.reading import read_frames
 from orchestration import registry
+from orchestration.config import TrainJob
 from orchestration.evaluation import evaluate_model
 from orchestration.references import resolve
-from orchestration.training import TrainJob, train
+from orchestration.training import train
 from pipelines.cluster import connect
 
 
@@ -29,7 +30,7 @@ def ray_here(workplace: Path):
 
 @pytest.fixture(scope="module")
 def job(small_dataset: Path, tiny) -> TrainJob:
-    return TrainJob(dataset=str(small_dataset), config=tiny, workers=2, name="first", register="face")
+    return TrainJob(dataset=str(small_dataset), training=tiny, workers=2, name="first", register="face")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
 
 def test_the_runs_folder_holds_whole_checkpoints_and_the_bundle(trained, workplace: Path):
     folder = workplace / "runs" / "first"
-    checkpoints = sorted(folder.glob("checkpoint_*"))
+    checkpoints = sorted(folder.glob("checkpoint_0*"))
     assert [load_state(path)["steps_done"] for path in checkpoints] == [4, 6]
     model = load_bundle(trained.bundle)
     assert model.config.licence == "test licence"
@@ -94,7 +95,7 @@ def test_resume_refuses_other_options(trained, job: TrainJob):
             replace(
                 job,
                 resume=True,
-                config=job.config.merge({"optimiser": {"generator_rate": 0.5}}),
+                training=job.training.merge({"optimiser": {"generator_rate": 0.5}}),
             )
         )
     with pytest.raises(IcfaceError, match="no run other"):
@@ -173,8 +174,8 @@ def test_the_registered_model_answers(trained, sample_clips):
 def test_a_loss_that_is_not_finite_ends_with_one_line(job: TrainJob, workplace: Path):
     from dataclasses import replace
 
-    config = job.config.merge({"optimiser": {"generator_rate": 1e30, "discriminator_rate": 1e30}})
+    config = job.training.merge({"optimiser": {"generator_rate": 1e30, "discriminator_rate": 1e30}})
     with pytest.raises(IcfaceError, match="is not finite"):
-        train(replace(job, name="broken", config=config, register=None))
+        train(replace(job, name="broken", training=config, register=None))
     assert (workplace / "runs/broken/non-finite-batch.pt").exists()
     assert not (workplace / "runs/broken/bundle").exists()

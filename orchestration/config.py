@@ -1,0 +1,94 @@
+"""What decides a training, an animation and the demo. Light to import: the command line is made from these."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from icface.errors import IcfaceError
+from icface.training.config import TrainConfig
+
+ENDINGS = (".mp4", ".gif", ".png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """A training to launch."""
+
+    dataset: str
+    """A data set; a path or an fsspec URL."""
+    workers: int = 1
+    """Processes that train together; the batch is shared among them."""
+    gpu: bool = False
+    """Give each worker a GPU."""
+    storage: str = "./runs"
+    """Where runs are kept: checkpoints and bundles; a path or an fsspec URL."""
+    name: str | None = None
+    """Of the run; by default the data set's name and the time."""
+    address: str = "local"
+    """Ray cluster: `local` starts one here, `auto` joins the one that runs here, else HOST or HOST:PORT."""
+    resume: bool = False
+    """Go on with the run of that name from its last checkpoint."""
+    register: str | None = None
+    """Make the result a version of this registered model."""
+    training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    """The training itself."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, not {self.workers}")
+        if self.training.data.batch % self.workers:
+            raise ValueError(f"data.batch {self.training.data.batch} cannot be shared by {self.workers} workers evenly")
+        if self.resume and self.name is None:
+            raise ValueError("--resume needs --name: which run is to go on?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnimateJob:
+    """Drive a portrait. Parts of several drivers are mixed, then --scale, --add and --set apply in this order.
+
+    Without a driver a picture gets the edits at once, and a video goes from the source's own face to the edited one
+    and back.
+    """
+
+    model: str
+    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    source_image: str
+    """The portrait: a picture with a face."""
+    drive: str | None = None
+    """A video, a picture or an attribute csv that drives everything."""
+    pose_from: str | None = None
+    """Take pitch, yaw and roll from this driver instead."""
+    eyes_from: str | None = None
+    """Take the upper face from this driver instead."""
+    mouth_from: str | None = None
+    """Take the lower face from this driver instead."""
+    set: tuple[str, ...] = ()
+    """NAME=VALUE: AUs 0..5; pitch, yaw, roll in degrees."""
+    add: tuple[str, ...] = ()
+    """NAME=DIFFERENCE."""
+    scale: tuple[str, ...] = ()
+    """NAME=FACTOR."""
+    relative: bool = False
+    """Take the driver's own resting face off what it does: its zero differs from the source's."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "animated.mp4"
+    """OUT.mp4, OUT.gif or OUT.png (several frames: a sheet of them)."""
+    gpu: bool = False
+    """Run the networks on the GPU."""
+
+    def __post_init__(self) -> None:
+        if Path(self.output).suffix.lower() not in ENDINGS:
+            raise IcfaceError(f"-o {self.output}: the name must end in {', '.join(ENDINGS)}")
+        if not any((self.drive, self.pose_from, self.eyes_from, self.mouth_from, self.set, self.add, self.scale)):
+            raise IcfaceError("nothing to do: give --drive FILE, --set AU12=3.5, or another driver or edit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """The whole path on two sample clips, in under ten minutes on two cores."""
+
+    output: str = "results/demo"
+    """Folder for everything but MLflow's records; what is there already is used again."""
+    steps: int | None = None
+    """Train so many steps instead of the preset's."""
