@@ -10,7 +10,7 @@ from icface.attributes import ACTION_UNIT_NAMES, AttributeSchema
 from icface.control import ACTION_UNIT_WORDS, EYES, parse_edits
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted(ROOT.glob("docs/*.md"))
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

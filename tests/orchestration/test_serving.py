@@ -1,0 +1,84 @@
+"""The registered model behind MLflow's own server: the real HTTP endpoint."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from icface.images import decode_image, encode_jpeg
+from icface.video.reading import read_frames
+from orchestration import registry
+from orchestration.tracking import experiment_id, tracking_uri
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def endpoint(workplace: Path, untrained_bundle: Path):
+    """The address of a server of a registered version."""
+    run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+    registry.register(run, untrained_bundle, "served")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # MLflow looks for the environment's own programs on the PATH.
+    programs = {Path(sys.executable).parent, Path(mlflow.__file__).parents[4] / "bin"}
+    path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
+    options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served/1", *options],
+        env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri(), "PATH": path},
+        start_new_session=True,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=2).close()
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=60)
+
+
+def ask(endpoint: str, records: list[dict]) -> list[dict]:
+    body = json.dumps({"dataframe_records": records}).encode()
+    request = urllib.request.Request(f"{endpoint}/invocations", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["predictions"]
+
+
+def test_a_portrait_in_a_png_out(endpoint: str, sample_clips: dict[str, Path]):
+    _, frames = next(read_frames(sample_clips["single_face.mp4"]))
+    portrait = base64.b64encode(encode_jpeg(frames[0])).decode()
+    pictures = [
+        decode_image(base64.b64decode(row["png"]))
+        for row in ask(endpoint, [{"portrait": portrait, "AU12": 0.0}, {"portrait": portrait, "AU12": 4.0}])
+    ]
+    assert [picture.shape for picture in pictures] == [(32, 32, 3)] * 2
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_an_attribute_that_was_not_trained_is_an_error(endpoint: str, sample_clips: dict[str, Path]):
+    _, frames = next(read_frames(sample_clips["single_face.mp4"]))
+    portrait = base64.b64encode(encode_jpeg(frames[0])).decode()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(endpoint, [{"portrait": portrait, "AU14": 1.0}])
+    assert refused.value.code >= 400
+    assert b"AU14 cannot be set" in refused.value.read()

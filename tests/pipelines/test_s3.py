@@ -1,0 +1,89 @@
+"""The whole job against a server that speaks S3: clips from there, data set to there."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.cluster import connect
+from pipelines.config import PreprocessConfig
+from pipelines.dataset import Dataset
+from pipelines.preprocess import preprocess
+from pipelines.storage import Folder
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory):
+    """A bucket's URL on a moto server of our own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path_factory.mktemp("s3") / "log").open("w")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
+    )
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(settings["AWS_ENDPOINT_URL"], timeout=2).close()
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        Folder.at("s3://bucket/x").fs.mkdir("bucket")
+        with connect("local", 2):
+            yield "s3://bucket"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        log.close()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def test_the_same_tables_as_on_a_local_disk(s3: str, sample_clips: dict[str, Path], tmp_path: Path):
+    place = tmp_path / "clips/ann/v"
+    place.mkdir(parents=True)
+    shutil.copy(sample_clips["single_face.mp4"], place / "1.mp4")
+    (place / "2.mp4").write_text("no video")
+    remote = Folder.at(f"{s3}/clips")
+    for name in ("1.mp4", "2.mp4"):
+        remote.fs.put_file(str(place / name), remote.path(f"ann/v/{name}"))
+    options = {"size": 32, "every": 6, "val_fraction": 0.0}
+    here = preprocess(PreprocessConfig(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data"), **options))
+    config = PreprocessConfig(source=remote.url, dataset=f"{s3}/data", **options)
+    there = preprocess(config)
+    assert (there.clips, there.ok, there.failed) == (here.clips, here.ok, here.failed) == (2, 1, 1)
+    one, other = Dataset.open(here.url), Dataset.open(there.url)
+    for group in one.row_groups("train"):
+        assert one.read(group).equals(other.read(group))
+    assert preprocess(config).new_clips == 0
+    names = Folder.at(f"{s3}/data").fs.find("bucket/data")
+    assert names
+    assert not [name for name in names if name.endswith(".tmp")]
+    local = Path(here.url, one.row_groups("train")[0].file)
+    assert pq.read_metadata(local).num_rows == sum(group.rows for group in other.row_groups("train")) + sum(
+        group.rows for group in other.row_groups("train", held_out=True)
+    )
