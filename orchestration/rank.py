@@ -139,7 +139,7 @@ def describe(config: TrainConfig, dataset: Dataset) -> BundleConfig:
             f"{dataset.url} holds pictures of {dataset.size} px and the model wants {config.model.size}: train with "
             f"--model.size {dataset.size}, or preprocess with --size {config.model.size}"
         )
-    counts = dataset.meta["counts"]
+    groups = dataset.row_groups("train")
     return BundleConfig(
         model=config.model,
         schema=dataset.schema,
@@ -151,8 +151,8 @@ def describe(config: TrainConfig, dataset: Dataset) -> BundleConfig:
             "steps": config.steps,
             "batch": config.data.batch,
             "dataset_hash": dataset.hash,
-            "frames": counts["frames"].get("train", 0),
-            "identities": counts["identities"].get("train", 0),
+            "frames": sum(group.rows for group in groups),
+            "identities": len({group.identity for group in groups}),
         },
     )
 

@@ -64,8 +64,6 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without it every start warns of a change to come in how Ray hides GPUs from tasks without one.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # The C++ part prints to the terminal by itself; what fails comes as an exception anyway.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 
 def _own_token() -> None:
