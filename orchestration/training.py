@@ -160,20 +160,24 @@ def _run(
         )
         trainer = _trainer(job, name, rank_job)
         outcome: dict[str, Any] = {}
+        # Not Thread.join: interrupted by Ctrl-C, it takes the thread for dead (CPython issue 89437).
+        ended = threading.Event()
 
         def run() -> None:
             try:
                 outcome["result"] = trainer.fit()
-            except Exception as error:
+            except BaseException as error:  # a KeyboardInterrupt of Ray's own must not pass for success
                 outcome["error"] = error
+            finally:
+                ended.set()
 
         # In a thread of its own, so that Ctrl-C reaches us and not Ray Train, which would abort without a checkpoint.
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         stopping = False
-        while thread.is_alive():
+        while not ended.is_set():
             try:
-                thread.join(POLL_SECONDS)
+                ended.wait(POLL_SECONDS)
                 on_progress(_read(board))
             except KeyboardInterrupt:
                 if stopping:

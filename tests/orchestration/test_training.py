@@ -117,6 +117,7 @@ def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, w
     stopped = train(replace(job, name="stopped", register=None), stop_early)
     assert asked
     if stopped.bundle is None:  # it may have been over before the wish arrived
+        assert list((workplace / "runs/stopped").glob("checkpoint_0*/training.pt"))
         assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "KILLED"
         again = train(replace(job, name="stopped", register=None, resume=True))
         assert again.run_id == stopped.run_id
