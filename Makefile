@@ -39,6 +39,10 @@ test: setup  ## the tests that need neither a cluster nor a server (under 20 min
 test-system: setup  ## the tests that kill processes and start servers
 	@$(PYTEST) -m system
 
+.PHONY: soak
+soak: setup  ## hours of random kills and mutated inputs
+	@$(PYTEST) -m soak
+
 .PHONY: format lint types contract
 format: setup  ## rewrite the code in the project's format
 	@$(PY) -m ruff format .
