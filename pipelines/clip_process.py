@@ -55,7 +55,7 @@ class _Worker:
         cv2.setNumThreads(1)
         self.config = PreprocessConfig(**start["config"])
         self.source = Folder.at(self.config.source)
-        self.analyzer = create(self.config.analyzer)
+        self.analyzer = create(self.config.analyzer, **self.config.analyzer_options())
         self.ready = {"fingerprint": self.analyzer.fingerprint, "measures": sorted(self.analyzer.measures)}
 
     def rows(self, request: dict[str, Any]) -> dict[str, Any]:

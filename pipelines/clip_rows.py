@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from icface.analyzers.face import Analyzer, Face
+from icface.analyzers.face import Analyzer, Face, LabelsFromFiles
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.crop import CropRule, cut
 from icface.errors import IcfaceError
@@ -115,7 +115,7 @@ class _ClipWork:
         """First pass: the main face of each frame that passes the filters, and in how many there was another."""
         main = MainFace(info.fps / self.config.every)
         sightings: list[Sighting] = []
-        several = buffered = 0
+        several = buffered = last = 0
         for indices, frames in read_frames(self.path, self.config.every, self._window(info)):
             self.row["frames_read"] += len(indices)
             buffered += frames.nbytes
@@ -132,8 +132,22 @@ class _ClipWork:
                     self.dropped[reason] += 1
                 else:
                     sightings.append(Sighting(index, track, face))
+            last = indices[-1]
+        self._compare(last)
         self.row["tracks"] = main.tracks
         return sightings, several
+
+    def _compare(self, last: int) -> None:
+        """Refuse labels made beforehand of another number of frames: they are of another video, or shifted."""
+        if not isinstance(self.analyzer, LabelsFromFiles):
+            return
+        labelled = self.analyzer.frames(self.clip.clip)
+        # Of the frames after the last one that was kept, fewer than `every` were passed over.
+        if not last < labelled <= last + self.config.every:
+            raise IcfaceError(
+                f"{self.clip.clip}: the labels are of {labelled} frames, the clip has about {last + 1}; "
+                "analyse this very clip anew"
+            )
 
     def _refused(self, frame: npt.NDArray[np.uint8], face: Face) -> str:
         config = self.config

@@ -4,7 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 NOT_NAMING = frozenset(
-    {"source", "dataset", "limit", "workers", "address", "max_failed", "dry_run", "cpu_seconds", "buffer_megabytes"}
+    {
+        *("source", "dataset", "limit", "workers", "address", "max_failed", "dry_run", "cpu_seconds"),
+        *("buffer_megabytes", "gpus", "pyfeat_weights"),
+    }
 )
 """Fields that may differ between two runs into the same data set; all others decide its contents."""
 
@@ -17,8 +20,18 @@ class PreprocessConfig:
     """Folder of clips (`identity/video/clip.mp4`), a folder of clips alone, or one clip; a path or an fsspec URL."""
     dataset: str
     """Folder that becomes the data set; a path or an fsspec URL."""
-    analyzer: Literal["mediapipe"] = "mediapipe"
-    """Who measures landmarks, pose and action units."""
+    analyzer: Literal["mediapipe", "openface", "pyfeat"] = "mediapipe"
+    """Who measures landmarks, pose and action units: MediaPipe, OpenFace 2's csv files, or py-feat's networks."""
+    openface_root: str | None = None
+    """Where OpenFace's csv files lie (`identity/video/clip.csv`), by default beside the clips; a path or a URL."""
+    openface_confidence: float = 0.8
+    """Rows of OpenFace's files of less confidence have no face, 0..1."""
+    pyfeat_detector: Literal["auto", "v1", "v2", "mp"] = "auto"
+    """py-feat's Detectorv1, Detectorv2 or MPDetector; `auto` is v2 where `gpus` gives a process one, else v1."""
+    pyfeat_weights: str | None = None
+    """Folder of py-feat's weights, laid out as the hub's cache; by default the hub is asked."""
+    gpus: float = 0.0
+    """GPUs that Ray gives each process, for py-feat; a fraction lets several share one."""
     size: int = 128
     """Side of the stored pictures, pixels."""
     every: int = 1
@@ -70,12 +83,16 @@ class PreprocessConfig:
         for name in ("limit", "workers", "shard_clips"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("val_fraction", "max_failed", "min_confidence", "max_several_faces"):
+        for name in ("val_fraction", "max_failed", "min_confidence", "max_several_faces", "openface_confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)}")
-        for name in ("min_face", "min_sharpness", "max_pose"):
+        for name in ("min_face", "min_sharpness", "max_pose", "gpus"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
+        if self.openface_root is not None and self.analyzer != "openface":
+            raise ValueError("openface_root is for --analyzer openface")
+        if self.gpus and self.analyzer != "pyfeat":
+            raise ValueError("gpus are for --analyzer pyfeat: the other analyzers run on the CPU")
         if self.val_fraction == 1:
             raise ValueError("val_fraction must be below 1: somebody has to be trained on")
         if self.size % 2:
@@ -83,6 +100,31 @@ class PreprocessConfig:
         if self.cpu_seconds <= 0:
             raise ValueError(f"cpu_seconds must be positive, not {self.cpu_seconds}")
 
+    def analyzer_options(self) -> dict[str, Any]:
+        """What `icface.analyzers.create` is told besides the analyzer's name.
+
+        >>> PreprocessConfig(source="clips", dataset="data", analyzer="pyfeat", gpus=0.5).analyzer_options()
+        {'detector': 'v2', 'device': 'cuda', 'weights': None}
+        """
+        if self.analyzer == "openface":
+            return {"root": self.openface_root or self.source, "least_confidence": self.openface_confidence}
+        if self.analyzer == "pyfeat":
+            detector = self.pyfeat_detector
+            if detector == "auto":
+                detector = "v2" if self.gpus else "v1"
+            return {
+                "detector": detector,
+                "device": "cuda" if self.gpus else "cpu",
+                "weights": self.pyfeat_weights,
+            }
+        return {}
+
     def naming(self) -> dict[str, Any]:
         """The options that decide the data set's contents: a second run into it must have the same ones."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_NAMING}
+        options = {name: value for name, value in asdict(self).items() if name not in NOT_NAMING}
+        for name in list(options):
+            if name.split("_")[0] in ("openface", "pyfeat") and not name.startswith(self.analyzer):
+                del options[name]
+        if self.analyzer == "pyfeat":
+            options["pyfeat_detector"] = self.analyzer_options()["detector"]
+        return options

@@ -61,7 +61,9 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
 
 def _analyzer(config: PreprocessConfig) -> dict[str, str]:
     """Name and fingerprint of the analyzer, as the processes that use it say."""
-    worker = ClipWorker(config)
+    # This process may be on a node without a GPU; the labels' identity does not depend on the device.
+    detector = config.analyzer_options().get("detector", "auto")
+    worker = ClipWorker(replace(config, gpus=0.0, pyfeat_detector=detector))
     try:
         return {"name": config.analyzer, "fingerprint": worker.start()["fingerprint"]}
     finally:
@@ -117,6 +119,7 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
+            num_gpus=config.gpus or None,
         )
         with _reporting(tally, start, on_progress):
             try:

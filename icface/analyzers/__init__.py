@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from icface.analyzers.face import Analyzer, Face
+from icface.analyzers.face import Analyzer, Face, LabelsFromFiles
 from icface.errors import IcfaceError
 
 ANALYZERS = {
@@ -13,7 +13,7 @@ ANALYZERS = {
 }
 """Name of an analyzer: its module, imported when it is asked for, and class."""
 
-__all__ = ["ANALYZERS", "Analyzer", "Face", "create"]
+__all__ = ["ANALYZERS", "Analyzer", "Face", "LabelsFromFiles", "create"]
 
 
 def create(name: str, **options: Any) -> Analyzer:

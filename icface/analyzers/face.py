@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -61,4 +61,13 @@ class Analyzer(Protocol):
 
     def close(self) -> None:
         """Give back what the analyzer holds."""
+        ...
+
+
+@runtime_checkable
+class LabelsFromFiles(Protocol):
+    """An analyzer that reads labels made beforehand, and knows how many frames were looked at then."""
+
+    def frames(self, clip: str) -> int:
+        """Number of frames of `clip` (identity/video/stem) that there are labels of."""
         ...

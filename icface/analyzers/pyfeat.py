@@ -58,7 +58,7 @@ class PyFeatAnalyzer:
         self.batch_size = batch_size
         self._kind: Detector = detector
         self._detector, version = _load(detector, device, weights)
-        self.fingerprint = f"py-feat {version} Detector {detector} on {device}, mapping {MAPPING_VERSION}"
+        self.fingerprint = f"py-feat {version} Detector {detector}, mapping {MAPPING_VERSION}"
 
     def analyze(self, frames: npt.NDArray[np.uint8], frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
         """Faces of each frame (N, H, W, 3) uint8 RGB, largest first; see `Analyzer`."""
