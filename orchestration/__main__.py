@@ -9,6 +9,7 @@ from icface.errors import IcfaceError
 COMMANDS = {
     "preprocess": "clips -> a Parquet data set of faces, action units and pose",
     "inspect": "what a data set holds, and what was rejected",
+    "dataset": "relabel it, export it to other formats, take people out of it",
     "train": "train a model on a data set, on one or several workers",
     "evaluate": "score a model on frames it has not seen",
     "animate": "drive a portrait by a video, a picture or a csv, and edit single attributes",

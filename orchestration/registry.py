@@ -18,6 +18,7 @@ from icface.errors import IcfaceError
 from icface.evaluation.report import Report
 from orchestration.tracking import experiment_id
 from pipelines.dataset import Dataset
+from pipelines.storage import Folder
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -176,6 +177,22 @@ def versions(name: str | None = None) -> list[Version]:
                 )
             )
     return sorted(found, key=lambda item: (item.name, -item.number))
+
+
+def trained_on(url: str, sha256: str) -> list[Version]:
+    """Registered versions whose run read the data set at `url`, or one whose dataset.json had this hash."""
+    client = mlflow.MlflowClient()
+    place = Folder.at(url).absolute
+    found = []
+    for item in versions():
+        try:
+            tags = client.get_run(item.run_id).data.tags if item.run_id else {}
+        except MlflowException:  # the run was deleted, the version was not
+            continue
+        known = tags.get("icface.dataset")
+        if tags.get("icface.dataset_hash") == sha256 or (known and Folder.at(known).absolute == place):
+            found.append(item)
+    return found
 
 
 def note_evaluation(name: str, number: int, report: Report) -> None:

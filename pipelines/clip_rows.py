@@ -261,11 +261,12 @@ def _counts(dropped: Counter[str]) -> dict[str, int]:
 
 
 def _baselines(parts: list[Part]) -> dict[str, float | None]:
-    """Median pitch and 20th percentile of each action unit over the frames that are not held out."""
     faces = [sighting.face for part in parts if not part.held_out for sighting in part.sightings]
-    if len(faces) < BASELINE_FRAMES:
-        return {f"baseline_{name}": None for name in BASELINE_NAMES}
-    values = np.stack([face.attributes for face in faces])
+    return baselines(np.array([face.attributes for face in faces], np.float32).reshape(-1, len(ATTRIBUTE_NAMES)))
+
+
+def baselines(values: npt.NDArray[np.float32]) -> dict[str, float | None]:
+    """The columns `baseline_*` of a clip from its (N, 20) attributes; None where fewer than 50 were measured."""
     result: dict[str, float | None] = {}
     for name in BASELINE_NAMES:
         column = values[:, ATTRIBUTE_NAMES.index(name)]

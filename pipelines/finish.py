@@ -49,25 +49,31 @@ def finish(
     dataset: Folder, shards: Iterable[Shard], signature: str, config: PreprocessConfig, analyzer: dict[str, str]
 ) -> Summary:
     """Write `dataset.json` and then `index.parquet`, which makes the data set readable."""
-    shards = list(shards)
-    index = _gathered(dataset, [shard.index_file for shard in shards], INDEX_SCHEMA)
-    index = index.sort_by(
-        [("split", "ascending"), ("clip", "ascending"), ("track", "ascending"), ("ordinal", "ascending")]
-    )
-    columns = ["clip", "status", "reason"]
-    clips = _gathered(dataset, [shard.clips_file for shard in shards], CLIPS, columns)
-    counts = _counts(index, clips)
-    meta = {
-        "format": VERSION,
-        "icface": icface.__version__,
+    facts = {
         "analyzer": analyzer,
         "crop": CropRule(mode=config.crop).to_json(),
         "options": config.naming(),
         "sources": [config.source],
         "licence": config.licence,
+        "shards": signature,
+    }
+    return conclude(dataset, [shard.name for shard in shards], facts)
+
+
+def conclude(dataset: Folder, shards: list[str], facts: dict[str, Any]) -> Summary:
+    """Count what the shards of these names hold, and write `dataset.json` with it and `facts`, then the index."""
+    index = _gathered(dataset, [f"index/{name}.parquet" for name in shards], INDEX_SCHEMA)
+    index = index.sort_by(
+        [("split", "ascending"), ("clip", "ascending"), ("track", "ascending"), ("ordinal", "ascending")]
+    )
+    columns = ["clip", "status", "reason"]
+    clips = _gathered(dataset, [f"clips/{name}.parquet" for name in shards], CLIPS, columns)
+    counts = _counts(index, clips)
+    meta = facts | {
+        "format": VERSION,
+        "icface": icface.__version__,
         "counts": counts,
         "attributes": _schema(index).to_json(),
-        "shards": signature,
     }
     dataset.write(META, (json.dumps(meta, indent=1, sort_keys=True) + "\n").encode())
     with dataset.writing(INDEX) as path:

@@ -1,6 +1,5 @@
 """What a job has to do: the shards of a source, which of them are finished, and whether the options still fit."""
 
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -11,12 +10,15 @@ import pyarrow.parquet as pq
 from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import INDEX
-from pipelines.shard import RETRY, Shard, remove_shard
+from pipelines.exclusions import Exclusions
+from pipelines.shard import RETRY, Shard, remove_shard, shard_names, signature
 from pipelines.sources import assign_splits, group_clips, list_clips, official_test, shard_name
 from pipelines.storage import Folder
 
 OPTIONS = "options.json"
 """What a data set was begun with; written before anything else."""
+RELABELLING = "relabelling"
+"""Mark of a data set of which some shards have new labels and some old ones."""
 SHARDS = 64
 """Shards that a job should have at least, so that many processes share it evenly."""
 LARGEST_SHARD = 64
@@ -43,16 +45,19 @@ class Plan:
     @property
     def signature(self) -> str:
         """Identifies the contents: the names of all shards."""
-        return hashlib.sha256("\n".join(sorted(shard.name for shard in self.shards)).encode()).hexdigest()
+        return signature(shard.name for shard in self.shards)
 
 
 def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan:
     """Find the clips, group them into shards, and see which are finished. Nothing is written.
 
-    Raises IcfaceError when there are no clips.
+    Clips that were taken out by `icface dataset forget` stay out. Raises IcfaceError when there are no clips, or the
+    data set is being relabelled.
     """
+    if dataset.exists(RELABELLING):
+        raise IcfaceError(f"{dataset.url} is half relabelled: run `icface dataset relabel {dataset.url}` again first")
     clips = list_clips(source)
-    finished = {name.removesuffix(".parquet") for name in dataset.names("clips", ".parquet")}
+    finished = set(shard_names(dataset))
     if config.limit is not None:
         # A smaller limit than last time throws nothing away.
         clips = clips[: max(config.limit, _clips_in(dataset, finished))]
@@ -65,9 +70,12 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     target = config.shard_clips or _options(dataset).get("shard_clips") or len(clips) // SHARDS
     target = max(1, min(LARGEST_SHARD, target))
     shards = []
+    exclusions = Exclusions.read(dataset)
     for split in sorted(set(splits.values())):
         for group in group_clips([clip for clip in clips if splits[clip.identity] == split], target):
-            shards.append(Shard(shard_name(split, group), split, tuple(group)))
+            shard = exclusions.applied(Shard(shard_name(split, group), split, tuple(group)))
+            if shard.clips:
+                shards.append(shard)
     again = set(dataset.names(RETRY))
     names = {shard.name for shard in shards}
     return Plan(

@@ -4,8 +4,9 @@ The part of `clips` is written last. A shard is finished when that is there; unt
 same files again, with the same bytes.
 """
 
+import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,16 @@ def write_shard(shard: Shard, dataset: Folder, worker: ClipWorker, on_clip: Call
         dataset.write(f"{RETRY}/{shard.name}", b"")
     with dataset.writing(shard.clips_file) as path:
         write_table(path, rows, CLIPS)
+
+
+def signature(names: Iterable[str]) -> str:
+    """Identifies a data set's contents: the hash of the names of all its shards."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def shard_names(dataset: Folder) -> list[str]:
+    """Names of the finished shards of a data set."""
+    return [name.removesuffix(".parquet") for name in dataset.names("clips", ".parquet")]
 
 
 def remove_shard(name: str, dataset: Folder) -> None:

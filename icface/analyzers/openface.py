@@ -50,6 +50,18 @@ class OpenFaceAnalyzer:
         """
         return int(self._rows(clip).index.max()) + 1
 
+    def attributes(self, clip: str, frame: int) -> npt.NDArray[np.float32]:
+        """(20,) attributes of the surest face in one frame, all NaN where the file has none that is sure enough.
+
+        Raises IcfaceError when the clip has no csv file, or it ends before that frame.
+        """
+        if frame >= self.frames(clip):
+            raise IcfaceError(f"{clip}: OpenFace's csv ends before frame {frame}; analyse this very clip anew")
+        good = self._good(self._rows(clip).loc[[frame]])
+        if good.empty:
+            return np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
+        return attributes_from_row(good.loc[good["confidence"].to_numpy() == good["confidence"].max()].iloc[0])
+
     def analyze(self, frames: npt.NDArray[np.uint8], frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
         """Faces of each frame, largest first; see `Analyzer`. `clip` is identity/video/stem.
 
@@ -73,9 +85,8 @@ class OpenFaceAnalyzer:
             self._landmarker = None
 
     def _faces(self, frame: npt.NDArray[np.uint8], rows: pd.DataFrame, clip: str) -> list[Face]:
-        good = rows[(rows["success"] > 0) & (rows["confidence"] >= self.least_confidence)]
         faces = []
-        for _, row in good.iterrows():
+        for _, row in self._good(rows).iterrows():
             landmarks = self._landmarks(frame, row, clip)
             if landmarks is None:
                 continue
@@ -87,6 +98,9 @@ class OpenFaceAnalyzer:
                 )
             )
         return sorted(faces, key=lambda face: -float(face.box[2] * face.box[3]))
+
+    def _good(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[(rows["success"] > 0) & (rows["confidence"] >= self.least_confidence)]
 
     def _landmarks(
         self, frame: npt.NDArray[np.uint8], row: "pd.Series[float]", clip: str

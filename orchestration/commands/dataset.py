@@ -1,0 +1,108 @@
+"""`icface dataset relabel|export|forget`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from icface.errors import IcfaceError
+from orchestration.commands import parse
+from orchestration.terminal import Reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relabel:
+    """Make the attributes anew without any video."""
+
+    dataset: str
+    """A data set; a path or an fsspec URL."""
+    openface_root: str | None = None
+    """Take them from OpenFace's csv files under this folder instead of what is stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a data set in another format."""
+
+    dataset: Annotated[str, tyro.conf.Positional]
+    """A data set; a path or an fsspec URL."""
+    output: Annotated[str, tyro.conf.Positional]
+    """New folder; a path or an fsspec URL."""
+    to: Literal["webdataset", "hf"]
+    """`webdataset`: tar files; `hf`: a folder for `datasets.load_dataset`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forget:
+    """Take people or clips out, for good."""
+
+    dataset: str
+    """A data set; a path or an fsspec URL."""
+    identity: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Every clip of this identity; may be given several times."""
+    clip: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """This clip (identity/video/clip); may be given several times."""
+
+    def __post_init__(self) -> None:
+        if not self.identity and not self.clip:
+            raise IcfaceError("nobody to forget: give --identity NAME or --clip identity/video/clip")
+
+
+def main(argv: Sequence[str]) -> None:
+    verbs = {"relabel": _relabel, "export": _export, "forget": _forget}
+    words = {"relabel": Relabel, "export": Export, "forget": Forget}
+    if argv and argv[0] in ("-h", "--help"):
+        print("usage: icface dataset COMMAND DATASET ...\n")
+        for verb, kind in words.items():
+            print(f"  {verb:<15} {(kind.__doc__ or '').splitlines()[0]}")
+        return
+    if not argv or argv[0] not in verbs:
+        print(f"icface dataset: name one of {', '.join(verbs)}", file=sys.stderr)
+        raise SystemExit(2)
+    verbs[argv[0]](argv[1:])
+
+
+def _relabel(argv: Sequence[str]) -> None:
+    options = parse(Relabel, argv, "dataset relabel")
+    from pipelines.relabel import relabel
+
+    with Reporter() as reporter:
+        done = relabel(
+            options.dataset, options.openface_root, lambda done, all_: reporter.progress("relabelling", done, all_)
+        )
+        reporter.result(
+            dataset=options.dataset, analyzer=done.analyzer["fingerprint"], frames=sum(done.summary.frames.values())
+        )
+
+
+def _export(argv: Sequence[str]) -> None:
+    options = parse(Export, argv, "dataset export", positional=False)
+    from pipelines.export import export
+
+    with Reporter() as reporter:
+        files = export(
+            options.dataset, options.to, options.output, lambda done, all_: reporter.progress("exporting", done, all_)
+        )
+        reporter.result(output=options.output, files=len(files))
+
+
+def _forget(argv: Sequence[str]) -> None:
+    options = parse(Forget, argv, "dataset forget")
+    from pipelines.forget import forget
+
+    with Reporter() as reporter:
+        done = forget(options.dataset, options.identity, options.clip)
+        reporter.result(dataset=options.dataset, clips=len(done.clips), shards_rewritten=done.shards)
+        from orchestration import registry
+        from orchestration.tracking import use_tracking
+
+        uri = use_tracking()
+        trained = registry.trained_on(options.dataset, done.hash_before)
+        if trained:
+            rows = [("model", "version", "aliases")]
+            rows += [(item.name, str(item.number), ", ".join(item.aliases) or "–") for item in trained]
+            reporter.table("Registered models that were trained on this data set while they were in it", rows)
+        else:
+            reporter.say(f"No model registered in {uri} was trained on this data set.")

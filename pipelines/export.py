@@ -1,0 +1,137 @@
+"""A data set in the formats of others: WebDataset's tar files, and a folder that Hugging Face's `datasets` loads."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from icface.attributes import ATTRIBUTE_NAMES
+from icface.errors import IcfaceError
+from pipelines.dataset import Dataset, RowGroup
+from pipelines.format import FRAMES, SPLITS
+from pipelines.storage import Folder
+
+Kind = Literal["webdataset", "hf"]
+HF_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+CARD = "README.md"
+_PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+"""How `datasets` stores a picture."""
+FACTS = ("identity", "clip", "track", "frame", "held_out", *ATTRIBUTE_NAMES)
+"""What a WebDataset sample has beside its picture."""
+
+
+def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None] | None = None) -> list[str]:
+    """Write the data set at `url` to the new folder `output`; the files' names.
+
+    `webdataset`: `SPLIT/SHARD.tar` with a `.jpg` and a `.json` (attributes; null where not measured) a frame.
+    `hf`: Parquet files whose schema tells `datasets.load_dataset` that `image` is a picture, which it decodes.
+    Both have a data set card with counts, sources and licence, written last.
+
+    Raises IcfaceError when there is no data set, or something lies in `output` already.
+    """
+    dataset, target = Dataset.open(url), Folder.at(output)
+    if target.exists(CARD) or target.names():
+        raise IcfaceError(f"{output} is not empty; choose another folder to export to")
+    files: dict[str, list[RowGroup]] = {}
+    for split in SPLITS:
+        for held_out in (False, True) if split == "train" else (False,):
+            for group in dataset.row_groups(split, held_out=held_out):
+                files.setdefault(group.file, []).append(group)
+    written = []
+    for number, (file, groups) in enumerate(sorted(files.items()), start=1):
+        split, shard = groups[0].split, file.rsplit("/", 1)[-1].removesuffix(".parquet")
+        name = f"{split}/{shard}.tar" if kind == "webdataset" else f"data/{HF_SPLITS[split]}-{shard}.parquet"
+        with target.writing(name) as path:
+            if kind == "webdataset":
+                with tarfile.open(path, "w") as tar:
+                    for group in sorted(groups):
+                        _add(tar, dataset.read(group, ["image", *FACTS]))
+            else:
+                with pq.ParquetWriter(path, HF_SCHEMA, compression="ZSTD") as writer:
+                    for group in sorted(groups):
+                        writer.write_table(_with_pictures(dataset.read(group)))
+        written.append(name)
+        if on_file is not None:
+            on_file(number, len(files))
+    splits = [split for split in SPLITS if any(group.split == split for groups in files.values() for group in groups)]
+    target.write(CARD, _card(dataset, kind, splits).encode())
+    return [*written, CARD]
+
+
+def _hf_schema() -> pa.Schema:
+    """`FRAMES` with `datasets`' pictures, and the metadata by which it knows them."""
+
+    def feature(kind: pa.DataType) -> dict[str, Any]:
+        if kind == _PICTURE:
+            return {"_type": "Image"}
+        if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+            length = {"length": kind.list_size} if pa.types.is_fixed_size_list(kind) else {}
+            return {"_type": "List", "feature": feature(kind.value_type), **length}
+        names = {"float": "float32", "halffloat": "float16"}
+        return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
+
+    place = FRAMES.get_field_index("image")
+    schema = FRAMES.set(place, pa.field("image", _PICTURE))
+    features = {field.name: feature(field.type) for field in schema}
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+HF_SCHEMA = _hf_schema()
+
+
+def _with_pictures(table: pa.Table) -> pa.Table:
+    images = table["image"].combine_chunks()
+    pictures = pa.StructArray.from_arrays([images, pa.nulls(len(table), pa.string())], fields=list(_PICTURE))
+    place = FRAMES.get_field_index("image")
+    return table.set_column(place, HF_SCHEMA.field(place), pictures).cast(HF_SCHEMA)
+
+
+def _add(tar: tarfile.TarFile, table: pa.Table) -> None:
+    for row in table.to_pylist():
+        # A key ends at the first dot of the file's name.
+        key = f"{row['clip']}/{row['track']}-{row['frame']:06d}".replace(".", "_")
+        _member(tar, f"{key}.jpg", row.pop("image"))
+        _member(tar, f"{key}.json", json.dumps(row).encode())
+
+
+def _member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _card(dataset: Dataset, kind: Kind, splits: list[str]) -> str:
+    meta: dict[str, Any] = dataset.meta
+    counts = meta["counts"]
+    facts = ["license: other", f"license_name: {json.dumps(dataset.licence)}"]
+    if kind == "hf":
+        facts += ["configs:", "- config_name: default", "  data_files:"]
+        for split in splits:
+            facts += [f"  - split: {HF_SPLITS[split]}", f"    path: data/{HF_SPLITS[split]}-*.parquet"]
+    rows = [f"| {split} | {counts['frames'][split]} | {counts['identities'][split]} |" for split in splits]
+    return "\n".join(
+        [
+            "---",
+            *facts,
+            "---",
+            "# Faces with action units and head pose",
+            "",
+            f"Made by icface {meta['icface']} from {', '.join(meta['sources'])}; licence of the clips: "
+            f"{dataset.licence}. It shows people: keep to what they agreed to.",
+            "",
+            "| split | frames | identities |",
+            "| --- | ---: | ---: |",
+            *rows,
+            "",
+            f"Pictures are JPEGs of {dataset.size} x {dataset.size} px. Attributes were measured by "
+            f"{dataset.analyzer['fingerprint']}: pose in radians with OpenFace's signs, action units 0..5, null where "
+            "not measured. Rows with `held_out` are kept from training.",
+            "",
+            f"sha256 of the data set's dataset.json: {dataset.hash}",
+            "",
+        ]
+    )
