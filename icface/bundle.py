@@ -122,13 +122,14 @@ def save_bundle(model: ICface, path: str | os.PathLike[str]) -> None:
 
 
 def load_bundle(path: str | os.PathLike[str]) -> ICface:
-    """Read a bundle folder, or a registered model's folder that holds one at `artifacts/bundle`.
+    """Read a bundle folder, or a registered model's folder that holds one under `artifacts`.
 
     The model is on the CPU in eval mode. Raises IcfaceError when there is no bundle or it does not fit.
     """
     folder = Path(path)
-    if (folder / "artifacts" / "bundle").is_dir():
-        folder = folder / "artifacts" / "bundle"
+    # MLflow keeps the name of the folder that was registered.
+    if not (folder / "config.json").exists():
+        folder = next(iter(sorted((folder / "artifacts").glob("*/config.json"))), folder / "config.json").parent
     try:
         values = json.loads((folder / "config.json").read_text())
     except FileNotFoundError:

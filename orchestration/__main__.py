@@ -13,7 +13,7 @@ COMMANDS = {
     "train": "train a model on a data set, on one or several workers",
     "evaluate": "score a model on frames it has not seen",
     "animate": "drive a portrait by a video, a picture or a csv, and edit single attributes",
-    "models": "the registry: list, promote, import-release",
+    "models": "the registry: list, compare, promote, export, serve, import-release",
     "doctor": "what is installed, missing or out of reach, and the command that mends it",
     "demo": "the whole path on two sample clips, in about ten minutes",
 }

@@ -114,6 +114,17 @@ def signature() -> "ModelSignature":
     )
 
 
+def pyfunc_options(bundle: Path) -> dict[str, Any]:
+    """What MLflow's pyfunc flavour is told to wrap a bundle: code as files, nothing pickled."""
+    return {
+        "python_model": str(Path(__file__).parent / "served_model.py"),
+        "artifacts": {"bundle": str(bundle)},
+        "code_paths": [str(Path(icface.__file__).parent)],
+        "pip_requirements": [f"{package}=={package_version(package)}" for package in SERVING_PACKAGES],
+        "signature": signature(),
+    }
+
+
 def register(run_id: str, bundle: Path, name: str) -> int:
     """Log the bundle as a pyfunc model of the run and make it a version of `name`; returns the version's number.
 
@@ -121,14 +132,7 @@ def register(run_id: str, bundle: Path, name: str) -> int:
     """
     model = load_bundle(bundle)
     with mlflow.start_run(run_id=run_id):
-        info = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).parent / "served_model.py"),
-            artifacts={"bundle": str(bundle)},
-            code_paths=[str(Path(icface.__file__).parent)],
-            pip_requirements=[f"{package}=={package_version(package)}" for package in SERVING_PACKAGES],
-            signature=signature(),
-        )
+        info = mlflow.pyfunc.log_model(name="model", **pyfunc_options(bundle))
     client = mlflow.MlflowClient()
     try:
         client.create_registered_model(name)

@@ -113,7 +113,7 @@ def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset) -> RunRe
     facts = {
         "dataset": dataset.url,
         "dataset_hash": dataset.hash,
-        "analyzer": f"{dataset.analyzer['name']} {dataset.analyzer['fingerprint']}",
+        "analyzer": dataset.analyzer["fingerprint"],
         "licence": dataset.licence,
         "workers": job.workers,
         "checkpoints": folder.url,

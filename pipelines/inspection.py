@@ -1,11 +1,9 @@
 """Looking at a data set: counts, distributions, what was rejected and why, as tables or as one HTML page."""
 
-import base64
 import html
 import json
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,10 @@ import pandas as pd
 from PIL import Image
 
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
-from icface.images import decode_image, encode_jpeg, resize
+from icface.images import decode_image, resize
 from pipelines.dataset import Dataset
 from pipelines.format import SPLITS
-from pipelines.storage import Folder
+from pipelines.page import image, table, write_page
 
 SAMPLED_GROUPS = 200
 """Row groups whose attributes are read for the distributions, evenly spread."""
@@ -62,7 +60,7 @@ class Inspection:
             ("fact", "value"),
             ("place", self.dataset.url),
             ("sha256 of dataset.json", self.dataset.hash[:16]),
-            ("analyzer", f"{analyzer['name']} {analyzer['fingerprint']}"),
+            ("analyzer", analyzer["fingerprint"]),
             ("crop", json.dumps(meta["crop"])),
             ("size", f"{self.dataset.size} px"),
             ("licence", self.dataset.licence),
@@ -129,32 +127,21 @@ def inspect(url: str) -> Inspection:
 
 def write_report(found: Inspection, path: str) -> None:
     """One HTML page with everything inside: tables, histograms, sample pictures, the worst clips, the options."""
-    sections = [f"<h2>{html.escape(title)}</h2>{_table(rows)}" for title, rows in found.tables().items()]
+    sections = [f"<h2>{html.escape(title)}</h2>{table(rows)}" for title, rows in found.tables().items()]
     sections.append("<h2>Distributions</h2><div class=plots>" + "".join(_plots(found.labels)) + "</div>")
     picture = _sample(found.dataset)
     if picture is not None:
-        data = base64.b64encode(encode_jpeg(picture, 85)).decode()
-        sections.append(f'<h2>Samples</h2><img alt="sample faces" src="data:image/jpeg;base64,{data}">')
+        sections.append("<h2>Samples</h2>" + image(picture, "sample faces"))
     worst = found.clips[found.clips["status"] != "ok"].head(SHOWN_CLIPS)
     if len(worst):
         rows: Rows = [("clip", "status", "reason", "path")]
         rows += [
             tuple(str(v) for v in row) for row in worst[["clip", "status", "reason", "path"]].itertuples(index=False)
         ]
-        sections.append(f"<h2>Rejected and failed clips (the first {len(worst)})</h2>{_table(rows)}")
+        sections.append(f"<h2>Rejected and failed clips (the first {len(worst)})</h2>{table(rows)}")
     options = html.escape(json.dumps(found.dataset.meta, indent=2, default=str))
     sections.append(f"<h2>dataset.json</h2><pre>{options}</pre>")
-    style = (
-        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}"
-        "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}"
-        ".plots{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}figcaption{font-size:.8rem}"
-    )
-    page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(found.dataset.url)}</title>"
-        f"<style>{style}</style><h1>{html.escape(found.dataset.url)}</h1>{''.join(sections)}</html>\n"
-    )
-    target = Path(path).absolute()
-    Folder.at(target.parent).write(target.name, page.encode())
+    write_page(path, found.dataset.url, sections)
 
 
 def _labels(dataset: Dataset, group: Any) -> npt.NDArray[np.float32]:
@@ -197,13 +184,6 @@ def _plots(labels: npt.NDArray[np.float32]) -> list[str]:
             f"<figcaption>{name} {low:g} … {high:g}</figcaption></figure>"
         )
     return figures
-
-
-def _table(rows: Rows) -> str:
-    heading, *body = rows
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heading)
-    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
-    return f"<table><tr>{head}</tr>{lines}</table>"
 
 
 def _spread(items: list[Any], most: int) -> list[Any]:

@@ -131,7 +131,7 @@ def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:
     >>> affine_flow(torch.tensor([[0, 0, 0.5, 0, 0, 0]]), torch.Size((1, 2)))[0, 0].tolist()  # to the right
     [[0.5, 0.5]]
     """
-    grid = F.affine_grid(parameters.view(-1, 2, 3), [len(parameters), 1, *size], align_corners=False)
+    grid = F.affine_grid(parameters.view(-1, 2, 3), [parameters.shape[0], 1, *size], align_corners=False)
     return grid.permute(0, 3, 1, 2)
 
 

@@ -1,9 +1,9 @@
-"""`icface models list|promote|import-release`."""
+"""`icface models list|compare|promote|export|serve|import-release`."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -34,6 +34,58 @@ class Promote:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Scores, the same faces and the configs of several models side by side."""
+
+    models: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Two or more: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    dataset: str | None = None
+    """Evaluate on this data set where stored evaluations cannot be compared, and show its faces."""
+    per_track: int = 50
+    """Driving frames of a track, evenly spread."""
+    tracks: int | None = None
+    """At most so many tracks of each kind, evenly spread."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "comparison.html"
+    """The page that is written; the picture lies beside it, as .png."""
+
+    def __post_init__(self) -> None:
+        if len(self.models) < 2:
+            raise ValueError("name two or more models")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a model to a folder, as a bundle or as ONNX."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    output: Annotated[str, tyro.conf.Positional]
+    """New folder."""
+    format: Literal["bundle", "onnx"] = "bundle"
+    """`onnx`: neutraliser and generator for other runtimes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Answer HTTP requests: a portrait and attributes in, a PNG out."""
+
+    model: str
+    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    host: str = "127.0.0.1"
+    """Address to listen on; whoever reaches it may use the model."""
+    port: int = 5001
+    """Port to listen on."""
+    workers: int = 1
+    """Processes that answer."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port < 65536:
+            raise ValueError(f"port must lie in 1..65535, not {self.port}")
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, not {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImportRelease:
     """Turn the authors' released weights into a bundle, marked non-commercial."""
 
@@ -48,8 +100,22 @@ class ImportRelease:
 
 
 def main(argv: Sequence[str]) -> None:
-    verbs = {"list": _list, "promote": _promote, "import-release": _import_release}
-    words = {"list": List, "promote": Promote, "import-release": ImportRelease}
+    verbs = {
+        "list": _list,
+        "compare": _compare,
+        "promote": _promote,
+        "export": _export,
+        "serve": _serve,
+        "import-release": _import_release,
+    }
+    words = {
+        "list": List,
+        "compare": Compare,
+        "promote": Promote,
+        "export": Export,
+        "serve": Serve,
+        "import-release": ImportRelease,
+    }
     if argv and argv[0] in ("-h", "--help"):
         print("usage: icface models COMMAND ...\n")
         for verb, kind in words.items():
@@ -97,7 +163,64 @@ def _promote(argv: Sequence[str]) -> None:
     use_tracking()
     with Reporter() as reporter:
         reason = registry.promote(options.name, options.version, options.alias, options.force)
-        reporter.result(promoted=f"models:/{options.name}@{options.alias}", version=options.version, reason=reason)
+        licence = next(item.licence for item in registry.versions(options.name) if item.number == options.version)
+        reporter.result(
+            promoted=f"models:/{options.name}@{options.alias}", version=options.version, reason=reason, licence=licence
+        )
+
+
+def _compare(argv: Sequence[str]) -> None:
+    options = parse(Compare, argv, "models compare", positional=False)
+    from pathlib import Path
+
+    from icface.images import encode_png
+    from orchestration.comparison import compare
+    from orchestration.tracking import use_tracking
+    from pipelines.storage import Folder
+
+    use_tracking()
+    with Reporter() as reporter:
+        found = compare(
+            options.models,
+            options.dataset,
+            options.per_track,
+            options.tracks,
+            lambda label, done, total: reporter.progress(f"evaluating {label}", done, total),
+        )
+        reporter.table("Metrics", found.metrics())
+        reporter.table("What differs in their making", found.configs())
+        page = Path(options.output).absolute()
+        found.write(page)
+        picture = {}
+        if found.samples is not None:
+            Folder.at(page.parent).write(f"{page.stem}.png", encode_png(found.samples))
+            picture = {"picture": page.with_suffix(".png")}
+        reporter.result(page=page, **picture)
+
+
+def _export(argv: Sequence[str]) -> None:
+    options = parse(Export, argv, "models export", positional=False)
+    from orchestration.export import export
+
+    with Reporter() as reporter:
+        model = export(options.model, options.output, options.format)
+        reporter.result(exported=options.output, format=options.format, licence=model.config.licence)
+
+
+def _serve(argv: Sequence[str]) -> None:
+    options = parse(Serve, argv, "models serve")
+    from icface.bundle import load_bundle
+    from orchestration.references import resolve
+    from orchestration.serving import serve
+
+    with Reporter() as reporter:
+        licence = load_bundle(resolve(options.model).folder).config.licence
+        reporter.say(
+            f"{options.model} (licence: {licence}) answers at http://{options.host}:{options.port}/invocations; "
+            "Ctrl-C ends it",
+            licence=licence,
+        )
+        serve(options.model, options.host, options.port, options.workers)
 
 
 def _import_release(argv: Sequence[str]) -> None:

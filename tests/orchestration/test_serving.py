@@ -15,6 +15,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+import orchestration
 from icface.images import decode_image, encode_jpeg
 from icface.video.reading import read_frames
 from orchestration import registry
@@ -23,23 +24,26 @@ from orchestration.tracking import experiment_id, tracking_uri
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture(scope="module")
-def endpoint(workplace: Path, untrained_bundle: Path):
-    """The address of a server of a registered version."""
-    run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
-    registry.register(run, untrained_bundle, "served")
+@pytest.fixture(scope="module", params=["mlflow models serve", "icface models serve"])
+def endpoint(request: pytest.FixtureRequest, workplace: Path, untrained_bundle: Path):
+    """The address of a server: MLflow's of a registered version, ours of a bundle folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # MLflow looks for the environment's own programs on the PATH.
-    programs = {Path(sys.executable).parent, Path(mlflow.__file__).parents[4] / "bin"}
-    path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
-    options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served/1", *options],
-        env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri(), "PATH": path},
-        start_new_session=True,
-    )
+    if request.param == "icface models serve":
+        command = [sys.executable, "-m", "orchestration", "models", "serve", str(untrained_bundle)]
+        command += ["--port", str(port)]
+        environment = {**os.environ, "PYTHONPATH": str(Path(orchestration.__file__).parents[1])}
+    else:
+        run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+        registry.register(run, untrained_bundle, "served")
+        # MLflow looks for the environment's own programs on the PATH.
+        programs = {Path(sys.executable).parent, Path(mlflow.__file__).parents[4] / "bin"}
+        path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
+        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served/1", "--env-manager"]
+        command += ["local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri(), "PATH": path}
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 180
@@ -53,8 +57,11 @@ def endpoint(workplace: Path, untrained_bundle: Path):
                 time.sleep(0.5)
         yield address
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        # Ours ends the server that it started, which has a process group of its own.
+        os.killpg(server.pid, signal.SIGINT if request.param.startswith("icface") else signal.SIGTERM)
         server.wait(timeout=60)
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{address}/ping", timeout=2).close()
 
 
 def ask(endpoint: str, records: list[dict]) -> list[dict]:
