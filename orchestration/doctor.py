@@ -15,7 +15,7 @@ from icface.errors import IcfaceError
 from icface.weights import SET_UP, cache_folder, cached
 
 PACKAGES = ("ray", "torch", "pyarrow", "opencv-contrib-python", "mediapipe", "mlflow", "fsspec", "decord", "av")
-OPTIONAL = {"py-feat": "make test-pyfeat shows its environment", "s3fs": "pip install 'icface[s3]'"}
+OPTIONAL = {"py-feat": "pip install 'icface[pyfeat]' beside PyPI's default torch", "s3fs": "pip install 'icface[s3]'"}
 LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2", "libGL.so.1": "libgl1"}
 LEAST_DISK_GB = 5
 

@@ -74,7 +74,8 @@ class Reporter:
             return
         table = Table(title=name, title_justify="left", box=None if self.style == "plain" else Table().box)
         for index, column in enumerate(heading):
-            table.add_column(column, justify="left" if index < 2 else "right", no_wrap=self.style == "plain")
+            numbers = all(_is_number(row[index]) for row in body)
+            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
         for row in body:
             table.add_row(*row)
         width = 160 if self.style == "plain" else None
@@ -111,6 +112,15 @@ class Reporter:
 
     def _line(self, values: dict[str, Any]) -> None:
         print(json.dumps(values, default=str), file=self.stream, flush=True)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a table's cell counts as one; so does an empty one.
+
+    >>> [_is_number(cell) for cell in ("-0.125", "1,024", "70%", "–", "sharp")]
+    [True, True, True, True, False]
+    """
+    return cell.strip("+-–%,. 0123456789") == ""
 
 
 def duration(seconds: float | None) -> str:

@@ -35,3 +35,14 @@ def test_a_terminal_gets_words():
     assert "0.1" in text
     assert "[brackets] stay" in text
     assert "{" not in text
+
+
+def test_a_tables_words_are_whole_and_its_numbers_stand_right():
+    stream = Terminal()
+    command = "sudo apt-get install " + " ".join(f"library{number}" for number in range(30))
+    with Reporter(stream) as reporter:
+        reporter.table("Scores", [("what", "mend", "count"), ("one", command, "7"), ("other", "", "1,234")])
+    lines = stream.getvalue().splitlines()
+    for word in command.split():
+        assert word in " ".join(lines)
+    assert any(line.rstrip(" │").endswith("    7") for line in lines)
