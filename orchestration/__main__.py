@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "score a model on frames it has not seen",
     "animate": "drive a portrait by a video, a picture or a csv, and edit single attributes",
     "models": "the registry: list, compare, promote, export, serve, import-release",
+    "run": "all of that as a file says, skipping what is done",
     "submit": "preprocess, train or evaluate as a job on a Ray cluster",
     "doctor": "what is installed, missing or out of reach, and the command that mends it",
     "demo": "the whole path on two sample clips, in about ten minutes",

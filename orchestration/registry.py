@@ -252,13 +252,25 @@ def _verdict(candidate: Version, champion: Version | None) -> str:
             f"{label} was evaluated on other pairs than version {champion.number}, which has the alias: evaluate both "
             "on the same data set"
         )
-    key = next((f"{group}/{GATE_METRIC}" for group in GATE_GROUPS if f"{group}/{GATE_METRIC}" in mine["metrics"]), "")
+    key, _ = gate_score(mine["metrics"])
     if key not in theirs["metrics"]:
         raise IcfaceError(f"{label} and version {champion.number} have no metric in common; evaluate both anew")
     new, old = mine["metrics"][key], theirs["metrics"][key]
     if new > old:
         raise IcfaceError(f"{label} is worse than version {champion.number}: {key} {new:.4f} against {old:.4f}")
     return f"{key} {new:.4f} against {old:.4f} of version {champion.number}"
+
+
+def gate_score(metrics: Mapping[str, float]) -> tuple[str, float]:
+    """The metric that decides between versions and its value, lower is better: people not trained on come first.
+
+    >>> gate_score({"held_out/face_l1": 0.1, "val/face_l1": 0.2, "val/ssim": 0.9})
+    ('val/face_l1', 0.2)
+    """
+    for group in GATE_GROUPS:
+        if f"{group}/{GATE_METRIC}" in metrics:
+            return f"{group}/{GATE_METRIC}", metrics[f"{group}/{GATE_METRIC}"]
+    raise IcfaceError(f"the evaluation lacks {GATE_METRIC}; evaluate anew")
 
 
 def _aliases(client: Any, name: str) -> dict[str, int]:

@@ -1,0 +1,106 @@
+"""A workflow with a sweep of two trainings, run, run again, changed, and begun again after a stop."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from made_up_pairs import TINY
+
+from icface.errors import IcfaceError
+from orchestration import registry
+from orchestration import workflow as module
+from orchestration.workflow import Workflow, run
+from pipelines.cluster import connect
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_here():
+    with connect("local", 2):
+        yield
+
+
+def write(path: Path, values: dict) -> str:
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def values(workplace: Path, sample_clips: dict[str, Path]) -> dict:
+    clip = workplace / "clips/ann/v/1.mp4"
+    clip.parent.mkdir(parents=True)
+    shutil.copy(sample_clips["WolfgangLanger_Pexels.mp4"], clip)
+    return {
+        "model": "flow",
+        "preprocess": {"source": "clips", "dataset": "data", "size": 32, "every": 2, "val_fraction": 0.0},
+        "train": [
+            {"name": "one", "preset": "small", "training": {**TINY, "seed": 1}},
+            {"name": "two", "preset": "small", "training": {**TINY, "seed": 2}},
+        ],
+        "per_track": 2,
+    }
+
+
+def test_every_step_is_done_once_and_again_only_when_its_inputs_change(
+    workplace: Path, values: dict, monkeypatch: pytest.MonkeyPatch
+):
+    # Stopped after the first training: the second step of the sweep never begins.
+    evaluate = module._Run._train
+
+    def stop_at_two(self, trial, dataset_hash):
+        if trial.name == "two":
+            raise KeyboardInterrupt
+        return evaluate(self, trial, dataset_hash)
+
+    monkeypatch.setattr(module._Run, "_train", stop_at_two)
+    path = write(workplace / "flow.yaml", values)
+    with pytest.raises(KeyboardInterrupt):
+        run(path)
+    monkeypatch.undo()
+
+    told = []
+    first = run(path, lambda step, words: told.append((step, words)))
+    assert first.versions == {"one": 1, "two": 2}
+    assert first.done == ("train two", "evaluate one", "evaluate two", "compare", "promote")
+    assert ("train one", "nothing has changed: skipped") in told
+    scores = {item.number: registry.gate_score(item.evaluation["metrics"])[1] for item in registry.versions("flow")}
+    assert first.versions[first.best] == min(scores, key=scores.__getitem__)
+    champion = next(item for item in registry.versions("flow") if "champion" in item.aliases)
+    assert champion.number == first.versions[first.best]
+    assert "models:/flow/1" in (workplace / "comparison.html").read_text()
+
+    again = run(path)
+    assert (again.done, again.versions) == ((), first.versions)
+
+    changed = json.loads(json.dumps(values))
+    changed["train"][1]["training"]["seed"] = 3
+    third = run(write(workplace / "flow.yaml", changed))
+    assert third.versions == {"one": 1, "two": 3}
+    assert third.done[:2] == ("train two", "evaluate two")
+    assert "train one" not in third.done
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colour": 1}, "no field 'colour'"),
+        ({"preprocess": {"source": "clips", "dataset": "data", "sise": 1}}, "preprocess has no field 'sise'"),
+        ({"train": []}, "one or more entries"),
+        ({"train": [{"name": "one", "preset": "huge"}]}, "unknown preset 'huge'"),
+        ({"preprocess": {"source": "clips"}}, "dataset"),
+    ],
+)
+def test_what_cannot_be_understood_is_named(values: dict, tmp_path: Path, change: dict, said: str):
+    with pytest.raises(IcfaceError, match=said):
+        Workflow.from_yaml(write(tmp_path / "flow.yaml", values | change))
+
+
+def test_the_documented_workflow_is_one(tmp_path: Path):
+    page = (Path(__file__).resolve().parents[2] / "docs/workflow.md").read_text()
+    (tmp_path / "flow.yaml").write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    found = Workflow.from_yaml(str(tmp_path / "flow.yaml"))
+    assert [trial.name for trial in found.train] == ["plain", "slower"]
+    for trial in found.train:
+        module.TrainConfig.preset(trial.preset).merge(dict(trial.training))
