@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from icface.attributes import AttributeSchema
 from icface.errors import IcfaceError
+from icface.licences import sources
 from icface.networks.config import ModelConfig
 from icface.networks.generators import AttributeGenerator, make_generator, make_neutraliser
 
@@ -164,13 +165,16 @@ def model_card(model: ICface) -> str:
         f"| {'yes' if a.trained else 'no'} |"
         for a in config.schema.attributes
     )
-    facts = "\n".join(f"- {name}: {value}" for name, value in config.training.items() if not isinstance(value, dict))
+    facts = "\n".join(
+        f"- {name}: {value}" for name, value in config.training.items() if not isinstance(value, dict | list)
+    )
     return f"""# ICface model
 
 A neutraliser and a generator ({config.model.architecture}, {model.size} px) that reenact one portrait from
 {len(config.schema)} readable attributes, after Tripathy, Kannala and Rahtu, "ICface" (WACV 2020).
 
-- licence and sources: {config.licence}
+- licence: {config.licence}
+- sources: {", ".join(sources(config)) or "not recorded"}
 - analyzer of the training data: {config.analyzer.get("name", "unknown")} {config.analyzer.get("fingerprint", "")}
 {facts}
 

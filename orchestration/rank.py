@@ -151,6 +151,7 @@ def describe(config: TrainConfig, dataset: Dataset) -> BundleConfig:
             "steps": config.steps,
             "batch": config.data.batch,
             "dataset_hash": dataset.hash,
+            "sources": list(dataset.meta["sources"]),
             "frames": sum(group.rows for group in groups),
             "identities": len({group.identity for group in groups}),
         },
