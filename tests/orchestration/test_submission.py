@@ -37,11 +37,12 @@ def head(tmp_path_factory: pytest.TempPathFactory):
     """The address of a head's job server; the head wants a token, and this process has it."""
     folder = tmp_path_factory.mktemp("head")
     token = folder / "token"
-    token.write_text(secrets.token_hex(32))
+    # Ray keeps the first token that a process uses: the head gets this process' own, which later modules need too.
+    token.write_text(os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32)))
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_AUTH_MODE", "token")
     patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    patch.delenv("RAY_AUTH_TOKEN", raising=False)
+    patch.delenv("RAY_AUTH_TOKEN")
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("ICFACE_TEST_SECRET", SECRET)
     gcs, dashboard, agent, client, metrics = free_ports(5)
