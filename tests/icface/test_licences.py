@@ -1,4 +1,4 @@
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_how_much_a_licence_binds(text: str, level: Restriction):
 
 def test_the_most_restrictive_one_wins_in_any_order():
     ladder = ["CC0", "MIT", "CC BY-SA 4.0", "Pexels licence", "non-commercial"]
-    for weaker, stronger in zip(ladder, ladder[1:], strict=False):
+    for weaker, stronger in pairwise(ladder):
         assert {most_restrictive(*pair) for pair in permutations([weaker, stronger])} == {stronger}
     assert most_restrictive() == "unknown"
     assert most_restrictive("MIT", "") == "unknown"
