@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,16 @@ import mlflow
 import torch
 from mlflow.exceptions import MlflowException
 
-from icface import analyzers
-from icface.animate import DEFAULT_ANALYZER, READS_FILES, generate, neutralise, to_pictures
+from icface.animate import generate, neutralise, to_pictures
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
-from icface.evaluation import HIGHER_IS_BETTER, EvaluationPair, evaluate
+from icface.evaluation import HIGHER_IS_BETTER, EvaluationPair
 from icface.evaluation.report import HEADLINE, Report
 from icface.images import resize
 from icface.sheets import Picture, Row, contact_sheet
 from orchestration import registry
+from orchestration.evaluation import PairChoice, evaluate_alike
 from orchestration.references import ModelReference, resolve
 from pipelines.dataset import Dataset
 from pipelines.evaluation_pairs import EvaluationPairs
@@ -123,8 +123,9 @@ def compare(
     """Compare at least two models (`orchestration.references`) on `dataset`.
 
     Stored evaluations are used when all are of the same pairs (those of `dataset`, if it is given), analyzer and
-    protocol; otherwise all models are evaluated anew, and registered versions keep the result. `progress` is told
-    the model, the pairs done and their number.
+    protocol; otherwise all models are evaluated anew, without `dataset` on the pairs of the first that has an
+    evaluation, and registered versions keep the result. `progress` is told the model, the pairs done and their
+    number.
 
     Raises IcfaceError for fewer than two models, an unknown one, or evaluations that cannot be compared when there
     is no data set to make new ones on.
@@ -133,25 +134,51 @@ def compare(
         raise IcfaceError("compare wants two or more different models")
     references = [resolve(model) for model in models]
     bundles = [load_bundle(reference.folder) for reference in references]
-    stored = [_stored(reference) for reference in references]
-    data = Dataset.open(dataset) if dataset else None
-    pairs = EvaluationPairs(data, per_track=per_track, tracks=tracks) if data else None
-    reports = [report for report in stored if report is not None]
-    comparable = len(reports) == len(models) and len({report.comparable for report in reports}) == 1
-    evaluated = not comparable or (pairs is not None and reports[0].pairs_hash != pairs.hash)
+    known = [_stored(reference) for reference in references]
+    choice = PairChoice(dataset=dataset, per_track=per_track, tracks=tracks) if dataset else _choice(references)
+    reports = [report for report in known if report is not None]
+    comparable = len(reports) == len(models) and len({registry.conditions(report) for report in reports}) == 1
+    evaluated = not comparable or (
+        dataset is not None and choice is not None and _hash(choice) != reports[0].pairs_hash
+    )
     if evaluated:
-        if data is None or pairs is None:
+        if choice is None:
             raise IcfaceError(
-                "these models have no evaluations that can be compared (same pairs, analyzer, protocol and size): "
-                "name the data set to evaluate them on with --dataset"
+                "these models have no evaluations that can be compared (same pairs, analyzer and protocol): name the "
+                "data set to evaluate them on with --dataset"
             )
-        reports = _evaluated(models, references, bundles, data, pairs, progress)
+        alike = dict(zip(models, zip(references, bundles, strict=True), strict=True))
+        reports = evaluate_alike(alike, choice, progress)
     contenders = tuple(
         Contender(label=label, model=model, report=report)
         for label, model, report in zip(models, bundles, reports, strict=True)
     )
-    samples = _samples(contenders, data) if data else None
+    samples = None
+    if choice is not None:
+        try:
+            samples = _samples(contenders, Dataset.open(choice.dataset))
+        except IcfaceError:
+            if dataset is not None:
+                raise  # one that was only remembered may be gone: the scores still stand
     return Comparison(contenders=contenders, evaluated=evaluated, samples=samples)
+
+
+def _choice(references: Sequence[ModelReference]) -> PairChoice | None:
+    """The pairs of the first of the models whose evaluation says how they are made."""
+    for reference in references:
+        if reference.name is not None:
+            evaluation = next(
+                item.evaluation for item in registry.versions(reference.name) if item.number == reference.version
+            )
+            choice = PairChoice.kept((evaluation or {}).get("pairs"))
+            if choice is not None:
+                return choice
+    return None
+
+
+def _hash(choice: PairChoice) -> str:
+    _, pairs = choice.open()
+    return pairs.hash
 
 
 def _stored(reference: ModelReference) -> Report | None:
@@ -163,33 +190,6 @@ def _stored(reference: ModelReference) -> Report | None:
     except MlflowException:
         return None
     return Report.from_json(values)
-
-
-def _evaluated(
-    labels: Sequence[str],
-    references: Sequence[ModelReference],
-    bundles: Sequence[ICface],
-    data: Dataset,
-    pairs: EvaluationPairs,
-    progress: Callable[[str, int, int], None] | None,
-) -> list[Report]:
-    name = data.analyzer["name"]
-    analyzer = analyzers.create(DEFAULT_ANALYZER if name in READS_FILES else name)
-    reports = []
-    try:
-        for label, reference, model in zip(labels, references, bundles, strict=True):
-            told = None if progress is None else lambda done, total, label=label: progress(label, done, total)
-            report = evaluate(model, pairs, analyzer, progress=told)
-            if reference.run_id and reference.name and reference.version:
-                registry.log_report(reference.run_id, report)
-                registry.note_evaluation(reference.name, reference.version, report)
-            reports.append(report)
-    finally:
-        analyzer.close()
-    # Models of different sizes see the same pairs at different sizes; every score but sharpness still compares.
-    if len({replace(report, size=0).comparable for report in reports}) != 1:
-        raise IcfaceError("the evaluations differ in pairs or protocol although they were made together; report this")
-    return reports
 
 
 def _samples(contenders: Sequence[Contender], data: Dataset) -> Picture:

@@ -29,6 +29,7 @@ from orchestration.commands.preprocess import run as preprocess
 from orchestration.commands.train import progress_of
 from orchestration.config import DemoConfig, TrainJob
 from orchestration.evaluation import evaluate_model
+from orchestration.promotion import promote
 from orchestration.runs import RunRecord, run_folder
 from orchestration.terminal import Reporter
 from orchestration.tracking import tracking_uri, use_tracking
@@ -88,7 +89,7 @@ def demo(config: DemoConfig, reporter: Reporter) -> None:
     write_json(str(folder / "evaluation.json"), report.to_json())
     reporter.table("Evaluation", report.rows(HEADLINE))
     try:
-        reporter.say(f"{version} gets the alias {ALIAS}: {registry.promote(MODEL, int(result.version or 0), ALIAS)}")
+        reporter.say(f"{version} gets the alias {ALIAS}: {promote(MODEL, int(result.version or 0), ALIAS)}")
     except IcfaceError as error:
         reporter.say(f"{version} does not get the alias {ALIAS}: {error}")
     reporter.heading("5/5  Animating a portrait with the other person's motion, and with single action units")

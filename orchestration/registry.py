@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -29,8 +29,10 @@ REASON_TAG = "icface.promoted"
 SERVING_PACKAGES = (
     *("torch", "numpy", "pandas", "pillow", "mediapipe", "opencv-contrib-python", "safetensors", "av", "mlflow"),
 )
-GATE_GROUPS = ("val", "held_out", "cross")
-GATE_METRIC = "face_l1"
+KEPT_METRICS = ("face_l1", "ssim", "pose_error", "sharpness")
+"""Scores that a version keeps, of each group of pairs."""
+TAG_LENGTH = 5000
+"""Characters that MLflow takes in a version's tag."""
 
 
 def start_run(
@@ -156,7 +158,7 @@ class Version:
     run_id: str
     licence: str
     evaluation: dict[str, Any] | None
-    """`comparable` and `metrics` of its last evaluation."""
+    """`conditions`, `metrics` and `pairs` of its last evaluation."""
 
 
 def versions(name: str | None = None) -> list[Version]:
@@ -199,78 +201,30 @@ def trained_on(url: str, sha256: str) -> list[Version]:
     return found
 
 
-def note_evaluation(name: str, number: int, report: Report) -> None:
-    """Keep an evaluation's comparable numbers with a version: the gate of `promote` reads them."""
-    values = {"comparable": report.comparable, "metrics": {k: round(v, 6) for k, v in _gate_metrics(report).items()}}
+def note_evaluation(name: str, number: int, report: Report, pairs: Mapping[str, Any] | None = None) -> None:
+    """Keep an evaluation's numbers with a version, and how its `pairs` are made again: the gate reads them."""
+    metrics = {key: value for key, value in report.metrics().items() if key.split("/", 1)[1] in KEPT_METRICS}
+    values = {
+        "conditions": conditions(report),
+        "metrics": {key: round(value, 6) for key, value in metrics.items()},
+        "pairs": dict(pairs) if pairs else None,
+    }
     mlflow.MlflowClient().set_model_version_tag(name, str(number), EVALUATION_TAG, json.dumps(values))
 
 
-def _gate_metrics(report: Report) -> dict[str, float]:
-    wanted = (GATE_METRIC, "ssim", "pose_error", "sharpness")
-    return {key: value for key, value in report.metrics().items() if key.split("/", 1)[1] in wanted}
+def conditions(report: Report) -> str:
+    """Equal strings: the same pair list, analyzer and protocol. Models of two sizes see the pairs at their own size."""
+    return replace(report, size=0).comparable
 
 
-def promote(name: str, number: int, alias: str, force: bool = False) -> str:
-    """Give a version an alias; returns why it was allowed.
-
-    Refused (IcfaceError), unless `force`: a version without an evaluation, one that was evaluated on other pairs
-    than the version that has the alias now, and one whose face-box L1 is worse than that version's.
-    """
-    found = {item.number: item for item in versions(name)}
-    if number not in found:
-        raise IcfaceError(f"{name} has no version {number}; it has {', '.join(map(str, sorted(found))) or 'none'}")
-    champion = next((item for item in found.values() if alias in item.aliases and item.number != number), None)
-    try:
-        reason = _verdict(found[number], champion)
-    except IcfaceError as error:
-        if not force:
-            raise
-        reason = f"forced: {error}"
+def give_alias(name: str, number: int, alias: str, reason: str) -> None:
+    """Let an alias name this version, and keep the reason with it. Raises IcfaceError for an alias MLflow refuses."""
     client = mlflow.MlflowClient()
     try:
         client.set_registered_model_alias(name, alias, str(number))
     except MlflowException as error:
         raise IcfaceError(f"the alias {alias!r} is refused: {_line(error)}") from None
-    client.set_model_version_tag(name, str(number), REASON_TAG, f"{alias}: {reason}")
-    return reason
-
-
-def _verdict(candidate: Version, champion: Version | None) -> str:
-    label = f"{candidate.name} version {candidate.number}"
-    mine = candidate.evaluation
-    if mine is None:
-        raise IcfaceError(
-            f"{label} is not evaluated: icface evaluate models:/{candidate.name}/{candidate.number} DATASET"
-        )
-    if champion is None:
-        return "evaluated, and nothing had the alias"
-    theirs = champion.evaluation
-    if theirs is None:
-        return f"evaluated, and version {champion.number}, which had the alias, was not"
-    if mine["comparable"] != theirs["comparable"]:
-        raise IcfaceError(
-            f"{label} was evaluated on other pairs than version {champion.number}, which has the alias: evaluate both "
-            "on the same data set"
-        )
-    key, _ = gate_score(mine["metrics"])
-    if key not in theirs["metrics"]:
-        raise IcfaceError(f"{label} and version {champion.number} have no metric in common; evaluate both anew")
-    new, old = mine["metrics"][key], theirs["metrics"][key]
-    if new > old:
-        raise IcfaceError(f"{label} is worse than version {champion.number}: {key} {new:.4f} against {old:.4f}")
-    return f"{key} {new:.4f} against {old:.4f} of version {champion.number}"
-
-
-def gate_score(metrics: Mapping[str, float]) -> tuple[str, float]:
-    """The metric that decides between versions and its value, lower is better: people not trained on come first.
-
-    >>> gate_score({"held_out/face_l1": 0.1, "val/face_l1": 0.2, "val/ssim": 0.9})
-    ('val/face_l1', 0.2)
-    """
-    for group in GATE_GROUPS:
-        if f"{group}/{GATE_METRIC}" in metrics:
-            return f"{group}/{GATE_METRIC}", metrics[f"{group}/{GATE_METRIC}"]
-    raise IcfaceError(f"the evaluation lacks {GATE_METRIC}; evaluate anew")
+    client.set_model_version_tag(name, str(number), REASON_TAG, f"{alias}: {reason}"[:TAG_LENGTH])
 
 
 def _aliases(client: Any, name: str) -> dict[str, int]:

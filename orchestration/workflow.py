@@ -216,15 +216,15 @@ class _Run:
         return int(self._step(f"train {trial.name}", inputs, work))
 
     def _evaluate(self, name: str, version: int, dataset_hash: str) -> float:
-        from orchestration import registry
         from orchestration.evaluation import evaluate_model
+        from orchestration.promotion import gate_score
 
         workflow = self.workflow
 
         def work(_: str) -> float:
             model = f"models:/{workflow.model}/{version}"
             report = evaluate_model(model, workflow.preprocess.dataset, per_track=workflow.per_track)
-            return registry.gate_score(report.metrics())[1]
+            return gate_score(report.metrics())[1]
 
         return float(self._step(f"evaluate {name}", [version, dataset_hash, workflow.per_track], work))
 
@@ -242,13 +242,13 @@ class _Run:
         self._step("compare", [versions, dataset_hash, workflow.per_track, workflow.page], work)
 
     def _promote(self, best: str, version: int, scores: dict[str, float]) -> str:
-        from orchestration import registry
+        from orchestration.promotion import promote
 
         workflow = self.workflow
 
         def work(_: str) -> str:
             try:
-                return registry.promote(workflow.model, version, workflow.alias)
+                return promote(workflow.model, version, workflow.alias)
             except IcfaceError as refused:
                 return f"refused: {refused}"
 

@@ -31,6 +31,8 @@ class Promote:
     """The alias, as in models:/NAME@champion."""
     force: bool = False
     """Do it all the same; the reason is kept with the version."""
+    dataset: str | None = None
+    """Where both are evaluated anew if their evaluations cannot be compared; by default where this version was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +160,19 @@ def _list(argv: Sequence[str]) -> None:
 def _promote(argv: Sequence[str]) -> None:
     options = parse(Promote, argv, "models promote")
     from orchestration import registry
+    from orchestration.promotion import promote
     from orchestration.tracking import use_tracking
 
     use_tracking()
     with Reporter() as reporter:
-        reason = registry.promote(options.name, options.version, options.alias, options.force)
+        reason = promote(
+            options.name,
+            options.version,
+            options.alias,
+            options.force,
+            options.dataset,
+            lambda label, done, total: reporter.progress(f"evaluating {label}", done, total),
+        )
         licence = next(item.licence for item in registry.versions(options.name) if item.number == options.version)
         reporter.result(
             promoted=f"models:/{options.name}@{options.alias}", version=options.version, reason=reason, licence=licence

@@ -43,3 +43,23 @@ def untrained_bundle(small_dataset: Path, tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("bundle") / "bundle"
     save_bundle(ICface(describe(tiny, Dataset.open(str(small_dataset)))), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def other_bundle(untrained_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model, but its pictures are turned, and it was made with another licence."""
+    from dataclasses import replace
+
+    import torch
+
+    from icface.bundle import ICface, load_bundle, save_bundle
+
+    model = load_bundle(untrained_bundle)
+    torch.manual_seed(3)
+    changed = ICface(replace(model.config, licence="non-commercial"))
+    changed.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        changed.generator.affine.weight.normal_(0.0, 0.3)
+    path = tmp_path_factory.mktemp("other") / "bundle"
+    save_bundle(changed, path)
+    return path

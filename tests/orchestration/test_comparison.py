@@ -1,28 +1,15 @@
-from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
-import torch
 
-from icface.bundle import ICface, load_bundle, save_bundle
 from icface.errors import IcfaceError
 from orchestration import registry
 from orchestration.comparison import compare
+from orchestration.evaluation import evaluate_model
 from orchestration.tracking import experiment_id
-
-
-@pytest.fixture(scope="module")
-def other_bundle(untrained_bundle: Path, workplace: Path) -> Path:
-    """The same model, but its pictures are turned, and it was made with another licence."""
-    model = load_bundle(untrained_bundle)
-    torch.manual_seed(3)
-    changed = ICface(replace(model.config, licence="non-commercial"))
-    changed.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        changed.generator.affine.weight.normal_(0.0, 0.3)
-    save_bundle(changed, workplace / "other")
-    return workplace / "other"
+from pipelines.dataset import Dataset
+from pipelines.evaluation_pairs import EvaluationPairs
 
 
 def test_scores_faces_and_configs_stand_side_by_side(
@@ -68,13 +55,25 @@ def test_stored_evaluations_are_used_where_they_are_of_the_same_pairs(
     assert anew.evaluated
     stored = compare(models)
     assert not stored.evaluated
-    assert stored.samples is None
     assert stored.metrics() == anew.metrics()
+    assert stored.samples is not None
+    assert (stored.samples == anew.samples).all(), "the same faces, of the data set that the evaluation was on"
     assert not compare(models, str(small_dataset), per_track=2).evaluated
     assert compare(models, str(small_dataset), per_track=1).evaluated, "these are other pairs"
-    assert registry.promote("compared", 1, "champion").startswith("evaluated")
-    with pytest.raises(IcfaceError, match="is worse than version 1"):
-        registry.promote("compared", 2, "champion")
+
+
+def test_where_evaluations_differ_both_are_made_anew_on_the_pairs_of_the_first(
+    untrained_bundle: Path, other_bundle: Path, small_dataset: Path, workplace: Path
+):
+    models = []
+    for bundle, frames in ((untrained_bundle, 2), (other_bundle, 3)):
+        run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+        models.append(f"models:/differing/{registry.register(run, bundle, 'differing')}")
+        evaluate_model(models[-1], str(small_dataset), per_track=frames, tracks=1)
+    found = compare(models)
+    assert found.evaluated
+    of_two = EvaluationPairs(Dataset.open(str(small_dataset)), per_track=2, tracks=1).hash
+    assert [contender.report.pairs_hash for contender in found.contenders] == [of_two] * 2
 
 
 def test_one_model_is_no_comparison(untrained_bundle: Path):

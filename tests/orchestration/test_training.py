@@ -1,6 +1,5 @@
 """From a data set to a registered model with real Ray Train and MLflow, and what a second start does."""
 
-import json
 from pathlib import Path
 
 import mlflow
@@ -14,9 +13,7 @@ from icface.errors import IcfaceError
 from icface.images import decode_image, encode_jpeg
 from icface.training.checkpoint import load_state
 from icface.video.reading import read_frames
-from orchestration import registry
 from orchestration.config import TrainJob
-from orchestration.evaluation import evaluate_model
 from orchestration.references import resolve
 from orchestration.training import train
 from pipelines.cluster import connect
@@ -126,37 +123,6 @@ def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, w
     one, other = load_bundle(stopped.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "FINISHED"
-
-
-def test_evaluate_then_promote(trained, small_dataset: Path):
-    with pytest.raises(IcfaceError, match="is not evaluated"):
-        registry.promote("face", 1, "champion")
-    report = evaluate_model("models:/face/1", str(small_dataset), groups=("held_out",), per_track=4)
-    assert registry.promote("face", 1, "champion") == "evaluated, and nothing had the alias"
-    found = registry.versions("face")[0]
-    assert found.aliases == ("champion",)
-    assert found.evaluation["metrics"]["held_out/face_l1"] == pytest.approx(report.metrics()["held_out/face_l1"], 1e-4)
-    assert resolve("models:/face@champion").version == 1
-    run = mlflow.MlflowClient().get_run(trained.run_id)
-    assert run.data.metrics["held_out/face_l1"] == report.metrics()["held_out/face_l1"]
-
-
-def test_a_worse_version_is_refused_unless_forced(trained, small_dataset: Path):
-    number = registry.register(trained.run_id, Path(trained.bundle), "gate")
-    worse = registry.register(trained.run_id, Path(trained.bundle), "gate")
-    report = evaluate_model(f"models:/gate/{number}", str(small_dataset), groups=("held_out",), per_track=2)
-    registry.promote("gate", number, "champion")
-    values = json.loads(json.dumps(report.to_json()))
-    values["groups"]["held_out"]["scores"]["model"]["face_l1"] += 0.1
-    registry.note_evaluation("gate", worse, type(report).from_json(values))
-    with pytest.raises(IcfaceError, match="is worse than version 1"):
-        registry.promote("gate", worse, "champion")
-    values["pairs_hash"] = "others"
-    registry.note_evaluation("gate", worse, type(report).from_json(values))
-    with pytest.raises(IcfaceError, match="other pairs"):
-        registry.promote("gate", worse, "champion")
-    assert registry.promote("gate", worse, "champion", force=True).startswith("forced: ")
-    assert resolve("models:/gate@champion").version == worse
 
 
 def test_the_registered_model_answers(trained, sample_clips):
