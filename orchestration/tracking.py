@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,15 @@ def check_reach(address: str, storage_is_local: bool) -> None:
         )
 
 
+_Numbers = list[tuple[str, float, int, int]]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    picture: np.ndarray
+    file: str
+
+
 class RunLogger:
     """Records a run from one process, in the background. What the server never took ends in a local file."""
 
@@ -98,8 +108,9 @@ class RunLogger:
         self.unsent = unsent
         self.lost = 0
         """Numbers that went to `unsent`."""
+        self.lost_pictures = 0
         self._client = mlflow.MlflowClient()
-        self._queue: queue.Queue[list[tuple[str, float, int, int]] | None] = queue.Queue()
+        self._queue: queue.Queue[_Numbers | _Picture | None] = queue.Queue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
@@ -110,11 +121,11 @@ class RunLogger:
         self._queue.put([(name, float(value), now, step) for name, value in values.items()])
 
     def picture(self, step: int, picture: np.ndarray, folder: str = "samples") -> None:
-        """Record a picture (H, W, 3) uint8 RGB; a server that does not take it costs the picture, not the run."""
-        try:
-            self._client.log_image(self.run_id, picture, artifact_file=f"{folder}/step_{step:07d}.png")
-        except Exception as error:
-            logging.getLogger(__name__).warning("the picture of step %d was not recorded: %s", step, error)
+        """Record a picture (H, W, 3) uint8 RGB; returns at once.
+
+        Pictures that a server did not take when the run ends are counted in `lost_pictures`, and not kept.
+        """
+        self._queue.put(_Picture(picture, f"{folder}/step_{step:07d}.png"))
 
     def close(self) -> None:
         """Wait until all is recorded, or until the server has had its chance."""
@@ -123,23 +134,32 @@ class RunLogger:
         self._thread.join()
 
     def _send(self) -> None:
-        from mlflow.entities import Metric
-
         deadline = None
-        while (batch := self._queue.get()) is not None:
+        while (item := self._queue.get()) is not None:
             while True:
                 try:
-                    self._client.log_batch(self.run_id, metrics=[Metric(*number) for number in batch])
+                    self._send_one(item)
                     break
                 except Exception:
                     if self._closing.is_set():
                         deadline = deadline or time.monotonic() + PATIENCE_SECONDS
                         if time.monotonic() > deadline:
-                            self._keep(batch)
+                            self._keep(item)
                             break
-                    time.sleep(RETRY_SECONDS)
+                    self._closing.wait(RETRY_SECONDS) or time.sleep(min(RETRY_SECONDS, 1.0))
 
-    def _keep(self, batch: list[tuple[str, float, int, int]]) -> None:
+    def _send_one(self, item: "_Numbers | _Picture") -> None:
+        from mlflow.entities import Metric
+
+        if isinstance(item, _Picture):
+            self._client.log_image(self.run_id, item.picture, artifact_file=item.file)
+        else:
+            self._client.log_batch(self.run_id, metrics=[Metric(*number) for number in item])
+
+    def _keep(self, batch: "_Numbers | _Picture") -> None:
+        if isinstance(batch, _Picture):
+            self.lost_pictures += 1
+            return
         self.unsent.parent.mkdir(parents=True, exist_ok=True)
         with self.unsent.open("a") as stream:
             for name, value, timestamp, step in batch:

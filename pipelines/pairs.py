@@ -104,12 +104,21 @@ class PairBatches(IterableDataset[list[Batch]]):
         """Blocks of consecutive steps; a loader's worker takes every so-manieth block."""
         worker = torch.utils.data.get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        for block in self.blocks[number::count]:
+            yield self.block(block)
+
+    @property
+    def blocks(self) -> range:
+        """The blocks of steps that are to be trained on."""
         length = self.config.pairs_per_visit
-        first, last = self.first_step // length, -(-self.steps // length)
-        for block in range(first + number, last, count):
-            steps = range(max(block * length, self.first_step), min((block + 1) * length, self.steps))
-            groups = self._visits(block)
-            yield [self._batch(step, groups) for step in steps]
+        return range(self.first_step // length, -(-self.steps // length))
+
+    def block(self, number: int) -> list[Batch]:
+        """This rank's slices of the batches of one block's steps, but for those before `first_step`."""
+        length = self.config.pairs_per_visit
+        steps = range(max(number * length, self.first_step), min((number + 1) * length, self.steps))
+        groups = self._visits(number)
+        return [self._batch(step, groups) for step in steps]
 
     def deviations(self) -> npt.NDArray[np.float32]:
         """(n,) standard deviation of each coded attribute over a fixed sample of the training row groups."""

@@ -133,11 +133,15 @@ class TrainConfig:
     """Steps between two sample grids."""
     checkpoint_every: int = 1000
     """Steps between two checkpoints."""
+    checkpoint_minutes: float = 5.0
+    """Minutes after which a checkpoint is written however few steps were done: a crash costs no more."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "images_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.checkpoint_minutes <= 0:
+            raise ValueError(f"checkpoint_minutes must be positive, not {self.checkpoint_minutes}")
 
     @classmethod
     def preset(cls, name: str) -> "TrainConfig":

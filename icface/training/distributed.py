@@ -1,4 +1,4 @@
-"""What several ranks exchange: one gradient all-reduce a phase, and counts for masked means.
+"""What several ranks exchange: one gradient all-reduce a phase, losses, and counts for masked means.
 
 Works under whatever has initialised torch.distributed (torchrun, Ray Train); alone it does nothing. Explicit
 all-reduces instead of DistributedDataParallel: D and the generators run several forwards before one backward, and a
@@ -29,19 +29,41 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     return total / size
 
 
+def average_statistics(module: nn.Module) -> None:
+    """Give every rank the ranks' mean of the batch norms' running means and variances, in one all-reduce.
+
+    Each rank normalises by its own slice (SyncBatchNorm, which does not, exists on GPUs only: there nothing is left
+    to average). The running statistics follow linearly, so averaging them after every step keeps one set of them:
+    what is saved, shown and resumed does not depend on the rank or on when it was saved.
+    """
+    if world()[1] == 1:
+        return
+    statistics = [
+        tensor
+        for part in module.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, nn.SyncBatchNorm)
+        for tensor in (part.running_mean, part.running_var)
+        if tensor is not None
+    ]
+    if statistics:
+        _average_in_place(statistics)
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the ranks, in one all-reduce."""
-    _, size = world()
-    if size == 1:
+    if world()[1] == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    if gradients:
+        _average_in_place(gradients)
+
+
+def _average_in_place(tensors: list[Tensor]) -> None:
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    flat /= size
-    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    flat /= world()[1]
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
 
 
 def broadcast_parameters(module: nn.Module) -> None:
@@ -52,10 +74,10 @@ def broadcast_parameters(module: nn.Module) -> None:
         dist.broadcast(tensor, src=0)
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set on at least one rank; every rank gets the same answer."""
+def any_rank(*flags: bool, device: torch.device) -> list[bool]:
+    """Of each flag, whether it is set on at least one rank; every rank gets the same answer."""
     if world()[1] == 1:
-        return flag
-    value = torch.tensor(float(flag), device=device)
-    dist.all_reduce(value, op=dist.ReduceOp.MAX)
-    return bool(value.item())
+        return list(flags)
+    values = torch.tensor(flags, dtype=torch.float32, device=device)
+    dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return [value > 0 for value in values.tolist()]

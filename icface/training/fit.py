@@ -19,7 +19,14 @@ from icface.training.averaging import AveragedModel
 from icface.training.batch import Batch, DeviceBatch
 from icface.training.checkpoint import load_state, save_state
 from icface.training.config import OptimiserConfig, TrainConfig
-from icface.training.distributed import any_rank, average_gradients, broadcast_parameters, mean_over_ranks, world
+from icface.training.distributed import (
+    any_rank,
+    average_gradients,
+    average_statistics,
+    broadcast_parameters,
+    mean_over_ranks,
+    world,
+)
 from icface.training.losses import AttributeLoss, Losses
 from icface.training.phases import Networks, Phase, Step
 
@@ -45,9 +52,9 @@ class Hooks:
 
 
 class NonFiniteLoss(IcfaceError):
-    """A loss term became infinite or not a number; carries the step's batch for a look at it."""
+    """A loss term became infinite or not a number on some rank; every rank raises it, with its slice of the batch."""
 
-    def __init__(self, step: int, terms: Mapping[str, float], batch: Batch) -> None:
+    def __init__(self, step: int, terms: Mapping[str, float], batch: Batch, here: bool = True) -> None:
         bad = ", ".join(name for name, value in terms.items() if not np.isfinite(value))
         super().__init__(
             f"step {step}: the loss {bad} is not finite; lower the learning rates (--optimiser.generator-rate, "
@@ -55,6 +62,8 @@ class NonFiniteLoss(IcfaceError):
         )
         self.step = step
         self.batch = batch
+        self.here = here
+        """Whether it happened on this rank's slice."""
 
 
 @dataclass(kw_only=True)
@@ -107,7 +116,8 @@ class Training:
                 terms |= self._run(phase, step, batch)
         for name, value in terms.items():
             self.totals.setdefault(name, torch.zeros(2, device=self.device))
-            self.totals[name] += torch.stack([value.detach().float(), torch.ones((), device=self.device)])
+            self.totals[name] += torch.stack([value, torch.ones((), device=self.device)])
+        average_statistics(self.model)
         self.average.update(self.model, number)
         self.steps_done += 1
 
@@ -122,20 +132,22 @@ class Training:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             terms = phase.terms(step)
         values = torch.stack([term.float() for term in terms.values()])
+        means = mean_over_ranks(values)
         # Before the backward: a flow that is not a number crashes the process in grid_sample's.
-        if any_rank(not bool(values.isfinite().all()), self.device):
-            raise NonFiniteLoss(step.number, dict(zip(terms, values.tolist(), strict=True)), batch)
+        if not bool(means.isfinite().all()):
+            here = not bool(values.isfinite().all())
+            raise NonFiniteLoss(step.number, dict(zip(terms, means.tolist(), strict=True)), batch, here)
         values.sum().backward()
         average_gradients(parameters)
         if self.config.optimiser.clip:
             nn.utils.clip_grad_norm_(parameters, self.config.optimiser.clip)
         for optimiser in optimisers:
             optimiser.step()
-        return terms
+        return dict(zip(terms, means, strict=True))
 
     def numbers(self) -> Numbers:
         """The loss terms' means over ranks and over the steps since the last call."""
-        means = {name: mean_over_ranks(total[0] / total[1]).item() for name, total in self.totals.items()}
+        means = {name: (total[0] / total[1]).item() for name, total in self.totals.items()}
         self.totals.clear()
         return means
 
@@ -175,6 +187,7 @@ def fit(
         training.load(load_state(resume))
     sample: DeviceBatch | None = None
     started, first = time.monotonic(), training.steps_done
+    saved = started
     iterator = iter(batches)
     while training.steps_done < config.steps:
         batch = next(iterator, None)
@@ -185,7 +198,8 @@ def fit(
         training.step(batch)
         done = training.steps_done
         last = done == config.steps
-        stop = any_rank(hooks.should_stop(), training.device)
+        late = time.monotonic() - saved > 60 * config.checkpoint_minutes
+        stop, late = any_rank(hooks.should_stop(), late, device=training.device)
         if done % config.log_every == 0 or last:
             seconds = (time.monotonic() - started) / (done - first)
             numbers = training.numbers()
@@ -194,8 +208,9 @@ def fit(
             hooks.on_log(done, numbers)
         if done % config.images_every == 0 or last:
             hooks.on_images(done, sample_grid(training.average.model, sample))
-        if done % config.checkpoint_every == 0 or last or stop:
+        if done % config.checkpoint_every == 0 or last or stop or late:
             hooks.on_checkpoint(done, lambda folder: save_state(folder, training.state()))
+            saved = time.monotonic()
         if stop:
             break
     return training.average.model.cpu().eval()
@@ -219,6 +234,9 @@ def prepare(
             if parameter.dim() == 4:  # convolutions run faster in this order
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         broadcast_parameters(network)
+    average = AveragedModel(model, config.optimiser.ema_halflife)  # without SyncBatchNorm, which refuses CPU tensors
+    if device.type == "cuda" and world()[1] > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     attribute_loss = AttributeLoss(
         config.loss.recipe,
         torch.as_tensor(deviations, device=device),
@@ -236,7 +254,7 @@ def prepare(
     return Training(
         config=config,
         model=model,
-        average=AveragedModel(model, config.optimiser.ema_halflife),
+        average=average,
         discriminator=discriminator,
         phases=networks.phases(),
         networks=networks,

@@ -72,6 +72,16 @@ def test_stopping_writes_a_checkpoint_and_ends(tmp_path):
     assert load_state(tmp_path / "3")["steps_done"] == 3
 
 
+def test_a_checkpoint_is_written_when_its_time_has_come(tmp_path):
+    saved = []
+    hooks = Hooks(on_checkpoint=lambda step, save: saved.append(step))
+    run(tiny_config(checkpoint_every=100, checkpoint_minutes=1e-9), hooks=hooks)
+    assert saved == [1, 2, 3, 4, 5, 6]
+    saved.clear()
+    run(tiny_config(checkpoint_every=4), hooks=hooks)  # 5 minutes are not over
+    assert saved == [4, 6]
+
+
 def test_sample_grids_show_four_columns():
     grids = {}
     run(tiny_config(), hooks=Hooks(on_images=lambda step, grid: grids.update({step: grid})))
