@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import pandas as pd
 from mlflow.exceptions import MlflowException
 
 import icface
-from icface.attributes import ATTRIBUTE_NAMES
+from icface.animate import DEFAULT_ANALYZER, READS_FILES
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
 from icface.evaluation.report import Report
+from icface.licences import sources
+from icface.weights import FACE_LANDMARKER, fetch
+from orchestration.example_portrait import portrait_png
 from orchestration.tracking import experiment_id
 from pipelines.dataset import Dataset
 from pipelines.storage import Folder
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 
 EVALUATION_TAG = "icface.evaluation"
 LICENCE_TAG = "icface.licence"
+SOURCES_TAG = "icface.sources"
 REASON_TAG = "icface.promoted"
 SERVING_PACKAGES = (
     *("torch", "numpy", "pandas", "pillow", "mediapipe", "opencv-contrib-python", "safetensors", "av", "mlflow"),
@@ -116,23 +122,45 @@ def signature() -> "ModelSignature":
     )
 
 
+def input_example(schema: AttributeSchema) -> pd.DataFrame:
+    """A drawn face that is to turn, smile and open its mouth, as far as the model was trained to."""
+    wanted = {"pose_yaw": 0.3, "AU12": 3.0, "AU25": 2.0}
+    trained = dict(zip(schema.names, schema.trained, strict=True))
+    return pd.DataFrame(
+        {"portrait": [portrait_png()], **{name: [value] for name, value in wanted.items() if trained.get(name)}}
+    )
+
+
 def pyfunc_options(bundle: Path) -> dict[str, Any]:
-    """What MLflow's pyfunc flavour is told to wrap a bundle: code as files, nothing pickled."""
+    """What MLflow's pyfunc flavour is told to wrap a bundle: code as files, nothing pickled, nothing to fetch."""
+    config = load_bundle(bundle).config
+    artifacts = {"bundle": str(bundle)}
+    if config.analyzer.get("name", DEFAULT_ANALYZER) in (DEFAULT_ANALYZER, *READS_FILES):
+        artifacts[FACE_LANDMARKER.name] = str(fetch(FACE_LANDMARKER))
     return {
         "python_model": str(Path(__file__).parent / "served_model.py"),
-        "artifacts": {"bundle": str(bundle)},
+        "artifacts": artifacts,
         "code_paths": [str(Path(icface.__file__).parent)],
-        "pip_requirements": [f"{package}=={package_version(package)}" for package in SERVING_PACKAGES],
+        "pip_requirements": [f"{package}=={_released(package)}" for package in SERVING_PACKAGES],
         "signature": signature(),
+        "input_example": input_example(config.schema),
+        "metadata": {"licence": config.licence, "sources": sources(config), "icface": icface.__version__},
     }
+
+
+def _released(package: str) -> str:
+    """The version without the build's mark, as in 2.13.0+cpu, which the package index does not know."""
+    return package_version(package).split("+")[0]
 
 
 def register(run_id: str, bundle: Path, name: str) -> int:
     """Log the bundle as a pyfunc model of the run and make it a version of `name`; returns the version's number.
 
-    The bundle lies at `artifacts/bundle` of the model; the code is a file and our package, nothing is pickled.
+    The bundle lies at `artifacts/bundle` of the model; the code is a file and our package, nothing is pickled. The
+    version has the model card as its description, licence and sources as tags.
     """
-    model = load_bundle(bundle)
+    config = load_bundle(bundle).config
+    card = (bundle / "README.md").read_text()
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(name="model", **pyfunc_options(bundle))
     client = mlflow.MlflowClient()
@@ -142,7 +170,12 @@ def register(run_id: str, bundle: Path, name: str) -> int:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise IcfaceError(f"{name!r} cannot be registered: {_line(error)}") from None
     made = client.create_model_version(
-        name, info.model_uri, run_id=run_id, tags={LICENCE_TAG: model.config.licence}, model_id=info.model_id
+        name,
+        info.model_uri,
+        run_id=run_id,
+        tags={LICENCE_TAG: config.licence, SOURCES_TAG: json.dumps(sources(config))[:TAG_LENGTH]},
+        description=card[:TAG_LENGTH],
+        model_id=info.model_id,
     )
     return int(made.version)
 
