@@ -11,10 +11,11 @@ import queue
 import resource
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from icface.errors import IcfaceError
-from pipelines.sources import Clip, local_clip
+from pipelines.sources import Clip, ClipFiles, read_cut
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")
 
@@ -54,7 +55,7 @@ class _Worker:
 
         cv2.setNumThreads(1)
         self.config = PreprocessConfig(**start["config"])
-        self.source = Folder.at(self.config.source)
+        self.files = ClipFiles(Folder.at(self.config.source))
         self.analyzer = create(self.config.analyzer, **self.config.analyzer_options())
         self.ready = {"fingerprint": self.analyzer.fingerprint, "measures": sorted(self.analyzer.measures)}
 
@@ -68,11 +69,14 @@ class _Worker:
         clip = Clip(*request["clip"])
         _limit_cpu(self.config.cpu_seconds)
         try:
-            with local_clip(self.source, clip) as path:
-                result = clip_rows(path, clip, request["split"], self.config, self.analyzer)
-                with pa.OSFile(request["out"], "wb") as file, pa.ipc.new_file(file, FRAMES) as writer:
-                    for table in result.tables:
-                        writer.write_batch(table.combine_chunks().to_batches()[0])
+            path = self.files.path(clip, Path(request["out"]).parent)
+            part = read_cut(self.files.folder, clip)
+            result = clip_rows(path, clip, request["split"], self.config, self.analyzer, part)
+            with pa.OSFile(request["out"], "wb") as file, pa.ipc.new_file(file, FRAMES) as writer:
+                for table in result.tables:
+                    writer.write_batch(table.combine_chunks().to_batches()[0])
+        except IcfaceError as error:
+            return {"row": failed_row(clip, str(error)), "again": False}
         except OSError as error:
             return {"row": failed_row(clip, f"cannot be fetched: {_one_line(error)}"), "again": True}
         return {"row": result.row, "again": False}

@@ -19,11 +19,11 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.crop import CropRule, cut
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
-from icface.video.reading import VideoInfo, probe, read_frames
-from icface.weights import sha256_of
+from icface.video.reading import VideoInfo
 from pipelines.config import PreprocessConfig
+from pipelines.footage import Footage
 from pipelines.format import BASELINE_FRAMES, BASELINE_NAMES, DROPPED, FRAMES, ROW_GROUP_ROWS, clip_row, list_array
-from pipelines.sources import Clip
+from pipelines.sources import Clip, Cut
 from pipelines.tracks import MainFace, sharpness
 
 JPEG_QUALITY = 95
@@ -66,13 +66,15 @@ class ClipRows:
     """Tables of `pipelines.format.FRAMES`, each a row group; made when they are asked for."""
 
 
-def clip_rows(path: Path, clip: Clip, split: str, config: PreprocessConfig, analyzer: Analyzer) -> ClipRows:
-    """Analyse the clip in the local file `path`.
+def clip_rows(
+    path: Path, clip: Clip, split: str, config: PreprocessConfig, analyzer: Analyzer, part: Cut | None = None
+) -> ClipRows:
+    """Analyse the clip in the local file `path`, or the `part` of it that is meant.
 
     A clip that cannot be used is no error: its row says `rejected` (it can be read, but no track is left) or
     `failed` (it cannot be read) and why.
     """
-    work = _ClipWork(path, clip, split, config, analyzer)
+    work = _ClipWork(path, clip, split, config, analyzer, part)
     try:
         return work.run()
     except IcfaceError as error:
@@ -82,15 +84,25 @@ def clip_rows(path: Path, clip: Clip, split: str, config: PreprocessConfig, anal
 
 
 class _ClipWork:
-    def __init__(self, path: Path, clip: Clip, split: str, config: PreprocessConfig, analyzer: Analyzer) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clip: Clip,
+        split: str,
+        config: PreprocessConfig,
+        analyzer: Analyzer,
+        part: Cut | None,
+    ) -> None:
         self.path, self.clip, self.split, self.config, self.analyzer = path, clip, split, config, analyzer
+        self.part = part
         self.row = clip_row(clip)
         self.dropped: Counter[str] = Counter()
         self.buffer: list[tuple[list[int], npt.NDArray[np.uint8]]] | None = []
 
     def run(self) -> ClipRows:
-        self.row["sha256"] = sha256_of(self.path)
-        info = probe(self.path)
+        self.footage = Footage(self.path, self.part, self.config.every)
+        self.row["sha256"] = self.footage.sha256
+        info = self.footage.info
         self.row |= {"fps": info.fps, "width": info.width, "height": info.height, "seconds": info.seconds}
         sightings, several = self._look(info)
         with_face = self.row["frames_read"] - self.dropped["no_face"]
@@ -116,7 +128,7 @@ class _ClipWork:
         main = MainFace(info.fps / self.config.every)
         sightings: list[Sighting] = []
         several = buffered = last = 0
-        for indices, frames in read_frames(self.path, self.config.every, self._window(info)):
+        for indices, frames in self.footage.windows(self._window(info)):
             self.row["frames_read"] += len(indices)
             buffered += frames.nbytes
             if buffered > self.config.buffer_megabytes << 20:
@@ -125,7 +137,7 @@ class _ClipWork:
                 self.buffer.append((indices, frames))
             found = self.analyzer.analyze(frames, indices, self.clip.clip)
             for index, frame, faces in zip(indices, frames, found, strict=True):
-                face, track, other = main.see(frame, faces)
+                face, track, other = main.see(frame, self.footage.meant(index, faces))
                 reason = "no_face" if face is None else "several_faces" if other else self._refused(frame, face)
                 several += other
                 if reason or face is None:
@@ -201,10 +213,7 @@ class _ClipWork:
 
     def _tables(self, parts: list[Part], info: VideoInfo) -> Iterator[pa.Table]:
         """Second pass: cut out and encode the pictures, a row group at a time."""
-        if self.buffer is not None:
-            windows = iter(self.buffer)
-        else:
-            windows = read_frames(self.path, self.config.every, self._window(info))
+        windows = iter(self.buffer) if self.buffer is not None else self.footage.windows(self._window(info))
         frames = ((index, frame) for indices, window in windows for index, frame in zip(indices, window, strict=True))
         for part in parts:
             for start in range(0, len(part.sightings), ROW_GROUP_ROWS):
@@ -244,8 +253,9 @@ class _ClipWork:
             "face_matrix": list_array(_stacked(faces, "face_matrix"), rows, FRAMES.field("face_matrix").type),
             "confidence": np.array([face.confidence for face in faces], np.float32),
         }
-        columns |= dict(zip(("box_x", "box_y", "box_w", "box_h"), boxes.T.copy(), strict=True))
-        columns |= dict(zip(("crop_x", "crop_y", "crop_size"), squares.T.copy(), strict=True))
+        corner = np.array([self.footage.x, self.footage.y, 0, 0], np.float32)
+        columns |= dict(zip(("box_x", "box_y", "box_w", "box_h"), (boxes + corner).T.copy(), strict=True))
+        columns |= dict(zip(("crop_x", "crop_y", "crop_size"), (squares + corner[:3]).T.copy(), strict=True))
         for name, values in zip(ATTRIBUTE_NAMES, attributes.T.copy(), strict=True):
             columns[name] = pa.array(values, pa.float32(), mask=np.isnan(values))
         return pa.table({name: columns[name] for name in FRAMES.names}, schema=FRAMES)

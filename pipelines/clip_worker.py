@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class ClipWorker:
             self.start()
             try:
                 answer = self._ask(
-                    {"clip": [clip.clip, clip.path, clip.size], "split": split, "out": str(out)},
+                    {"clip": astuple(clip), "split": split, "out": str(out)},
                     self.config.cpu_seconds * WALL_FACTOR,
                 )
                 if lonely_deaths >= 0:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from icface.errors import IcfaceError
-from icface.video.reading import probe
 from pipelines.clip_worker import ClipWorker
 from pipelines.config import PreprocessConfig
-from pipelines.sources import Clip, list_clips, local_clip
+from pipelines.footage import Footage
+from pipelines.sources import Clip, ClipFiles, list_clips, read_cut
 from pipelines.storage import Folder
 
 PROBED = 20
@@ -43,11 +43,12 @@ def estimate(config: PreprocessConfig) -> Estimate:
     clips = list_clips(source)[: config.limit]
     chosen = _spread(clips, PROBED)
     frames, good = [], []
+    files = ClipFiles(source)
     with tempfile.TemporaryDirectory(prefix="icface-") as scratch:
         for clip in chosen:
             try:
-                with local_clip(source, clip) as path:
-                    frames.append(probe(path).frames / config.every)
+                path = files.path(clip, Path(scratch))
+                frames.append(Footage(path, read_cut(files.folder, clip)).info.frames / config.every)
                 good.append(clip)
             except (IcfaceError, OSError):
                 continue

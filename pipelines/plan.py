@@ -57,6 +57,11 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     if dataset.exists(RELABELLING):
         raise IcfaceError(f"{dataset.url} is half relabelled: run `icface dataset relabel {dataset.url}` again first")
     clips = list_clips(source)
+    if config.analyzer == "openface" and any(clip.cut for clip in clips):
+        raise IcfaceError(
+            f"{source.url} has full videos and tracks, and OpenFace's csv files are of clips: cut the clips first, "
+            "or use --analyzer mediapipe"
+        )
     finished = set(shard_names(dataset))
     if config.limit is not None:
         # A smaller limit than last time throws nothing away.

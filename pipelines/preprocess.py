@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -164,7 +164,7 @@ def _reporting(tally: Any, start: Progress, on_progress: OnProgress) -> Iterator
 
 
 def _packed(shard: Shard) -> str:
-    return json.dumps([shard.name, shard.split, [[clip.clip, clip.path, clip.size] for clip in shard.clips]])
+    return json.dumps([shard.name, shard.split, [astuple(clip) for clip in shard.clips]])
 
 
 def _unpacked(text: str) -> Shard:

@@ -54,6 +54,12 @@ class Folder:
         """The folder's URL, or its absolute path where it is local."""
         return self.root if self.local else self.url
 
+    @property
+    def parent(self) -> "Folder":
+        """The folder around this one, or around the file that this one is named after."""
+        url = self.root if self.local else self.url.rstrip("/")
+        return Folder(url.rpartition("/")[0] or "/", self.fs, self.root.rpartition("/")[0] or "/")
+
     def path(self, name: str) -> str:
         """The full path of `name`. Raises ValueError when it would leave the folder."""
         parts = name.split("/")

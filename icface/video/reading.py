@@ -18,6 +18,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 
 from icface.errors import IcfaceError
+from icface.video.pictures import PICTURES_FPS, frame_files, read_pictures
 
 Frame = npt.NDArray[np.uint8]
 Reader = Literal["auto", "decord", "pyav"]
@@ -53,28 +54,46 @@ class VideoInfo:
 def probe(path: str | Path) -> VideoInfo:
     """What the header of a clip says; at most one frame is decoded, to know how it is turned.
 
-    Raises IcfaceError when the file is missing, no video, or its header makes no sense.
+    A folder of numbered pictures is a clip of `PICTURES_FPS`. Raises IcfaceError when the file is missing, no video,
+    or its header makes no sense.
     """
+    if Path(path).is_dir():
+        first, count = next(read_pictures(path)), len(frame_files(path))
+        height, width = first.shape[:2]
+        return VideoInfo(fps=PICTURES_FPS, width=width, height=height, frames=count, seconds=count / PICTURES_FPS)
     with _open(path) as container:
         return _info(container, path)
 
 
-def read_frames(path: str | Path, every: int = 1, window: int = 32, reader: Reader = "auto") -> Iterator[Window]:
+def read_frames(
+    path: str | Path,
+    every: int = 1,
+    window: int = 32,
+    reader: Reader = "auto",
+    span: tuple[int, int] | None = None,
+) -> Iterator[Window]:
     """Every `every`-th frame of a clip in order, in windows of at most `window` frames and 128 MiB.
 
     Yields (indices, frames): positions in the clip, and (n, H, W, 3) uint8 RGB, upright. Frame 0 is always among
-    them. Raises IcfaceError when nothing can be decoded, and TruncatedClip (one of those) after the last readable
-    frame when the file ends before its index says.
+    them. `span` (first frame, the one after the last) reads those frames only, the first always among them; frames
+    before them are decoded and passed over by PyAV, whatever the reader.
+
+    Raises IcfaceError when nothing can be decoded, and TruncatedClip (one of those) after the last readable frame
+    when the file ends before its index says.
     """
     if every < 1 or window < 1:
         raise ValueError(f"every {every} and window {window} must be at least 1")
+    start, end = span or (0, None)
+    if start < 0 or (end is not None and end <= start):
+        raise ValueError(f"span {span} must be ascending, from 0")
     info = probe(path)
-    count = 0
+    count = start
     indices: list[int] = []
     frames = np.empty((0, 0, 0, 3), np.uint8)
-    for index, frame in enumerate(_frames(path, reader)):
+    source = _frames(path, reader) if span is None else _from(path, start)
+    for index, frame in enumerate(islice(source, None if end is None else end - start), start):
         count = index + 1
-        if index % every:
+        if (index - start) % every:
             continue
         if not indices:
             frames = np.empty((max(1, min(window, WINDOW_BYTES // frame.nbytes)), *frame.shape), np.uint8)
@@ -87,14 +106,18 @@ def read_frames(path: str | Path, every: int = 1, window: int = 32, reader: Read
             indices = []
     if indices:
         yield indices, frames[: len(indices)]
-    if count == 0:
-        raise IcfaceError(f"{path}: no frame can be decoded; the clip is damaged")
-    if _is_cut_off(path):
+    if count == start:
+        where = f"; it should have frames {start} to {end}" if span else ""
+        raise IcfaceError(f"{path}: no frame can be decoded{where}; the clip is damaged")
+    if count != end and _is_cut_off(path):
         raise TruncatedClip(f"{path}: the file is cut off, {count} of {info.frames} frames can be read")
 
 
 def _frames(path: str | Path, reader: Reader) -> Iterator[Frame]:
     """Every frame, by decord as far as it gets and by PyAV for the rest: decord refuses damaged clips as a whole."""
+    if Path(path).is_dir():
+        yield from read_pictures(path)
+        return
     if reader == "pyav" or (reader == "auto" and (find_spec("decord") is None or _rotation(path))):
         yield from _pyav_frames(path)
         return
@@ -106,7 +129,7 @@ def _frames(path: str | Path, reader: Reader) -> Iterator[Frame]:
     except DecordFailed as failure:
         if reader == "decord":
             raise IcfaceError(f"{path}: {failure}") from None
-        yield from islice(_pyav_frames(path), done, None)
+        yield from _pyav_frames(path, done)
 
 
 class DecordFailed(Exception):
@@ -151,15 +174,22 @@ def _equal(one: Frame, other: Frame) -> bool:
     return np.array_equal(one[::16], other[::16]) and np.array_equal(one, other)
 
 
-def _pyav_frames(path: str | Path) -> Iterator[Frame]:
+def _from(path: str | Path, start: int) -> Iterator[Frame]:
+    """Every frame from `start` on."""
+    return islice(read_pictures(path), start, None) if Path(path).is_dir() else _pyav_frames(path, start)
+
+
+def _pyav_frames(path: str | Path, start: int = 0) -> Iterator[Frame]:
     with _open(path) as container:
-        for frame in _decoded(container):
+        for frame in islice(_decoded(container), start, None):
             picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
             yield np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90))) if frame.rotation else picture
 
 
 def _is_cut_off(path: str | Path) -> bool:
     """Whether the index at the front of the file points beyond its end."""
+    if Path(path).is_dir():
+        return False
     size = Path(path).stat().st_size
     with _open(path) as container:
         return any(entry.pos + entry.size > size for entry in container.streams.video[0].index_entries)

@@ -1,0 +1,66 @@
+"""A clip, and how its name comes from its path."""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg")
+_FIRST_ORDER_NAME = re.compile(r"(?:(?P<identity>[^#]+)#)?(?P<video>[^#]+)#(?P<start>\d+)#(?P<end>\d+)")
+"""`id10283#zBqQEBk0mAU#001532#001715`, as first-order-model's scripts name what they cut."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Clip:
+    """A clip that was found; it need not be readable."""
+
+    clip: str
+    """identity/video/clip stem: its name, unique in a data set."""
+    path: str
+    """Of the file or the folder of pictures, relative to the source; an absolute path or a URL from a csv."""
+    size: int
+    """Bytes; -1 where a csv names a file that is not there."""
+    cut: str = ""
+    """Which part of a full video it is, for `pipelines.sources.read_cut`; empty: all of it."""
+
+    @property
+    def identity(self) -> str:
+        return self.clip.split("/")[0]
+
+    @property
+    def video(self) -> str:
+        return self.clip.split("/")[1]
+
+
+def clip_name(path: str) -> str:
+    """The name of the clip in the file, or the folder of pictures, `path`.
+
+    >>> clip_name("dev/mp4/id00012/21Uxsk56VDQ/00001.mp4")
+    'id00012/21Uxsk56VDQ/00001'
+    >>> clip_name("train/id10283#zBqQEBk0mAU#001532#001715.mp4")
+    'id10283/zBqQEBk0mAU/001532-001715'
+    """
+    parts = PurePosixPath(path)
+    stem = stem_of(path)
+    found = _FIRST_ORDER_NAME.fullmatch(stem)
+    if found:
+        return span_name(found["identity"], found["video"], int(found["start"]), int(found["end"]))
+    folders = parts.parts[:-1]
+    if len(folders) >= 2:
+        return f"{folders[-2]}/{folders[-1]}/{stem}"
+    identity = folders[0] if folders else stem
+    return f"{identity}/{stem}/{stem}"
+
+
+def span_name(identity: str | None, video: str, start: int, end: int) -> str:
+    """The name of a span of frames of a video; a video of which nobody says who it shows is a person of its own."""
+    return f"{identity or video}/{video}/{start:06d}-{end:06d}"
+
+
+def stem_of(path: str) -> str:
+    """The last part of a path without a video's ending; folders of pictures may have one too.
+
+    >>> stem_of("a/b.mp4"), stem_of("a/v1.5")
+    ('b', 'v1.5')
+    """
+    name = path.rsplit("/", 1)[-1]
+    return name.rsplit(".", 1)[0] if name.lower().endswith(VIDEO_SUFFIXES) else name

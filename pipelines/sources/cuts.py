@@ -1,0 +1,115 @@
+"""Which frames of a full video are a clip, and where in them the face is that is meant."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icface.errors import IcfaceError
+from pipelines.sources.clip import Clip
+from pipelines.storage import Folder
+
+TRACK_RATE = 25.0
+"""VoxCeleb's tracks count frames at 25 a second, whatever the video has."""
+TRACK_HEIGHT = 360.0
+"""VoxCeleb1's boxes are pixels of a frame of this height; VoxCeleb2's are fractions of the frame."""
+LARGEST_FRACTION = 2.0
+"""Boxes without any larger number are fractions."""
+ROUNDING = 1e-6
+"""A frame that begins this much too early belongs to the span: 29.97 is no exact number."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A span of a full video and the boxes of a face in it."""
+
+    start: float
+    """First frame of the span."""
+    end: float
+    """The frame after its last one."""
+    rate: float
+    """Frames a second that these, and `frames`, count in."""
+    frames: npt.NDArray[np.float64]
+    """(N,) ascending; frames between them have boxes between theirs."""
+    boxes: npt.NDArray[np.float64]
+    """(N, 4) x, y, width, height."""
+    width: float | None
+    """Width of the frame that the boxes are pixels of; None: as its height says."""
+    height: float
+    """Height of that frame."""
+
+    def span(self, fps: float) -> tuple[int, int]:
+        """First frame of the span, and the one after its last, in a video of `fps`."""
+        factor = fps / self.rate
+        return math.ceil(self.start * factor - ROUNDING), math.ceil(self.end * factor - ROUNDING)
+
+    def box(self, frame: float, fps: float, width: int, height: int) -> npt.NDArray[np.float64]:
+        """(4,) x, y, width, height in pixels of a video of `width` x `height` at `fps`."""
+        place = frame * self.rate / fps
+        across = width / self.width if self.width is not None else height / self.height
+        scale = np.array([across, height / self.height] * 2)
+        return np.array([np.interp(place, self.frames, column) for column in self.boxes.T]) * scale
+
+
+def track_cut(path: str, size: int) -> str:
+    """`Clip.cut` of a clip that the track file `path` of `size` bytes cuts out."""
+    return json.dumps([path, size])
+
+
+def span_cut(start: int, end: int, box: Sequence[float], rate: float, width: float, height: float) -> str:
+    """`Clip.cut` of the frames from `start` up to `end` at `rate`; `box`: left, top, right and bottom of the face."""
+    return json.dumps([start, end, *box, rate, width, height])
+
+
+def read_cut(source: Folder, clip: Clip) -> Cut | None:
+    """The part of its file that `clip` is; None for all of it. `source`: the folder that its paths are relative to.
+
+    Raises IcfaceError when its track file is none, and OSError when it cannot be fetched.
+    """
+    if not clip.cut:
+        return None
+    values: list[Any] = json.loads(clip.cut)
+    if isinstance(values[0], str):
+        return parse_track(source.read(values[0]).decode("utf-8", "replace"), values[0])
+    start, end, left, top, right, bottom, rate, width, height = values
+    return Cut(
+        start=start,
+        end=end,
+        rate=rate,
+        frames=np.array([start], np.float64),
+        boxes=np.array([[left, top, right - left, bottom - top]], np.float64),
+        width=width,
+        height=height,
+    )
+
+
+def parse_track(text: str, name: str) -> Cut:
+    """VoxCeleb's track file: a header, a line `FRAME X Y W H`, and a row a frame.
+
+    Raises IcfaceError calling the file `name` when there is no such table in it.
+    """
+    lines = text.splitlines()
+    try:
+        heading = next(i for i, line in enumerate(lines) if line.split()[:5] == ["FRAME", "X", "Y", "W", "H"])
+        rows = np.array([[float(cell) for cell in line.split()] for line in lines[heading + 1 :] if line.strip()])
+        rows = rows.reshape(-1, 5)
+    except (StopIteration, ValueError):
+        raise IcfaceError(f"{name} is no track: a line `FRAME X Y W H` and rows of five numbers are missing") from None
+    if not len(rows) or not np.isfinite(rows).all() or not (np.diff(rows[:, 0]) > 0).all() or rows[0, 0] < 0:
+        raise IcfaceError(f"{name} is no track: its frames must ascend from 0 or later")
+    if not (rows[:, 3:] > 0).all():
+        raise IcfaceError(f"{name} has boxes without width or height")
+    fractions = np.abs(rows[:, 1:]).max() <= LARGEST_FRACTION
+    return Cut(
+        start=rows[0, 0],
+        end=rows[-1, 0] + 1,
+        rate=TRACK_RATE,
+        frames=rows[:, 0],
+        boxes=rows[:, 1:],
+        width=1.0 if fractions else None,
+        height=1.0 if fractions else TRACK_HEIGHT,
+    )

@@ -1,0 +1,168 @@
+"""What lies in a source: one walk through it, whatever its layout."""
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from icface.errors import IcfaceError
+from icface.video.pictures import is_frame_file
+from pipelines.sources.clip import VIDEO_SUFFIXES, Clip, clip_name, stem_of
+from pipelines.sources.cuts import track_cut
+from pipelines.sources.fetch import TABLE_SUFFIX, home
+from pipelines.sources.tables import METADATA, Wanted, is_metadata, listed_clips, metadata_clips, read_table
+from pipelines.storage import Folder
+
+TRACKS = "txt"
+"""The folder above VoxCeleb's track files."""
+
+log = logging.getLogger(__name__)
+
+
+def list_clips(source: Folder) -> list[Clip]:
+    """The clips of `source`, sorted by name; see `pipelines.sources` for the layouts.
+
+    The two folders above a clip are its identity and its video. A clip in a single folder has that as identity; a
+    clip in no folder is a person of its own. `source` may be a single clip or a csv. A track, or a row of
+    vox-metadata.csv, whose clip lies there cut already is that clip; one without its video is left out, and a warning
+    says how many. Raises IcfaceError when nothing is found or two files make the same name.
+    """
+    folder = home(source)
+    name = source.root.rsplit("/", 1)[-1]
+    if folder is source:
+        clips = _in_folder(source, METADATA if source.exists(METADATA) else None)
+    elif not source.exists(""):
+        clips = []
+    elif name.lower().endswith(TABLE_SUFFIX):
+        header, rows = read_table(folder, name)
+        if is_metadata(header):
+            clips = _in_folder(folder, name, alone=True)
+        else:
+            clips = listed_clips(folder, header, rows, source.url)
+    else:
+        clips = [Clip(clip_name(name), name, int(source.fs.size(source.root)))]
+    clips.sort()
+    if not clips:
+        if not source.exists(""):
+            raise IcfaceError(f"{source.url} does not exist; SOURCE is a folder of clips: identity/video/clip.mp4")
+        raise IcfaceError(f"{source.url} holds no clips ({', '.join(VIDEO_SUFFIXES)}, folders of numbered pictures)")
+    for one, other in pairwise(clips):
+        if one.clip == other.clip:
+            raise IcfaceError(f"{source.url}: {one.path} and {other.path} are both clip {one.clip}; rename one")
+    return clips
+
+
+@dataclass
+class _Found:
+    """What a walk through a folder meets."""
+
+    clips: list[Clip] = field(default_factory=list)
+    tracks: list[tuple[str, int]] = field(default_factory=list)
+    """Path and size of each track file."""
+    pictures: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Of each folder with numbered pictures, their size."""
+
+    def meet(self, path: str, size: int) -> None:
+        """Take note of a file."""
+        if path.lower().endswith(VIDEO_SUFFIXES):
+            self.clips.append(Clip(clip_name(path), path, size))
+        elif path.endswith(".txt"):
+            if path.count("/") >= 3 and path.split("/")[-4] == TRACKS:
+                self.tracks.append((path, size))
+        elif is_frame_file(path) and "/" in path:
+            self.pictures[path.rsplit("/", 1)[0]] += size
+
+
+def _in_folder(folder: Folder, metadata: str | None, alone: bool = False) -> list[Clip]:
+    """The clips under a folder; `metadata` names vox-metadata.csv in it, `alone` leaves out what that does not list."""
+    found = _Found()
+    for path, size in _files(folder):
+        found.meet(path, size)
+    clips = found.clips
+    if found.pictures:
+        # A picture beside videos is a cover, not a frame.
+        beside = {clip.path.rpartition("/")[0] for clip in clips}
+        clips += [Clip(clip_name(p), p, size) for p, size in found.pictures.items() if p not in beside]
+    there = {clip.clip for clip in clips} if found.tracks or metadata is not None else set()
+    listed, wanted = set(), []
+    for name, video, part in _wanted(folder, found.tracks, metadata):
+        listed.add(name)
+        if name not in there:
+            wanted.append((name, video, part))
+    clips = _cut(clips, wanted) if wanted else clips
+    return [clip for clip in clips if clip.clip in listed] if alone else clips
+
+
+def _wanted(folder: Folder, tracks: list[tuple[str, int]], metadata: str | None) -> Iterator[Wanted]:
+    """What track files and vox-metadata.csv say is to be cut."""
+    for path, size in tracks:
+        identity, video, file = path.split("/")[-3:]
+        yield f"{identity}/{video}/{file.removesuffix('.txt')}", video, track_cut(path, size)
+    if metadata is not None:
+        header, rows = read_table(folder, metadata)
+        if is_metadata(header):
+            yield from metadata_clips(rows, f"{folder.url}/{metadata}")
+
+
+def _cut(clips: list[Clip], wanted: list[Wanted]) -> list[Clip]:
+    """`clips` with full videos replaced by those that are to be cut out of them."""
+    stems = {video for _, video, _ in wanted}
+    folders = {name.rpartition("/")[0] for name, _, _ in wanted}
+    by_stem: defaultdict[str, list[Clip]] = defaultdict(list)
+    by_folder: defaultdict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        if (stem := stem_of(clip.path)) in stems:
+            by_stem[stem].append(clip)
+        if (above := clip.clip.rpartition("/")[0]) in folders:
+            by_folder[above].append(clip)
+    cut, used, without = [], set(), 0
+    for name, video, part in wanted:
+        identity = name.split("/")[0]
+        candidates = by_stem.get(video, [])
+        mine = [clip for clip in candidates if identity in clip.path.split("/")[:-1]]
+        # A video under another name counts when it is alone in the folder of its track.
+        alone = by_folder.get(f"{identity}/{video}", [])
+        full = min(mine or candidates or (alone if len(alone) == 1 else []), default=None)
+        if full is None:
+            without += 1
+        else:
+            used.add(full.clip)
+            cut.append(Clip(name, full.path, full.size, part))
+    if without:
+        log.warning("%d of %d tracks have no video and are left out", without, len(wanted))
+    return [clip for clip in clips if clip.clip not in used] + cut
+
+
+def _files(folder: Folder) -> Iterator[tuple[str, int]]:
+    """Path relative to `folder` and size of each file that may matter."""
+    if folder.local:
+        yield from _scan(folder.root, "", frozenset())
+        return
+    entries: Mapping[str, Mapping[str, Any]] = folder.fs.find(folder.root, detail=True)
+    for name, entry in entries.items():
+        if _matters(name):
+            yield name[len(folder.root) :].lstrip("/"), int(entry["size"])
+
+
+def _matters(name: str) -> bool:
+    return name.lower().endswith((*VIDEO_SUFFIXES, ".txt")) or is_frame_file(name)
+
+
+def _scan(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, int]]:
+    try:
+        real = os.path.realpath(folder)
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    if real in above:
+        return  # A link that leads back to a folder around it.
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if _matters(entry.name) and entry.is_file():
+            yield prefix + entry.name, entry.stat().st_size
+        elif entry.is_dir():
+            yield from _scan(entry.path, f"{prefix}{entry.name}/", above | {real})

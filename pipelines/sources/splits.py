@@ -1,0 +1,74 @@
+"""Who is on which side of the split."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable
+
+from icface.errors import IcfaceError
+from pipelines.sources.clip import Clip
+from pipelines.sources.fetch import TABLE_SUFFIX, home
+from pipelines.sources.tables import METADATA, is_metadata, read_table
+from pipelines.storage import Folder
+
+META_FILES = ("vox1_meta.csv", "vox2_meta.csv")
+
+
+def official_test(source: Folder, clips: Iterable[Clip]) -> frozenset[str]:
+    """Identities of the official test set.
+
+    Those under `test/`, those that vox1_meta.csv or vox2_meta.csv beside the clips name, and those of the partition
+    `test` of first-order-model's vox-metadata.csv.
+    """
+    folder = home(source)
+    found = {clip.identity for clip in clips if clip.path.startswith("test/") or clip.cut.startswith('["test/')}
+    for name in META_FILES:
+        if folder.exists(name):
+            found |= _test_in_meta(folder.read(name).decode("utf-8", "replace"), f"{folder.url}/{name}")
+    # SOURCE may be such a table itself, under any name.
+    for name in {METADATA, source.root.rsplit("/", 1)[-1]} if folder is not source else {METADATA}:
+        if not name.endswith(TABLE_SUFFIX) or not folder.exists(name):
+            continue
+        header, rows = read_table(folder, name)
+        if is_metadata(header) and {"partition", "person_id"} <= set(header):
+            found |= {row["person_id"] for row in rows if row["partition"].lower() == "test"}
+    return frozenset(found)
+
+
+def assign_splits(
+    identities: Iterable[str], val_fraction: float, seed: int, test: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    """`train`, `val` or `test` of each identity, by a stable hash of identity and seed.
+
+    Above a `val_fraction` of 0 and with two identities outside `test` at least one is `val` and one is `train`.
+
+    >>> assign_splits(["ann", "bob"], val_fraction=0.1, seed=0)
+    {'ann': 'val', 'bob': 'train'}
+    """
+    known = sorted(set(identities))
+    splits = {identity: "test" if identity in test else "train" for identity in known}
+    places = {identity: _place(identity, seed) for identity in known if identity not in test}
+    if val_fraction > 0 and len(places) >= 2:
+        ranked = sorted(places, key=lambda identity: (places[identity], identity))
+        chosen = [identity for identity in ranked if places[identity] < val_fraction]
+        for identity in chosen[: len(ranked) - 1] or ranked[:1]:
+            splits[identity] = "val"
+    return splits
+
+
+def _place(identity: str, seed: int) -> float:
+    """Where an identity lies in 0..1."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{identity}".encode()).digest()[:8]) / 2**64
+
+
+def _test_in_meta(text: str, name: str) -> set[str]:
+    """Identities whose set is `test`; vox1_meta.csv is separated by tabs, vox2_meta.csv by commas."""
+    delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter)]
+    header = rows[0] if rows else []
+    try:
+        column = next(i for i, title in enumerate(header) if title.lower() == "set")
+        who = next(i for i, title in enumerate(header) if title.lower().startswith("voxceleb"))
+    except StopIteration:
+        raise IcfaceError(f"{name} has no columns `VoxCeleb ID` and `Set`; mend or remove it") from None
+    return {row[who] for row in rows[1:] if len(row) > max(column, who) and row[column].lower() == "test"}
