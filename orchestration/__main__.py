@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from icface.errors import IcfaceError
+from pipelines import job_environment
 
 COMMANDS = {
     "preprocess": "clips -> a Parquet data set of faces, action units and pose",
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"icface: unknown command {name!r}; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return USAGE
     try:
+        job_environment.load()
         import_module(f"orchestration.commands.{name}").main(arguments[1:])
     except SystemExit as ended:  # tyro ends so after --help (0) and after a usage error (2)
         return ended.code if isinstance(ended.code, int) else USAGE

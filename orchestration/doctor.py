@@ -38,6 +38,34 @@ def examine() -> list[Finding]:
     return [finding for check in _CHECKS for finding in check()]
 
 
+def examine_cluster(address: str, dataset: str | None, storage: str | None) -> list[Finding]:
+    """Look at every node of the cluster at `address`, and at what a run on all of them would need.
+
+    Raises IcfaceError when no cluster answers, there is no such data set, or this machine cannot write to `storage`.
+    """
+    import orchestration
+    from orchestration.nodes import look_at_nodes, problems
+    from orchestration.tracking import tracking_uri
+    from orchestration.versions import versions
+    from pipelines.cluster import connect
+    from pipelines.dataset import Dataset
+
+    sha256 = Dataset.open(dataset).hash if dataset else None
+    with connect(address, packages=(orchestration,)):
+        reports = look_at_nodes(dataset, storage, tracking_uri())
+    mine = versions()
+    findings = [Finding(what="this machine", state="ok", found=", ".join(f"{k} {v}" for k, v in mine.items()))]
+    for report in reports:
+        bad = problems([report], mine, sha256)
+        looked = [name for name, asked in (("data set", dataset), ("storage", storage)) if asked]
+        cards = f"GPU {', '.join(report.cards)}" if report.cards else "no GPU"
+        text = f"{report.cores} cores, {cards}, same versions, reaches {', '.join([*looked, 'tracking'])}"
+        findings += [Finding(what=f"node {report.node}", state="missing", found=line) for line in bad]
+        if not bad:
+            findings.append(Finding(what=f"node {report.node}", state="ok", found=text))
+    return findings
+
+
 def _machine() -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     text = f"Python {platform.python_version()}, {os.cpu_count()} cores, {memory:.0f} GiB memory"

@@ -13,6 +13,9 @@ from typing import Any
 
 import orchestration
 from icface.errors import IcfaceError
+from orchestration import versions
+from orchestration.versions import COMMIT_VARIABLE
+from pipelines import job_environment
 
 COMMANDS = ("preprocess", "train", "evaluate")
 PASSED_ON = (
@@ -21,6 +24,7 @@ PASSED_ON = (
     *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL", "GOOGLE_APPLICATION_CREDENTIALS"),
 )
 """Variables that a job gets from here when they are set."""
+REQUIREMENTS = "requirements.txt"
 PACKAGES = ("icface", "pipelines", "orchestration")
 CONFIGS = ("*.yaml", "*.yml", "pyproject.toml")
 """What travels of the working directory besides our packages: a data set or a run that lies there does not."""
@@ -56,11 +60,14 @@ def client(address: str) -> Any:
         raise _refused(address, error) from None
 
 
-def submit(address: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
+def submit(
+    address: str, command: Sequence[str], environment: Mapping[str, str], requirements: str | None = None
+) -> str:
     """Start `icface COMMAND ...` as a job; returns its id. `environment` is what the job gets besides.
 
-    The working directory's code travels with it; what it needs must be installed on the nodes (ray_cluster.yaml
-    does that). The command joins the cluster that it runs on unless it names an `--address` itself.
+    The working directory's code travels with it. What the project needs is installed on the nodes (ray_cluster.yaml
+    does that); the packages of the file `requirements`, by default the working directory's requirements.txt, are
+    installed for the job on top. The command joins the cluster that it runs on unless it names an `--address` itself.
     """
     if not command or command[0] not in COMMANDS:
         raise IcfaceError(
@@ -75,14 +82,24 @@ def submit(address: str, command: Sequence[str], environment: Mapping[str, str])
         )
     if words[0] != "evaluate" and not any(word.split("=")[0] == "--address" for word in words):
         words += ["--address", "auto"]
+    packages = _packages(requirements)
     server = client(address)
     with tempfile.TemporaryDirectory(prefix="icface-job-") as folder:
-        _gather(Path(folder))
+        code = _gather(Path(folder))
+        known = {COMMIT_VARIABLE: commit} if (commit := versions.commit(code)) else {}
+        job_environment.write(Path(folder), {**known, **environment})
+        runtime: dict[str, Any] = {
+            "working_dir": folder,
+            "env_vars": {job_environment.VARIABLE: job_environment.FILE},
+            "worker_process_setup_hook": job_environment.LOAD,
+        }
+        if packages:
+            runtime["pip"] = packages
         try:
             return str(
                 server.submit_job(
                     entrypoint=f"python -m orchestration {shlex.join(words)}",
-                    runtime_env={"working_dir": folder, "env_vars": dict(environment)},
+                    runtime_env=runtime,
                     metadata={"icface": words[0]},
                 )
             )
@@ -137,8 +154,25 @@ def follow(address: str, job: str, write: Callable[[str], object]) -> Job:
         time.sleep(POLL_SECONDS)
 
 
-def _gather(folder: Path) -> None:
-    """Copy what travels: our packages (the working directory's, else those that are imported here) and configs."""
+def _packages(requirements: str | None) -> list[str]:
+    """Lines of a requirements file that name packages."""
+    path = Path(requirements) if requirements else Path.cwd() / REQUIREMENTS
+    try:
+        lines = [line.split(" #")[0].strip() for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        if requirements is None:
+            return []
+        raise IcfaceError(f"--requirements {requirements} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise IcfaceError(f"--requirements {path} cannot be read: {_line(error)}") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _gather(folder: Path) -> Path:
+    """Copy what travels: our packages (the working directory's, else those that are imported here) and configs.
+
+    Returns where the packages were.
+    """
     here = Path.cwd()
     own = all((here / name / "__init__.py").exists() for name in PACKAGES)
     root = here if own else Path(orchestration.__file__).parents[1]
@@ -147,6 +181,7 @@ def _gather(folder: Path) -> None:
     for pattern in CONFIGS:
         for path in here.glob(pattern):
             shutil.copy(path, folder / path.name)
+    return root
 
 
 def _refused(address: str, error: Exception) -> IcfaceError:

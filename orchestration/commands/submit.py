@@ -12,10 +12,12 @@ from orchestration.commands import parse
 from orchestration.terminal import Reporter
 
 USAGE = """usage: icface submit preprocess|train|evaluate ... --address http://HEAD:8265 [--no-wait] [--env NAME ...]
+                     [--requirements FILE]
        icface submit status|stop JOB --address http://HEAD:8265
 
 The same command as a Ray job on a cluster. Its output is shown until it ends; --no-wait only prints the job's id.
-Variables of the tracking server and the storage go with it when they are set here; --env NAME adds another."""
+Variables of the tracking server and the storage go with it when they are set here; --env NAME adds another;
+their values are in no log. Packages of --requirements FILE, or of requirements.txt here, are installed for the job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class Submit:
     """Print the job's id and leave."""
     env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Name of a variable that the job gets as it is set here."""
+    requirements: str | None = None
+    """File of packages that the job needs besides this project's; by default requirements.txt, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
         ours, command = _parted(argv)
         options = parse(Submit, ours, "submit", positional=False)
         environment = submission.passed_on(options.env)
-        job = submission.submit(options.address, command, environment)
+        job = submission.submit(options.address, command, environment, options.requirements)
         given = ", ".join(environment) or "none"
         reporter.say(f"{job} is submitted to {options.address}; variables that it gets: {given}", job=job)
         if options.no_wait:
@@ -81,9 +85,9 @@ def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     for word in words:
         if word == "--no-wait":
             ours.append(word)
-        elif word in ("--address", "--env"):
+        elif word in ("--address", "--env", "--requirements"):
             ours += [word, *([value] if (value := next(words, None)) is not None else [])]
-        elif word.startswith(("--address=", "--env=")):
+        elif word.startswith(("--address=", "--env=", "--requirements=")):
             ours.append(word)
         else:
             command.append(word)

@@ -8,14 +8,18 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from icface.errors import IcfaceError
 from orchestration import submission
 from orchestration.__main__ import main
 from pipelines.dataset import Dataset
+from pipelines.storage import Folder
 
 pytestmark = pytest.mark.system
 
@@ -33,7 +37,13 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory):
+def place() -> Path:
+    """Ray's folder; its sockets want a short path."""
+    return Path("/tmp") / f"icf{os.getpid()}"
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory, place: Path):
     """The address of a head's job server; the head wants a token, and this process has it."""
     folder = tmp_path_factory.mktemp("head")
     token = folder / "token"
@@ -46,8 +56,6 @@ def head(tmp_path_factory: pytest.TempPathFactory):
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("ICFACE_TEST_SECRET", SECRET)
     gcs, dashboard, agent, client, metrics = free_ports(5)
-    # Ray's sockets want a short path.
-    place = Path("/tmp") / f"icf{os.getpid()}"
     command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block"]
     command += ["--port", str(gcs), "--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent)]
     command += ["--ray-client-server-port", str(client), "--metrics-export-port", str(metrics)]
@@ -85,18 +93,65 @@ def clips(tmp_path: Path, sample_clips: dict[str, Path]) -> Path:
     return tmp_path / "clips"
 
 
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket on a server that speaks S3. Only a job that was given keys and the server's address can read it."""
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    patch.setenv("AWS_ACCESS_KEY_ID", "test")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    Folder.at("s3://bucket/x").fs.mkdir("bucket")
+    yield "s3://bucket"
+    patch.undo()
+    server.stop()
+
+
+def wheel(folder: Path) -> Path:
+    """A package that says so whenever a Python starts that has it."""
+    path = folder / "told-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("told.pth", 'import sys; sys.stderr.write("the requirement told is installed\\n")\n')
+        archive.writestr("told-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: told\nVersion: 1.0\n")
+        archive.writestr("told-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("told-1.0.dist-info/RECORD", "")
+    return path
+
+
 def test_preprocess_runs_there_and_its_output_comes_here(
-    head: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    head: str,
+    bucket: str,
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
-    words = ["submit", "preprocess", str(clips), str(tmp_path / "data"), "--size", "32", "--every", "5"]
+    source = Folder.at(f"{bucket}/clips")
+    source.write("ann/v/1.mp4", (clips / "ann/v/1.mp4").read_bytes())
+    (tmp_path / "requirements.txt").write_text(f"# one package\ntold @ {wheel(tmp_path).as_uri()}\n")
+    monkeypatch.chdir(tmp_path)
+    words = ["submit", "preprocess", source.url, f"{bucket}/data", "--size", "32", "--every", "5"]
     words += ["--val-fraction", "0", "--env", "ICFACE_TEST_SECRET", "--address", head]
     assert main(words) == 0
     said = capsys.readouterr()
     assert '"status": "SUCCEEDED"' in said.out
     assert "1 ok" in said.out, "the job's own result line is shown"
+    assert "the requirement told is installed" in said.out
+    assert "AWS_SECRET_ACCESS_KEY" in said.out
     assert "ICFACE_TEST_SECRET" in said.out
     assert SECRET not in said.out + said.err
-    assert Dataset.open(str(tmp_path / "data")).row_groups("train")
+    # Its workers had the keys: the clip was read and the data set written with them.
+    assert Dataset.open(f"{bucket}/data").row_groups("train")
+
+
+def test_no_log_of_the_cluster_has_a_value(head: str, place: Path):
+    # After the job above; a job's variables are in Ray's logs wherever they are given to Ray as such.
+    logs = [path for path in place.rglob("*") if path.is_file() and "logs" in path.parts]
+    assert any(path.name == "runtime_env_agent.log" and path.stat().st_size for path in logs)
+    assert not [path.name for path in logs if SECRET.encode() in path.read_bytes()]
 
 
 def test_a_job_that_fails_is_a_failure_here(
