@@ -29,12 +29,20 @@ def decode_image(data: bytes, name: str = "image") -> Picture:
         raise IcfaceError(f"{name} cannot be read as an image: {str(error).splitlines()[0]}") from None
 
 
-def decode_thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
-    """(H / 8, W / 8) uint8 grey values of JPEG bytes, for a quick comparison. Raises IcfaceError when it is none."""
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
-    if grey is None:
-        raise IcfaceError("a picture of the data set cannot be decoded")
-    return np.asarray(grey, np.uint8)
+def decode_jpeg(data: npt.NDArray[np.uint8]) -> Picture:
+    """(H, W, 3) uint8 RGB of a data set's JPEG bytes (N,) uint8: what `decode_image` gives, in half the time.
+
+    Raises IcfaceError when it is none.
+    """
+    return _decoded(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def decode_thumbnail(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(H / 8, W / 8) uint8 grey values of JPEG bytes (N,) uint8, for a quick comparison.
+
+    Raises IcfaceError when it is none.
+    """
+    return _decoded(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
 def read_image(path: str | Path) -> Picture:
@@ -64,6 +72,13 @@ def resize(rgb: Picture, size: int | tuple[int, int]) -> Picture:
     shrinks = height * width < rgb.shape[0] * rgb.shape[1]
     resized = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return np.asarray(resized, np.uint8)
+
+
+def _decoded(data: npt.NDArray[np.uint8], how: int) -> npt.NDArray[np.uint8]:
+    picture = cv2.imdecode(data, how) if len(data) else None
+    if picture is None:
+        raise IcfaceError("a picture of the data set cannot be decoded")
+    return np.asarray(picture, np.uint8)
 
 
 def _encode(extension: str, rgb: Picture, options: list[int]) -> bytes:

@@ -7,11 +7,12 @@ import hashlib
 import io
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from icface.attributes import AttributeSchema
@@ -43,17 +44,23 @@ class RowGroup:
     """Whether its frames are kept from training: the last tenth of a long training track."""
 
 
-class Dataset:
-    """A data set that `icface preprocess` wrote, open for reading. Can be pickled."""
+GROUP_COLUMNS = [item.name for item in fields(RowGroup)]
+NAME_COLUMNS = ["file", "split", "identity", "clip"]
 
-    def __init__(self, folder: Folder, meta: dict[str, Any], index: pd.DataFrame, sha256: str) -> None:
+
+class Dataset:
+    """A data set that `icface preprocess` wrote, open for reading.
+
+    Can be pickled: the copy reads rows, but does not hold the list of row groups, which is long.
+    """
+
+    def __init__(self, folder: Folder, meta: dict[str, Any], groups: pa.Table, sha256: str) -> None:
         """Use `Dataset.open`."""
         self._folder = folder
         self.url = folder.url
         self.meta = meta
         """`dataset.json`."""
-        self.index = index
-        """`index.parquet`: one row a row group."""
+        self._groups: pa.Table | None = groups
         self.hash = sha256
         """Of `dataset.json`, hexadecimal."""
         self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
@@ -67,7 +74,7 @@ class Dataset:
         folder = Folder.at(url)
         try:
             data = folder.read(META)
-            index = pq.read_table(io.BytesIO(folder.read(INDEX))).to_pandas()
+            groups = pq.read_table(io.BytesIO(folder.read(INDEX)), columns=GROUP_COLUMNS, read_dictionary=NAME_COLUMNS)
         except FileNotFoundError:
             if folder.exists("clips"):
                 raise IcfaceError(f"{url} is not finished: run `icface preprocess` again, it goes on") from None
@@ -81,7 +88,12 @@ class Dataset:
             raise IcfaceError(f"{url}/{META} is damaged: run `icface preprocess` again") from None
         if version != VERSION:
             raise IcfaceError(f"{url} has format {version}, and this icface reads format {VERSION}")
-        return cls(folder, meta, index, hashlib.sha256(data).hexdigest())
+        return cls(folder, meta, groups, hashlib.sha256(data).hexdigest())
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """`index.parquet`: one row a row group, with the statistics of every attribute."""
+        return pq.read_table(io.BytesIO(self._folder.read(INDEX))).to_pandas()
 
     @property
     def schema(self) -> AttributeSchema:
@@ -112,15 +124,27 @@ class Dataset:
         By default those that may be trained on (of `train`) or looked at (of `val`, `test`); `held_out=True` gives
         the held-out ones of `train` instead. Raises ValueError for an unknown split.
         """
+        table = self.row_group_table(split, held_out)
+        return [RowGroup(*row) for row in table.astype(object).itertuples(index=False, name=None)]
+
+    def row_group_table(self, split: str, held_out: bool = False) -> pd.DataFrame:
+        """What `row_groups` lists as a table with the fields of `RowGroup` as columns; its strings are categories.
+
+        Raises ValueError for an unknown split.
+        """
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
-        chosen = self.index[(self.index["split"] == split) & (self.index["held_out"] == held_out)]
-        columns = ["file", "ordinal", "split", "identity", "clip", "track", "rows", "held_out"]
-        return [RowGroup(*row) for row in chosen[columns].itertuples(index=False, name=None)]
+        assert self._groups is not None, "a data set that was pickled reads rows only"
+        chosen = (pc.field("split") == split) & (pc.field("held_out") == held_out)
+        return self._groups.filter(chosen).to_pandas()
 
     def read(self, row_group: RowGroup, columns: list[str] | None = None) -> pa.Table:
         """The rows of a row group in the order of their frames, all columns or those named."""
-        return self._file(row_group.file).read_row_group(row_group.ordinal, columns=columns, use_threads=False)
+        return self.read_rows(row_group.file, row_group.ordinal, columns)
+
+    def read_rows(self, file: str, ordinal: int, columns: list[str] | None = None) -> pa.Table:
+        """The same of the row group `ordinal` of `file`."""
+        return self._file(file).read_row_group(ordinal, columns=columns, use_threads=False)
 
     def clips(self) -> pd.DataFrame:
         """One row a clip that was found, sorted by clip."""
@@ -130,7 +154,7 @@ class Dataset:
         return table.sort_by("clip").to_pandas()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
+        return {**self.__dict__, "_open": OrderedDict(), "_groups": None}
 
     def _file(self, name: str) -> pq.ParquetFile:
         file = self._open.pop(name, None)

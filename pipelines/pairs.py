@@ -3,51 +3,57 @@
 The batch of a step is a function of (data set, config, seed, step) alone. Steps come in blocks of
 `pairs_per_visit`: a block visits `batch` row groups of as many identities as there are and takes one pair of each
 visit for each of its steps, so that a row group is read once for several pairs while a batch does not repeat a
-person. A rank decodes only its slice of each batch. Training opens `index.parquet` and no other footer.
+person. A rank reads and decodes only its slice of each batch. To know what there is, training opens `index.parquet`
+and no other footer; a visit opens the file that it reads.
 """
 
-from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import AttributeSchema
 from icface.errors import IcfaceError
-from icface.images import decode_image, decode_thumbnail, resize
-from icface.labels import neutral_frames, rarity, smooth, typical
+from icface.images import decode_jpeg, resize
 from icface.training.augmentation import View
 from icface.training.batch import Batch
 from icface.training.config import DataConfig
-from pipelines.dataset import Dataset, RowGroup
+from pipelines.dataset import Dataset
+from pipelines.visits import Visit, VisitReader
 
-COLUMNS = ("frame", "image", "landmarks", *ATTRIBUTE_NAMES)
-KEPT_GROUPS = 64
-"""Row groups that a reading process keeps in memory (about 2 MB each at 128 px)."""
+Arrays = dict[str, np.ndarray]
+PICTURES = ("source", "driving", "neutral")
 SAMPLED_GROUPS = 64
 """Row groups from which the attributes' standard deviations are taken."""
 
 
 @dataclass(frozen=True)
-class Visit:
-    """A row group as training sees it: the frames that may be trained on."""
+class Draw:
+    """The random numbers of one step, for every slot of the whole batch; all in 0..1."""
 
-    images: list[bytes]
-    labels: npt.NDArray[np.float32]
-    """(N, 20) raw, smoothed."""
-    landmarks: npt.NDArray[np.float32]
-    """(N, 68, 2) fractions of the crop."""
-    neutral: int | None
-    """Row of the near-neutral frame that is most like the others; None when there is none."""
-    chances: npt.NDArray[np.float64]
-    """(N,) chance of each row to be a balanced driving frame."""
+    balanced: npt.NDArray[np.float64]
+    driving: npt.NDArray[np.float64]
+    source: npt.NDArray[np.float64]
+    flip: npt.NDArray[np.float64]
+    turns: npt.NDArray[np.float64]
+    """(B, 2) of the source and the driving frame."""
+
+    @classmethod
+    def of(cls, seed: int, step: int, batch: int) -> "Draw":
+        # One generator a step: making one a pair takes as long as a quarter of a picture's decoding.
+        balanced, driving, source, flip, *turns = np.random.default_rng((seed, 2, step)).random((6, batch))
+        return cls(balanced, driving, source, flip, np.stack(turns, axis=1))
 
 
-class PairBatches(IterableDataset[list[Batch]]):
+class PairBatches(TorchDataset[Arrays]):
     """Batches of one rank, step by step; iterate over `batches`.
+
+    Beneath them are blocks of consecutive steps, each made on its own in any order by any process: `blocks` names
+    those that cover the steps, `block(number)` makes one (`arrays` and `in_steps` do it where it crosses processes).
 
     Raises IcfaceError when the data set has no training rows.
     """
@@ -65,10 +71,8 @@ class PairBatches(IterableDataset[list[Batch]]):
         first_step: int = 0,
         steps: int,
     ) -> None:
-        super().__init__()
         if config.batch % world_size:
             raise IcfaceError(f"data.batch {config.batch} cannot be shared by {world_size} workers; choose a multiple")
-        self.dataset = dataset
         self.config = config
         self.schema = schema
         self.size = size
@@ -76,15 +80,21 @@ class PairBatches(IterableDataset[list[Batch]]):
         self.first_step, self.steps = first_step, steps
         share = config.batch // world_size
         self.slots = range(rank * share, (rank + 1) * share)
-        self.groups: dict[str, list[RowGroup]] = defaultdict(list)
-        for group in dataset.row_groups("train"):
-            if group.rows > 1:
-                self.groups[group.identity].append(group)
-        if not self.groups:
+        self._reader = VisitReader(dataset, config.smoothing_frames)
+        groups = dataset.row_group_table("train")
+        # Stable, so that one data set gives one order, and the groups of a person lie side by side.
+        groups = groups[groups["rows"] > 1].sort_values("identity", kind="stable")
+        if not len(groups):
             raise IcfaceError(f"{dataset.url} has no training frames; look at it with: icface inspect {dataset.url}")
-        self.identities = tuple(sorted(self.groups))
-        self._class = {identity: index for index, identity in enumerate(self.identities)}
-        self._kept: OrderedDict[RowGroup, Visit] = OrderedDict()
+        # Plain arrays: VoxCeleb2 has a million row groups, and every reading process gets a copy.
+        self._files, self._file = np.unique(groups["file"].astype(str), return_inverse=True)
+        self._ordinal = groups["ordinal"].to_numpy(np.int32)
+        identities, first = np.unique(groups["identity"].astype(str), return_index=True)
+        self.identities: tuple[str, ...] = tuple(identities.tolist())
+        """Of the training, in the order of their indices in `Batch.identity`."""
+        self._first = np.append(first, len(groups))
+        # Within a person a row group is drawn by its number of rows.
+        self._rows_before = np.append(0, np.cumsum(groups["rows"].to_numpy(np.int64)))
 
     def batches(self) -> Iterator[Batch]:
         """This rank's slice of each step's batch, from `first_step` to the last step."""
@@ -92,114 +102,119 @@ class PairBatches(IterableDataset[list[Batch]]):
         loader = DataLoader(
             self,
             batch_size=None,
+            sampler=self.blocks,
             num_workers=workers,
             prefetch_factor=2 if workers else None,
             # A forked reader would inherit locks of the training process' threads.
             multiprocessing_context="spawn" if workers else None,
         )
         for block in loader:
-            yield from block
-
-    def __iter__(self) -> Iterator[list[Batch]]:
-        """Blocks of consecutive steps; a loader's worker takes every so-manieth block."""
-        worker = torch.utils.data.get_worker_info()
-        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
-        for block in self.blocks[number::count]:
-            yield self.block(block)
+            yield from self.in_steps(block)
 
     @property
     def blocks(self) -> range:
-        """The blocks of steps that are to be trained on."""
+        """Numbers of the blocks that cover the steps from `first_step` to the last."""
         length = self.config.pairs_per_visit
         return range(self.first_step // length, -(-self.steps // length))
 
     def block(self, number: int) -> list[Batch]:
         """This rank's slices of the batches of one block's steps, but for those before `first_step`."""
+        return list(self.in_steps(self.arrays(number)))
+
+    def arrays(self, number: int) -> Arrays:
+        """The same as plain arrays, under the names of `Batch`.
+
+        Arrays have the dimensions (steps, share of the batch, ...); pictures are (steps, share, S, S, 3) uint8 RGB.
+        A function of (data set, config, seed, number) and the rank's slots.
+        """
         length = self.config.pairs_per_visit
         steps = range(max(number * length, self.first_step), min((number + 1) * length, self.steps))
-        groups = self._visits(number)
-        return [self._batch(step, groups) for step in steps]
+        draws = [Draw.of(self.seed, step, self.config.batch) for step in steps]
+        chosen = self._visited(number)
+        arrays = self._empty(len(steps))
+        for place, slot in enumerate(self.slots):
+            identity, group = chosen[slot]
+            visit = self._reader.visit(str(self._files[self._file[group]]), int(self._ordinal[group]))
+            arrays["identity"][:, place] = identity
+            arrays["has_neutral"][:, place] = visit.neutral is not None
+            neutral = None if visit.neutral is None else self._decode(visit, visit.neutral)
+            for index, draw in enumerate(draws):
+                self._fill(arrays, (index, place), visit, draw, slot, neutral)
+        for name in ("source", "driving"):
+            raw = arrays.pop(f"{name}_raw")
+            codes, _ = self.schema.code(raw.reshape(-1, raw.shape[-1]))
+            arrays[f"{name}_code"] = codes.reshape(*raw.shape[:2], -1)
+            arrays[f"{name}_measured"] = self.schema.measured(raw)
+        return arrays
+
+    __getitem__ = arrays
+
+    def in_steps(self, block: Arrays) -> Iterator[Batch]:
+        """The batches of a block, step by step; their pictures are views of it in channels-last order."""
+        tensors = {name: torch.as_tensor(array) for name, array in block.items()}
+        for name in PICTURES:
+            tensors[name] = tensors[name].permute(0, 1, 4, 2, 3)
+        for index in range(len(tensors["identity"])):
+            yield Batch(**{name: tensor[index] for name, tensor in tensors.items()})
 
     def deviations(self) -> npt.NDArray[np.float32]:
         """(n,) standard deviation of each coded attribute over a fixed sample of the training row groups."""
-        groups = [group for identity in self.identities for group in self.groups[identity]]
-        chosen = np.random.default_rng(self.seed).permutation(len(groups))[:SAMPLED_GROUPS]
-        labels = np.concatenate([self._visit(groups[index]).labels for index in sorted(chosen)])
+        chosen = np.random.default_rng(self.seed).permutation(len(self._file))[:SAMPLED_GROUPS]
+        visits = [self._reader.visit(str(self._files[self._file[g]]), int(self._ordinal[g])) for g in sorted(chosen)]
+        labels = np.concatenate([visit.labels for visit in visits])
         coded, _ = self.schema.code(labels)
         coded = np.where(self.schema.measured(labels), coded, np.nan)
         return np.array([np.nanstd(column) if np.isfinite(column).any() else 0.0 for column in coded.T], np.float32)
 
-    def _visits(self, block: int) -> list[RowGroup]:
-        """The row group of each slot of the whole batch, for one block of steps."""
-        rng = np.random.default_rng((self.seed, 1, block))
+    def _visited(self, number: int) -> list[tuple[int, int]]:
+        """Identity and row group of each slot of the whole batch, for one block of steps."""
+        rng = np.random.default_rng((self.seed, 1, number))
         count = len(self.identities)
         # Whole rounds over all identities before any comes twice.
         rounds = [rng.permutation(count) for _ in range(-(-self.config.batch // count))]
-        chosen = np.concatenate(rounds)[: self.config.batch]
-        visits = []
-        for index in chosen:
-            groups = self.groups[self.identities[index]]
-            rows = np.array([group.rows for group in groups], np.float64)
-            visits.append(groups[rng.choice(len(groups), p=rows / rows.sum())])
-        return visits
+        identities = np.concatenate(rounds)[: self.config.batch]
+        low, high = self._rows_before[self._first[identities]], self._rows_before[self._first[identities + 1]]
+        rows = low + (rng.random(len(identities)) * (high - low)).astype(np.int64)
+        groups = np.searchsorted(self._rows_before, rows, side="right") - 1
+        return list(zip(identities.tolist(), groups.tolist(), strict=True))
 
-    def _batch(self, step: int, groups: list[RowGroup]) -> Batch:
-        pairs = [self._pair(step, slot, groups[slot]) for slot in self.slots]
-        return Batch(**{name: torch.from_numpy(np.stack([pair[name] for pair in pairs])) for name in pairs[0]})
+    def _empty(self, steps: int) -> Arrays:
+        shape, n = (steps, len(self.slots)), len(self.schema)
+        return {
+            **{name: np.empty((*shape, self.size, self.size, 3), np.uint8) for name in PICTURES},
+            "has_neutral": np.empty(shape, bool),
+            "source_raw": np.empty((*shape, n), np.float32),
+            "driving_raw": np.empty((*shape, n), np.float32),
+            "landmarks": np.empty((*shape, 68, 2), np.float32),
+            "identity": np.empty(shape, np.int64),
+        }
 
-    def _pair(self, step: int, slot: int, group: RowGroup) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng((self.seed, 2, step, slot))
-        visit = self._visit(group)
-        count = len(visit.images)
-        balanced = rng.random() < self.config.balanced_share
-        driving = int(rng.choice(count, p=visit.chances) if balanced else rng.integers(count))
-        source = int(rng.integers(count - 1))
+    def _fill(
+        self,
+        arrays: Arrays,
+        place: tuple[int, int],
+        visit: Visit,
+        draw: Draw,
+        slot: int,
+        neutral: npt.NDArray[np.uint8] | None,
+    ) -> None:
+        """Draw one pair of a visit and put it at its place in the arrays of the block."""
+        config, count = self.config, len(visit.chances)
+        if draw.balanced[slot] < config.balanced_share:
+            driving = min(int(np.searchsorted(visit.chances, draw.driving[slot], side="right")), count - 1)
+        else:
+            driving = int(draw.driving[slot] * count)
+        source = int(draw.source[slot] * (count - 1))
         source += source >= driving
-        flip = bool(self.config.flip and rng.random() < 0.5)
-        has_neutral = visit.neutral is not None
-        neutral = source if visit.neutral is None else visit.neutral
-        turns = np.deg2rad(rng.uniform(-self.config.rotate, self.config.rotate, 2))
-        views = {
-            "source": View(flip, turns[0]),
-            "driving": View(flip, turns[1]),
-            # A neutral face is upright, so the neutraliser learns to turn it back.
-            "neutral": View(flip, 0.0 if has_neutral else turns[0]),
-        }
-        rows = {"source": source, "driving": driving, "neutral": neutral}
-        pair: dict[str, np.ndarray] = {
-            name: views[name].picture(resize(decode_image(visit.images[row]), self.size)).transpose(2, 0, 1).copy()
-            for name, row in rows.items()
-        }
-        for name in ("source", "driving"):
-            labels = views[name].labels(visit.labels[rows[name]])[None]
-            pair[f"{name}_code"] = self.schema.code(labels)[0][0]
-            pair[f"{name}_measured"] = self.schema.measured(labels)[0]
-        pair["has_neutral"] = np.array(has_neutral)
-        pair["landmarks"] = views["driving"].landmarks(visit.landmarks[driving])
-        pair["identity"] = np.array(self._class[group.identity])
-        return pair
+        flip = bool(config.flip and draw.flip[slot] < 0.5)
+        turns = np.deg2rad((2 * draw.turns[slot] - 1) * config.rotate)
+        for name, row, turn in (("source", source, turns[0]), ("driving", driving, turns[1])):
+            view = View(flip, turn)
+            arrays[name][place] = view.picture(self._decode(visit, row))
+            arrays[f"{name}_raw"][place] = view.labels(visit.labels[row])
+        # A neutral face is upright, so the neutraliser learns to turn it back.
+        arrays["neutral"][place] = arrays["source"][place] if neutral is None else View(flip, 0.0).picture(neutral)
+        arrays["landmarks"][place] = view.landmarks(visit.landmarks[driving].astype(np.float32))
 
-    def _visit(self, group: RowGroup) -> Visit:
-        visit = self._kept.pop(group, None)
-        if visit is None:
-            visit = self._read(group)
-            if len(self._kept) >= KEPT_GROUPS:
-                self._kept.popitem(last=False)
-        self._kept[group] = visit
-        return visit
-
-    def _read(self, group: RowGroup) -> Visit:
-        table = self.dataset.read(group, columns=list(COLUMNS))
-        raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
-        labels = smooth(table["frame"].to_numpy(), raw, self.config.smoothing_frames)
-        landmarks = table["landmarks"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        images = table["image"].to_pylist()
-        near = neutral_frames(labels)
-        thumbnails = np.array([decode_thumbnail(images[row]) for row in near])
-        return Visit(
-            images=images,
-            labels=labels,
-            landmarks=landmarks.reshape(-1, 68, 2).astype(np.float32),
-            neutral=int(near[typical(thumbnails)]) if len(near) else None,
-            chances=rarity(labels),
-        )
+    def _decode(self, visit: Visit, row: int) -> npt.NDArray[np.uint8]:
+        return resize(decode_jpeg(visit.jpeg(row)), self.size)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from icface.errors import IcfaceError
-from icface.images import decode_image, encode_jpeg, encode_png, read_image, resize
+from icface.images import decode_image, decode_jpeg, decode_thumbnail, encode_jpeg, encode_png, read_image, resize
 
 
 @pytest.fixture
@@ -34,6 +34,17 @@ def test_jpeg_is_near_and_keeps_the_channel_order(picture: np.ndarray) -> None:
         other = np.asarray(image.convert("RGB")).astype(int)
     assert np.abs(other - picture).mean() < 3
     assert len(encode_jpeg(picture, quality=40)) < len(encode_jpeg(picture, quality=95))
+
+
+def test_the_quick_way_decodes_the_same(picture: np.ndarray) -> None:
+    data = encode_jpeg(picture)
+    np.testing.assert_array_equal(decode_jpeg(np.frombuffer(data, np.uint8)), decode_image(data))
+    thumbnail = decode_thumbnail(np.frombuffer(data, np.uint8))
+    grey = np.asarray(Image.fromarray(picture).convert("L").resize((8, 6), Image.Resampling.BOX)).astype(int)
+    assert thumbnail.shape == (6, 8) and np.abs(thumbnail - grey).max() <= 3
+    for broken in (b"", b"no picture"):
+        with pytest.raises(IcfaceError, match="cannot be decoded"):
+            decode_jpeg(np.frombuffer(broken, np.uint8))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])

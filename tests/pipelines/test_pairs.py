@@ -1,15 +1,21 @@
 """Training batches: the same whatever the number of ranks, readers and restarts."""
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
+from icface.images import decode_jpeg, decode_thumbnail
 from icface.training.batch import Batch
 from icface.training.config import DataConfig
 from pipelines.dataset import Dataset
 from pipelines.pairs import PairBatches
+from pipelines.storage import Folder
+from pipelines.visits import CANDIDATES
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +53,11 @@ def test_same_seed_same_batches_other_seed_others(dataset: Dataset):
     assert not all(same(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_ranks_share_each_batch(dataset: Dataset):
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_share_each_batch(dataset: Dataset, ranks: int):
     whole = list(batches_of(dataset).batches())
-    parts = [list(batches_of(dataset, rank=rank, world_size=2).batches()) for rank in range(2)]
+    parts = [list(batches_of(dataset, rank=rank, world_size=ranks).batches()) for rank in range(ranks)]
+    assert {len(part) for part in parts} == {12}
     for step, batch in enumerate(whole):
         for name, value in vars(batch).items():
             joined = torch.cat([getattr(part[step], name) for part in parts])
@@ -65,9 +73,79 @@ def test_a_later_start_goes_on_with_the_same_batches(dataset: Dataset, first: in
 
 
 def test_reading_processes_change_nothing(dataset: Dataset):
-    alone = list(batches_of(dataset, steps=4).batches())
-    config = DataConfig(batch=4, rotate=10.0, workers=1)
-    assert all(same(a, b) for a, b in zip(alone, batches_of(dataset, config, steps=4).batches(), strict=True))
+    alone = list(batches_of(dataset, rank=1, world_size=2, first_step=3).batches())
+    config = DataConfig(batch=4, rotate=10.0, pairs_per_visit=2, workers=2)
+    two = batches_of(dataset, config, rank=1, world_size=2, first_step=3)
+    short = batches_of(dataset, DataConfig(batch=4, rotate=10.0, pairs_per_visit=2), rank=1, world_size=2, first_step=3)
+    assert len(two.blocks) == 5  # more blocks than processes
+    batches = list(two.batches())
+    assert len(batches) == len(alone) == 9
+    assert all(same(a, b) for a, b in zip(short.batches(), batches, strict=True))
+
+
+def test_blocks_can_be_made_in_any_order(dataset: Dataset):
+    pairs = batches_of(dataset)
+    blocks = {number: pairs.block(number) for number in reversed(pairs.blocks)}
+    in_order = [batch for number in pairs.blocks for batch in blocks[number]]
+    assert all(same(a, b) for a, b in zip(in_order, batches_of(dataset).batches(), strict=True))
+
+
+def test_what_is_not_visited_is_not_opened(crowd: Path, monkeypatch: pytest.MonkeyPatch):
+    read, opened = [], []
+    files, footers = Folder.read, pq.ParquetFile
+    monkeypatch.setattr(Folder, "read", lambda folder, name: read.append(name) or files(folder, name))
+    monkeypatch.setattr(pq, "ParquetFile", lambda stream, **options: opened.append(stream.path) or footers(stream))
+    data = Dataset.open(str(crowd / "data"))
+    pairs = batches_of(data, DataConfig(batch=1, pairs_per_visit=8), steps=8)
+    assert read == ["dataset.json", "index.parquet"]
+    assert opened == []
+    assert len(pairs.block(0)) == 8
+    assert len(opened) == 1
+    assert len({group.file for group in data.row_groups("train")}) > 1
+    assert len(read) == 2
+
+
+def test_only_drawn_pictures_are_decoded(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    pictures, thumbnails = [], []
+    monkeypatch.setattr("pipelines.pairs.decode_jpeg", lambda data: pictures.append(1) or decode_jpeg(data))
+    monkeypatch.setattr(
+        "pipelines.visits.decode_thumbnail", lambda data: thumbnails.append(1) or decode_thumbnail(data)
+    )
+    pairs = batches_of(dataset, DataConfig(batch=2), steps=16)
+    first = pairs.arrays(0)
+    with_neutral = int(first["has_neutral"][0].sum())
+    assert len(pictures) == 8 * 2 * 2 + with_neutral
+    assert 0 < len(thumbnails) <= 2 * CANDIDATES
+    seen = len(thumbnails)
+    again = batches_of(dataset, DataConfig(batch=2), steps=16)
+    again._reader = pairs._reader
+    again._reader._kept.clear()
+    again.block(0)
+    assert len(thumbnails) == seen  # a row group's neutral frame is chosen once
+
+
+def test_a_pair_is_two_frames_of_one_track_that_may_be_trained_on(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    track_of = {
+        picture: (group.clip, group.track)
+        for group in dataset.row_groups("train")
+        for picture in dataset.read(group, ["image"])["image"].to_pylist()
+    }
+    drawn = []
+    monkeypatch.setattr("pipelines.pairs.decode_jpeg", lambda data: drawn.append(data.tobytes()) or decode_jpeg(data))
+    block = batches_of(dataset, DataConfig(batch=2, pairs_per_visit=4), steps=8).arrays(1)
+    for slot in range(2):
+        visit = [drawn.pop(0) for _ in range(8 + block["has_neutral"][0, slot])]
+        assert len({track_of[picture] for picture in visit}) == 1
+        two = visit[-8:]
+        assert all(source != driving for source, driving in zip(two[::2], two[1::2], strict=True))
+    assert drawn == []
+
+
+def test_nobody_comes_twice_while_there_are_others(crowd: Path):
+    data = Dataset.open(str(crowd / "data"))
+    for batch, most in ((3, 1), (4, 2)):
+        for made in batches_of(data, DataConfig(batch=batch, pairs_per_visit=1), steps=5).batches():
+            assert np.bincount(made.identity).max() == most
 
 
 def test_a_batch_holds_both_people_equally_often(dataset: Dataset):

@@ -1,0 +1,91 @@
+"""Row groups as training sees them: read once for several pairs, their pictures left encoded until one is drawn."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from icface.attributes import ATTRIBUTE_NAMES
+from icface.images import decode_thumbnail
+from icface.labels import neutral_frames, rarity, smooth, typical
+from pipelines.dataset import Dataset
+
+COLUMNS = ("frame", "image", "landmarks", *ATTRIBUTE_NAMES)
+KEPT_GROUPS = 64
+"""Row groups that a reading process keeps in memory (about 2 MB each at 128 px)."""
+CANDIDATES = 8
+"""Near-neutral frames of a row group that are compared by thumbnails, spread over all there are."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A row group as training sees it: the frames that may be trained on."""
+
+    jpegs: npt.NDArray[np.uint8]
+    """The encoded pictures one after another."""
+    ends: list[int]
+    """(N + 1,) where each begins in `jpegs`, and where the last one ends."""
+    labels: npt.NDArray[np.float32]
+    """(N, 20) raw, smoothed."""
+    landmarks: npt.NDArray[np.float16]
+    """(N, 68, 2) fractions of the crop."""
+    neutral: int | None
+    """Row of the near-neutral frame that is most like the others; None when there is none."""
+    chances: npt.NDArray[np.float64]
+    """(N,) ascending to 1: the summed chances of the rows to be a balanced driving frame."""
+
+    def jpeg(self, row: int) -> npt.NDArray[np.uint8]:
+        """The encoded picture of a row, without a copy."""
+        return self.jpegs[self.ends[row] : self.ends[row + 1]]
+
+
+class VisitReader:
+    """Reads row groups of a data set; the last `KEPT_GROUPS` stay in memory. Can be pickled."""
+
+    def __init__(self, dataset: Dataset, smoothing_frames: int) -> None:
+        self.dataset = dataset
+        self.smoothing_frames = smoothing_frames
+        self._kept: OrderedDict[tuple[str, int], Visit] = OrderedDict()
+        self._neutral: dict[tuple[str, int], int] = {}
+
+    def visit(self, file: str, ordinal: int) -> Visit:
+        """The row group `ordinal` of `file`."""
+        key = (file, ordinal)
+        visit = self._kept.pop(key, None)
+        if visit is None:
+            visit = self._read(key)
+            if len(self._kept) >= KEPT_GROUPS:
+                self._kept.popitem(last=False)
+        self._kept[key] = visit
+        return visit
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_kept": OrderedDict()}
+
+    def _read(self, key: tuple[str, int]) -> Visit:
+        table = self.dataset.read_rows(*key, columns=list(COLUMNS))
+        raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
+        labels = smooth(table["frame"].to_numpy(), raw, self.smoothing_frames)
+        images = table["image"].combine_chunks()
+        landmarks = table["landmarks"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        visit = Visit(
+            jpegs=np.frombuffer(images.buffers()[2], np.uint8),
+            ends=np.frombuffer(images.buffers()[1], np.int32)[images.offset :][: len(images) + 1].tolist(),
+            labels=labels,
+            landmarks=landmarks.reshape(-1, 68, 2),
+            neutral=None,
+            chances=np.cumsum(rarity(labels)),
+        )
+        return replace(visit, neutral=self._neutral_row(key, visit))
+
+    def _neutral_row(self, key: tuple[str, int], visit: Visit) -> int | None:
+        """Decodes thumbnails of a few frames, the first time that the row group is read."""
+        if key not in self._neutral:
+            near = neutral_frames(visit.labels)
+            if len(near) > CANDIDATES:
+                near = near[np.linspace(0, len(near) - 1, CANDIDATES).round().astype(int)]
+            thumbnails = np.array([decode_thumbnail(visit.jpeg(row)) for row in near])
+            self._neutral[key] = int(near[typical(thumbnails)]) if len(near) else -1
+        row = self._neutral[key]
+        return None if row < 0 else row
