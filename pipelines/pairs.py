@@ -185,7 +185,7 @@ class PairBatches(TorchDataset[Arrays]):
             "has_neutral": np.empty(shape, bool),
             "source_raw": np.empty((*shape, n), np.float32),
             "driving_raw": np.empty((*shape, n), np.float32),
-            "landmarks": np.empty((*shape, 68, 2), np.float32),
+            **{f"{name}_landmarks": np.empty((*shape, 68, 2), np.float32) for name in PICTURES},
             "identity": np.empty(shape, np.int64),
         }
 
@@ -212,9 +212,14 @@ class PairBatches(TorchDataset[Arrays]):
             view = View(flip, turn)
             arrays[name][place] = view.picture(self._decode(visit, row))
             arrays[f"{name}_raw"][place] = view.labels(visit.labels[row])
-        # A neutral face is upright, so the neutraliser learns to turn it back.
-        arrays["neutral"][place] = arrays["source"][place] if neutral is None else View(flip, 0.0).picture(neutral)
-        arrays["landmarks"][place] = view.landmarks(visit.landmarks[driving].astype(np.float32))
+            arrays[f"{name}_landmarks"][place] = view.landmarks(visit.landmarks[row].astype(np.float32))
+        if neutral is None or visit.neutral is None:
+            for of in ("neutral", "neutral_landmarks"):
+                arrays[of][place] = arrays[of.replace("neutral", "source")][place]
+        else:
+            view = View(flip, 0.0)  # a neutral face is upright, so the neutraliser learns to turn it back
+            arrays["neutral"][place] = view.picture(neutral)
+            arrays["neutral_landmarks"][place] = view.landmarks(visit.landmarks[visit.neutral].astype(np.float32))
 
     def _decode(self, visit: Visit, row: int) -> npt.NDArray[np.uint8]:
         return resize(decode_jpeg(visit.jpeg(row)), self.size)

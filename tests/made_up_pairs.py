@@ -44,7 +44,9 @@ def made_up_batch(step, count=4, first=0):
                 "driving_code": codes[1],
                 "source_measured": measured[0],
                 "driving_measured": measured[1],
-                "landmarks": rng.random((68, 2), np.float32),
+                "driving_landmarks": rng.random((68, 2), np.float32),
+                "source_landmarks": rng.random((68, 2), np.float32),
+                "neutral_landmarks": rng.random((68, 2), np.float32),
                 "identity": np.array(index % 3),
             }
         )

@@ -18,6 +18,8 @@ from icface.networks.config import ModelConfig
 
 MASK_BIAS = 3.0
 """Logit of the mask at the start: 95 % of the picture is the moved input."""
+COARSE = 8
+"""Pixels that share a colour in the ground of the painted picture."""
 LARGEST_FLOW = 0.5
 """Farthest that a pixel moves, as a share of half the picture's width."""
 
@@ -94,8 +96,11 @@ class WarpGenerator(nn.Module):
         nn.init.zeros_(self.flow.weight)
         self.flow.bias = nn.Parameter(torch.tensor([0.0, 0.0, MASK_BIAS]))
 
-    def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
-        """Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) -> picture in [-1, 1]."""
+    def forward(self, image: Tensor, attributes: Tensor, with_flow: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) -> picture in [-1, 1].
+
+        `with_flow` gives the flow behind it too, (B, 2, S, S): where each pixel comes from, in half widths.
+        """
         condition = self.condition(attributes * 2 - 1)
         x = self.stem(F.pixel_unshuffle(image, 2))
         skips = []
@@ -112,8 +117,10 @@ class WarpGenerator(nn.Module):
         flow = F.interpolate(LARGEST_FLOW * torch.tanh(flow), scale_factor=2.0, mode="bilinear", align_corners=False)
         flow = flow + affine_flow(self.affine(attributes * 2 - 1).float(), image.shape[2:])
         mask = torch.sigmoid(F.interpolate(mask, scale_factor=2.0, mode="bilinear", align_corners=False))
-        painted = torch.tanh(F.pixel_shuffle(self.paint(x), 2).float())
-        return mask * warp(image.float(), flow) + (1 - mask) * painted
+        moved = warp(image.float(), flow)
+        painted = (_coarse(moved) + F.pixel_shuffle(self.paint(x), 2).float()).clamp(-1, 1)
+        output = mask * moved + (1 - mask) * painted
+        return (output, flow) if with_flow else output
 
     @torch.no_grad()
     def silence(self, attribute: int) -> None:
@@ -133,6 +140,22 @@ def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:
     """
     grid = F.affine_grid(parameters.view(-1, 2, 3), [parameters.shape[0], 1, *size], align_corners=False)
     return grid.permute(0, 3, 1, 2)
+
+
+def _coarse(picture: Tensor) -> Tensor:
+    """The colours of a picture without its details, as ground to paint on: an unpainted spot is skin, not grey."""
+    small = F.avg_pool2d(picture, COARSE)
+    return F.interpolate(small, scale_factor=float(COARSE), mode="bilinear", align_corners=False)
+
+
+def followed(flow: Tensor, points: Tensor) -> Tensor:
+    """Where the flow (B, 2, H, W) takes points (B, N, 2) from; both in half widths about the picture's middle.
+
+    >>> followed(torch.full((1, 2, 4, 4), 0.25), torch.zeros(1, 1, 2)).tolist()
+    [[[0.25, 0.25]]]
+    """
+    at = F.grid_sample(flow, points[:, None], mode="bilinear", padding_mode="border", align_corners=False)
+    return points + at[:, :, 0].transpose(1, 2)
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:

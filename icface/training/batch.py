@@ -26,8 +26,12 @@ class Batch:
     """(B, n) bool."""
     driving_measured: Tensor
     """(B, n) bool."""
-    landmarks: Tensor
+    driving_landmarks: Tensor
     """(B, 68, 2) float32: the driving frame's landmarks, fractions of the picture."""
+    source_landmarks: Tensor
+    """(B, 68, 2) float32: the source frame's."""
+    neutral_landmarks: Tensor
+    """(B, 68, 2) float32: the neutral frame's, where `has_neutral`."""
     identity: Tensor
     """(B,) int64: index among the training identities."""
 

@@ -66,6 +66,9 @@ class LossConfig:
     """L1 between features of a network trained on ImageNet (EfficientNet-Lite0)."""
     feature_matching: float = 0.0
     """L1 between the discriminator's features of the generated and the driving frame."""
+    landmarks: float = 0.0
+    """Distance of where the flows of neutraliser and generator take the driving frame's landmarks from where the
+    source's are (architecture `warp`; half widths of the picture)."""
     regions: float = 0.0
     """Extra weight of the eyes and the mouth in the reconstruction (1 doubles it there)."""
     r1: float = 0.05
@@ -200,7 +203,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
 
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
-        loss=LossConfig(regions=2.0, neutral_noise=2.0, r1=0.5, r1_interval=8),
+        loss=LossConfig(landmarks=10.0, regions=2.0, neutral_noise=2.0, r1=0.5, r1_interval=8),
         precision="bf16",
     ),
     "small": TrainConfig(
@@ -208,7 +211,14 @@ PRESETS: dict[str, TrainConfig] = {
         model=ModelConfig(size=64, width=32, blocks=2, discriminator_width=32),
         data=DataConfig(batch=8, rotate=15.0),
         loss=LossConfig(
-            adversarial=0.1, attribute=0.1, identity=0.1, regions=3.0, neutral_noise=2.0, r1=0.5, r1_interval=8
+            adversarial=0.1,
+            attribute=0.1,
+            identity=0.1,
+            landmarks=10.0,
+            regions=3.0,
+            neutral_noise=2.0,
+            r1=0.5,
+            r1_interval=8,
         ),
         optimiser=OptimiserConfig(generator_rate=1e-3, discriminator_rate=4e-4, decay_from=0.4),
         log_every=10,

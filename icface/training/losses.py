@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icface.networks.discriminator import Discriminator, Judgement
+from icface.networks.warp import followed
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
 from icface.training.distributed import mean_over_ranks, world
@@ -74,6 +75,23 @@ class Losses:
             error = error * region_weights(landmarks, error.shape[-1], self.config.regions)
         return error.mean()
 
+    def landmark_flow(self, batch: DeviceBatch, neutral_flow: Tensor, animated_flow: Tensor) -> Terms:
+        """Where the two flows come from, held against the landmarks of the frames; half widths of the picture.
+
+        The driving frame's landmarks, taken back through G_A's flow and then G_N's, are the source's. Where the track
+        has a near-neutral frame, each flow is held against that frame's too.
+        """
+        driving, source, neutral = (
+            2 * points - 1 for points in (batch.driving_landmarks, batch.source_landmarks, batch.neutral_landmarks)
+        )
+        between = followed(animated_flow, driving)
+        own = batch.has_neutral[:, None, None]
+        distances = {
+            "A/landmarks": (followed(neutral_flow, between) - source).abs() + own * (between - neutral).abs(),
+            "N/landmarks": own * (followed(neutral_flow, neutral) - source).abs(),
+        }
+        return {name: self.config.landmarks * distance.mean() for name, distance in distances.items()}
+
     def discriminator(self, d: Discriminator, batch: DeviceBatch, animated: Tensor, neutral: Tensor) -> Terms:
         """D: real against both outputs; attributes and identity are learned on the real picture only."""
         weights = self.config
@@ -121,7 +139,7 @@ class Losses:
         output = d(animated)
         terms = self.judged(d, "A", output, batch.driving_code, batch.driving_measured, batch)
         terms["A/reconstruction"] = weights.reconstruction * self.reconstruction(
-            animated, batch.driving, batch.landmarks
+            animated, batch.driving, batch.driving_landmarks
         )
         if weights.feature_matching:
             with torch.no_grad():

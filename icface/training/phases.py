@@ -88,9 +88,16 @@ class Networks:
 
     def _generators(self, step: Step) -> Terms:
         batch = step.batch
-        step.neutral = self.neutralise(batch)
-        step.animated = self.animate(step, step.neutral)
-        return self.losses.animated(self.discriminator, batch, step.animated) | self._neutral_terms(step, step.neutral)
+        terms: Terms = {}
+        if self.config.loss.landmarks and self.config.model.architecture == "warp":
+            step.neutral, neutral_flow = self.neutraliser(batch.source, self._neutral(len(batch)), with_flow=True)
+            step.animated, flow = self.generator(step.neutral + step.noise, batch.driving_code, with_flow=True)
+            terms = self.losses.landmark_flow(batch, neutral_flow, flow)
+        else:
+            step.neutral = self.neutralise(batch)
+            step.animated = self.animate(step, step.neutral)
+        terms |= self.losses.animated(self.discriminator, batch, step.animated)
+        return terms | self._neutral_terms(step, step.neutral)
 
     def _neutral_terms(self, step: Step, neutral: Tensor) -> Terms:
         ramp = self._pseudo_ramp(step.number)
@@ -123,7 +130,7 @@ class Networks:
         terms = self._neutral_terms(step, neutral)
         reanimated = self.animate(step, neutral)
         terms["N/reanimation"] = self.config.loss.reanimation * self.losses.reconstruction(
-            reanimated, step.batch.driving, step.batch.landmarks
+            reanimated, step.batch.driving, step.batch.driving_landmarks
         )
         if self.config.loss.perceptual and self.losses.perceptual is not None:
             terms["N/perceptual"] = self.config.loss.perceptual * self.losses.perceptual(reanimated, step.batch.driving)

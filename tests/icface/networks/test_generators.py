@@ -7,7 +7,7 @@ from scipy.ndimage import map_coordinates
 from icface.networks.config import ModelConfig
 from icface.networks.discriminator import Discriminator
 from icface.networks.generators import make_generator, make_neutraliser
-from icface.networks.warp import warp
+from icface.networks.warp import followed, warp
 
 
 def test_paper_generator_has_the_released_size():
@@ -41,6 +41,16 @@ def test_warp_samples_where_the_flow_points():
     # The flow is in halves of the width: 2 units are 12 columns or 9 rows; pixels beyond the edge repeat it.
     expected = map_coordinates(image, [rows + flow[1] * 9 / 2, columns + flow[0] * 12 / 2], order=1, mode="nearest")
     np.testing.assert_allclose(warped, expected, atol=1e-5)
+
+
+def test_points_follow_the_flow_that_moves_the_picture():
+    # What warp brings to a place, `followed` says where it was.
+    columns, rows = torch.meshgrid((torch.arange(16) + 0.5) / 8 - 1, (torch.arange(16) + 0.5) / 8 - 1, indexing="xy")
+    places = torch.stack([columns, rows])[None]  # a picture of its own coordinates
+    flow = 0.1 * torch.randn(1, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    points = places[0, :, 5:11, 5:11].flatten(1).T[None]
+    came_from = warp(places, flow)[0, :, 5:11, 5:11].flatten(1).T[None]
+    torch.testing.assert_close(followed(flow, points), came_from, atol=1e-5, rtol=0)
 
 
 def test_no_flow_gives_the_picture_back():

@@ -89,6 +89,23 @@ def test_neutral_frames_are_targets_where_there_are_some():
         assert terms["N/reconstruction"].item() == pytest.approx(10 * (own.item() + ramp * 0.5), rel=1e-5)
 
 
+def test_flows_are_held_against_landmarks():
+    training = tiny_training(tiny_config(loss={"landmarks": 2.0}))
+    batch = made_up_batch(0).to(torch.device("cpu"))  # every second sample has a neutral frame
+    neutral_flow, animated_flow = torch.zeros(4, 2, 32, 32), torch.zeros(4, 2, 32, 32)
+    neutral_flow[:, 0], animated_flow[:, 1] = 0.25, -0.125
+    terms = training.networks.losses.landmark_flow(batch, neutral_flow, animated_flow)
+    driving, source, neutral = (
+        2 * points.numpy() - 1 for points in (batch.driving_landmarks, batch.source_landmarks, batch.neutral_landmarks)
+    )
+    right, up = np.array([0.25, 0.0]), np.array([0.0, -0.125])
+    whole = np.abs(driving + up + right - source)
+    to_neutral, to_source = np.abs(driving + up - neutral), np.abs(neutral + right - source)
+    to_neutral[1::2], to_source[1::2] = 0, 0
+    assert terms["A/landmarks"].item() == pytest.approx(2 * (whole + to_neutral).mean(), rel=1e-5)
+    assert terms["N/landmarks"].item() == pytest.approx(2 * to_source.mean(), rel=1e-5)
+
+
 def test_lsgan_targets():
     from icface.networks.discriminator import Judgement
 
