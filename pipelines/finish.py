@@ -43,6 +43,8 @@ class Summary:
     """People of each split who have frames."""
     new_clips: int = 0
     """Clips that this run looked at."""
+    flagged: int | None = None
+    """Clips that are not the person whose folder they lie in; None when nobody looked."""
 
 
 def finish(

@@ -14,6 +14,7 @@ from pipelines.exclusions import Exclusions, name_without
 from pipelines.finish import Summary, conclude
 from pipelines.format import CLIPS, FrameWriter, write_table
 from pipelines.format import INDEX as INDEX_SCHEMA
+from pipelines.identities import forget_flags
 from pipelines.shard import Shard, remove_shard, shard_names, signature
 from pipelines.storage import Folder
 
@@ -59,6 +60,7 @@ def forget(url: str, identities: Collection[str] = (), clips: Collection[str] = 
     replace(after, shards={**before.shards, **places}).write(dataset)
     dataset.remove(INDEX)
     dataset.remove_temporary()
+    forget_flags(dataset, after.holds)
     for (name, out), target in zip(gone.items(), places, strict=True):
         _rewrite(dataset, name, target, frozenset(out))
     names = shard_names(dataset)

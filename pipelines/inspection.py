@@ -15,7 +15,9 @@ from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
 from icface.images import decode_image, resize
 from pipelines.dataset import Dataset
 from pipelines.format import SPLITS
+from pipelines.identities import read_flags
 from pipelines.page import image, table, write_page
+from pipelines.storage import Folder
 
 SAMPLED_GROUPS = 200
 """Row groups whose attributes are read for the distributions, evenly spread."""
@@ -38,6 +40,8 @@ class Inspection:
     """(N, 20) raw attributes of the sampled row groups, NaN where not measured."""
     sampled: int
     """Row groups that `labels` came from."""
+    flags: pd.DataFrame
+    """What `--check-identities` found: one row a clip that was compared; none when nobody looked."""
 
     def tables(self) -> dict[str, Rows]:
         """Tables of text by title; the first row of each is its heading."""
@@ -49,6 +53,7 @@ class Inspection:
                 ("status", "reason", "clips"),
                 *((str(status), str(reason), str(n)) for (status, reason), n in reasons),
             ]
+        tables |= self._strangers()
         title = f"Attributes ({len(self.labels)} frames of {self.sampled} row groups)"
         tables[title] = self._attributes()
         return tables
@@ -65,6 +70,19 @@ class Inspection:
             ("size", f"{self.dataset.size} px"),
             ("licence", self.dataset.licence),
         ]
+
+    def _strangers(self) -> dict[str, Rows]:
+        if self.flags.empty:
+            return {}
+        flagged = self.flags[self.flags["flagged"]].sort_values("distance", ascending=False)
+        title = f"Clips that are not the person of their folder ({len(flagged)} of {len(self.flags)} compared)"
+        rows = flagged[["clip", "identity", "distance"]].head(SHOWN_CLIPS).itertuples(index=False)
+        return {
+            title: [
+                ("clip", "identity", "distance from its other clips"),
+                *((str(clip), str(identity), f"{distance:.2f}") for clip, identity, distance in rows),
+            ]
+        }
 
     def _statuses(self) -> Rows:
         counts = self.clips["status"].value_counts()
@@ -122,7 +140,9 @@ def inspect(url: str) -> Inspection:
     chosen = _spread(groups, SAMPLED_GROUPS)
     parts = [_labels(dataset, group) for group in chosen]
     labels = np.concatenate(parts) if parts else np.empty((0, len(ATTRIBUTE_NAMES)), np.float32)
-    return Inspection(dataset=dataset, clips=dataset.clips(), labels=labels, sampled=len(chosen))
+    return Inspection(
+        dataset=dataset, clips=dataset.clips(), labels=labels, sampled=len(chosen), flags=read_flags(Folder.at(url))
+    )
 
 
 def write_report(found: Inspection, path: str) -> None:

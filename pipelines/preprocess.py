@@ -19,6 +19,7 @@ from pipelines.clip_worker import ClipWorker
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import INDEX, META, Dataset
 from pipelines.finish import Summary, finish
+from pipelines.identities import check_identities
 from pipelines.plan import Plan, check_options, clear_the_way, make_plan
 from pipelines.progress import OnProgress, Progress, Tally
 from pipelines.shard import Shard, write_shard
@@ -34,7 +35,8 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
     `on_progress` is called about twice a second, from another thread, until this returns.
 
     Raises IcfaceError for a source without clips, options that differ from those of the data set, a missing
-    analyzer, a cluster that does not answer, and, when all is written, more failed clips than `max_failed` allows.
+    analyzer or dlib, a cluster that does not answer, and, when all is written, more failed clips than `max_failed`
+    allows.
     """
     source, dataset = Folder.at(config.source), Folder.at(config.dataset)
     # The processes that read clips work in other folders.
@@ -51,6 +53,8 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
             finish(dataset, plan.shards, plan.signature, config, analyzer),
             new_clips=sum(len(shard.clips) for shard in plan.todo),
         )
+    if config.check_identities:
+        summary = replace(summary, flagged=_flagged(config, summary, on_progress))
     if summary.failed > config.max_failed * summary.clips:
         raise IcfaceError(
             f"{summary.failed} of {summary.clips} clips failed, more than --max-failed {config.max_failed:g}; the rest "
@@ -68,6 +72,16 @@ def _analyzer(config: PreprocessConfig) -> dict[str, str]:
         return {"name": config.analyzer, "fingerprint": worker.start()["fingerprint"]}
     finally:
         worker.close()
+
+
+def _flagged(config: PreprocessConfig, summary: Summary, on_progress: OnProgress) -> int:
+    """Number of clips that are not the person whose folder they lie in."""
+    progress = Progress(clips=0, total=0, frames=0, rejected=0, failed=0, seconds=0.0, stage="comparing identities")
+
+    def tell(done: int, total: int) -> None:
+        on_progress(replace(progress, clips=done, total=total))
+
+    return int(check_identities(summary.url, config.address, config.workers, tell)["flagged"].sum())
 
 
 def _finished(plan: Plan, dataset: Folder) -> Summary | None:

@@ -59,5 +59,6 @@ def run(config: PreprocessConfig, reporter: Reporter) -> None:
         f"{summary.failed} failed",
         frames=", ".join(f"{split} {count}" for split, count in summary.frames.items()) or "none",
         identities=", ".join(f"{split} {count}" for split, count in summary.identities.items()) or "none",
+        **({} if summary.flagged is None else {"not_the_person_of_their_folder": summary.flagged}),
         **({"reasons": ", ".join(f"{why}: {n}" for why, n in summary.reasons.items())} if summary.reasons else {}),
     )

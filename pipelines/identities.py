@@ -1,0 +1,187 @@
+"""`--check-identities`: which clips are not the person whose folder they lie in.
+
+A step of its own after the shards, because it compares the clips of an identity with each other. One stored picture a
+clip is looked at. What is kept is a flag and a distance a clip; embeddings never leave the process that compares them.
+"""
+
+import hashlib
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from icface.identity import FaceEmbedder, distances, strangers
+from icface.images import decode_image
+from pipelines.dataset import Dataset, RowGroup
+from pipelines.format import write_table
+from pipelines.storage import Folder
+
+IDENTITIES = "identities.parquet"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("clip", pa.string(), nullable=False),
+        pa.field("identity", pa.string(), nullable=False),
+        # Median L2 distance to the identity's other clips, null when there is none.
+        pa.field("distance", pa.float32()),
+        pa.field("flagged", pa.bool_(), nullable=False),
+        # Hash of the identity's clips: it is compared again when they changed.
+        pa.field("members", pa.string(), nullable=False),
+    ]
+)
+"""One row a clip that has frames, sorted by clip."""
+
+
+def check_identities(
+    url: str, address: str, workers: int | None, on_identity: Callable[[int, int], None]
+) -> pd.DataFrame:
+    """Compare the clips of every identity, and write what is found to `identities.parquet`; returns that table.
+
+    Identities whose clips are the same as last time are not looked at again. The result does not depend on the number
+    of processes. `on_identity` is told how many identities are done, and of how many. Raises IcfaceError when dlib or
+    its weights are missing.
+    """
+    dataset, folder = Dataset.open(url), Folder.at(url)
+    members = _members(dataset)
+    known = {(row["clip"], row["members"]): row for row in _stored(folder).to_pylist()}
+    rows: list[dict[str, Any]] = []
+    todo: dict[str, str] = {}
+    for identity, (groups, name) in members.items():
+        clips = sorted({group.clip for group in groups})
+        if len(clips) == 1:
+            rows.append(_row(clips[0], identity, None, False, name))
+        elif all((clip, name) in known for clip in clips):
+            rows += [known[clip, name] for clip in clips]
+        else:
+            todo[identity] = json.dumps([identity, name, [list(vars(group).values()) for group in groups]])
+    if todo:
+        rows += _compared(dataset, todo, address, workers, on_identity)
+    with folder.writing(IDENTITIES) as path:
+        write_table(path, sorted(rows, key=lambda row: str(row["clip"])), SCHEMA)
+    return read_flags(folder)
+
+
+def read_flags(folder: Folder) -> pd.DataFrame:
+    """`identities.parquet` of a data set; no rows when its identities were never compared."""
+    return _stored(folder).to_pandas()
+
+
+def forget_flags(folder: Folder, gone: Callable[[str], bool]) -> None:
+    """Take the clips out for which `gone` says so."""
+    table = _stored(folder)
+    kept = table.filter(pa.array([not gone(str(clip)) for clip in table["clip"].to_pylist()], pa.bool_()))
+    if len(kept) < len(table):
+        with folder.writing(IDENTITIES) as path:
+            write_table(path, kept, SCHEMA)
+
+
+def _stored(folder: Folder) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(folder.read(IDENTITIES)), schema=SCHEMA)
+    except FileNotFoundError:
+        return SCHEMA.empty_table()
+
+
+def _members(dataset: Dataset) -> dict[str, tuple[list[RowGroup], str]]:
+    """The row groups of each identity, and the hash of its clips."""
+    groups: dict[str, list[RowGroup]] = defaultdict(list)
+    for split in ("train", "val", "test"):
+        for held_out in (False, True):
+            for group in dataset.row_groups(split, held_out):
+                groups[group.identity].append(group)
+    sha256 = dict(dataset.clips()[["clip", "sha256"]].itertuples(index=False, name=None))
+    return {
+        identity: (
+            sorted(parts),
+            hashlib.sha256(
+                "\n".join(f"{clip} {sha256[clip]}" for clip in sorted({part.clip for part in parts})).encode()
+            ).hexdigest()[:16],
+        )
+        for identity, parts in sorted(groups.items())
+    }
+
+
+class IdentityActor:
+    """A Ray Data actor that compares the clips of identities."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.embed = FaceEmbedder()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        rows = [row for text in batch["identity"] for row in compare(self.dataset, self.embed, str(text))]
+        return {"row": np.array([json.dumps(row) for row in rows])}
+
+
+def compare(dataset: Dataset, embed: FaceEmbedder, packed: str) -> list[dict[str, Any]]:
+    """Rows of `SCHEMA` for the clips of one identity, packed as JSON: its name, its hash and its row groups."""
+    identity, name, parts = json.loads(packed)
+    groups: dict[str, list[RowGroup]] = defaultdict(list)
+    for part in parts:
+        group = RowGroup(*part)
+        groups[group.clip].append(group)
+    clips = sorted(groups)
+    apart = distances(np.stack([embed(*_frontal(dataset, groups[clip])) for clip in clips]))
+    flagged = strangers(apart)
+    return [
+        _row(clip, identity, float(np.median(np.delete(apart[index], index))), bool(flagged[index]), name)
+        for index, clip in enumerate(clips)
+    ]
+
+
+def _frontal(dataset: Dataset, groups: list[RowGroup]) -> tuple[np.ndarray, np.ndarray]:
+    """Picture and landmarks of the frame of a clip that looks most straight at the camera."""
+    best: tuple[float, RowGroup, int] | None = None
+    for group in groups:
+        pose = dataset.read(group, ["pose_pitch", "pose_yaw"])
+        turned = np.maximum(*(np.abs(pose[name].to_numpy()) for name in ("pose_pitch", "pose_yaw")))
+        row = int(np.argmin(turned))
+        if best is None or turned[row] < best[0]:
+            best = float(turned[row]), group, row
+    if best is None:
+        raise ValueError("a clip without row groups")
+    table = dataset.read(best[1], ["image", "landmarks"])
+    landmarks = np.array(table["landmarks"][best[2]].as_py(), np.float32).reshape(68, 2)
+    return decode_image(table["image"][best[2]].as_py()), landmarks
+
+
+def _compared(
+    dataset: Dataset,
+    todo: dict[str, str],
+    address: str,
+    workers: int | None,
+    on_identity: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    import ray
+
+    from pipelines.cluster import connect, quiet_data
+
+    FaceEmbedder()  # what is missing is said before Ray starts
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    with connect(address, workers) as cores:
+        quiet_data()
+        found = ray.data.from_items(
+            [{"identity": text} for text in todo.values()], override_num_blocks=min(len(todo), 16 * cores)
+        ).map_batches(
+            IdentityActor,
+            fn_constructor_args=(dataset,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(cores, len(todo))),
+            num_cpus=1,
+        )
+        for batch in found.iter_batches(batch_size=None, prefetch_batches=0):
+            rows += [json.loads(text) for text in batch["row"]]
+            seen |= {row["identity"] for row in rows[-len(batch["row"]) :]}
+            on_identity(len(seen), len(todo))
+    return rows
+
+
+def _row(clip: str, identity: str, distance: float | None, flagged: bool, members: str) -> dict[str, Any]:
+    return {"clip": clip, "identity": identity, "distance": distance, "flagged": flagged, "members": members}
