@@ -43,7 +43,8 @@ class Animator:
 
     def __init__(self, model: ICface, analyzer: Analyzer, device: str | torch.device = "cpu", batch: int = 16) -> None:
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        # Convolutions run faster in this order, on CPUs too.
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
         self.analyzer = analyzer
         self.batch = batch
         self.clamped: dict[str, int] = {}
@@ -119,9 +120,10 @@ class Animator:
         return self._frames(prepared.neutral, codes)
 
     def _frames(self, neutral: Tensor, codes: npt.NDArray[np.float32]) -> Iterator[Picture]:
+        faces = neutral.expand(self.batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         for start in range(0, len(codes), self.batch):
             rows = torch.from_numpy(codes[start : start + self.batch]).to(self.device)
-            yield from to_pictures(generate(self.model, neutral.expand(len(rows), -1, -1, -1), rows))
+            yield from to_pictures(generate(self.model, faces[: len(rows)], rows))
 
     def _prepared(self, source: Picture | Source) -> Source:
         return source if isinstance(source, Source) else self.prepare(source)

@@ -30,6 +30,10 @@ class TrainJob:
     """Ray cluster: `local` starts one here, `auto` joins the one that runs here, else HOST or HOST:PORT."""
     resume: bool = False
     """Go on with the run of that name from its last checkpoint."""
+    cache: str | None = None
+    """Keep copies of the row groups that are read in this folder of each node: for a data set far away."""
+    cache_gib: float = 50.0
+    """Largest size of `cache`, GiB; the copies used longest ago make room."""
     register: str | None = None
     """Make the result a version of this registered model."""
     training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -42,6 +46,8 @@ class TrainJob:
             raise ValueError(f"data.batch {self.training.data.batch} cannot be shared by {self.workers} workers evenly")
         if self.resume and self.name is None:
             raise ValueError("--resume needs --name: which run is to go on?")
+        if self.cache_gib <= 0:
+            raise ValueError(f"--cache-gib must be more than 0, not {self.cache_gib}")
 
 
 @dataclass(frozen=True, kw_only=True)

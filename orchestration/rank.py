@@ -22,6 +22,7 @@ from orchestration.runs import BUNDLE
 from orchestration.tracking import RunLogger
 from pipelines.dataset import Dataset
 from pipelines.pairs import PairBatches
+from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
 
@@ -35,6 +36,8 @@ class RankJob:
     """Of the run."""
     tracking_uri: str
     mlflow_run_id: str
+    cache: RowCache | None
+    """Where each node keeps copies of what it reads."""
     threads: int
     """Torch threads a rank."""
     gpu: bool
@@ -80,7 +83,7 @@ def _train(job: RankJob) -> None:
     context = ray.train.get_context()
     rank, ranks = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(job.threads)
-    dataset = Dataset.open(job.dataset)
+    dataset = Dataset.open(job.dataset, job.cache)
     config = job.config
     bundle_config = describe(config, dataset)
     checkpoint = ray.train.get_checkpoint()

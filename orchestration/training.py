@@ -24,6 +24,7 @@ from orchestration.rank import Board, RankJob, describe, train_on_rank
 from orchestration.runs import BUNDLE, RunRecord, run_folder
 from pipelines.cluster import connect
 from pipelines.dataset import Dataset
+from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
 POLL_SECONDS = 0.5
@@ -154,6 +155,7 @@ def _run(
             folder=folder.absolute,
             tracking_uri=uri,
             mlflow_run_id=record.mlflow_run_id,
+            cache=RowCache(Path(job.cache).absolute(), int(job.cache_gib * 2**30)) if job.cache else None,
             threads=threads,
             gpu=job.gpu,
             board=board,

@@ -19,6 +19,7 @@ from icface.attributes import AttributeSchema
 from icface.crop import CropRule
 from icface.errors import IcfaceError
 from pipelines.format import CLIPS, SPLITS, VERSION
+from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
 META = "dataset.json"
@@ -54,7 +55,9 @@ class Dataset:
     Can be pickled: the copy reads rows, but does not hold the list of row groups, which is long.
     """
 
-    def __init__(self, folder: Folder, meta: dict[str, Any], groups: pa.Table, sha256: str) -> None:
+    def __init__(
+        self, folder: Folder, meta: dict[str, Any], groups: pa.Table, sha256: str, cache: RowCache | None
+    ) -> None:
         """Use `Dataset.open`."""
         self._folder = folder
         self.url = folder.url
@@ -64,10 +67,13 @@ class Dataset:
         self.hash = sha256
         """Of `dataset.json`, hexadecimal."""
         self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
+        self._cache = cache
+        if cache is not None:
+            cache.prepare()
 
     @classmethod
-    def open(cls, url: str) -> "Dataset":
-        """The data set at `url`, a path or fsspec URL.
+    def open(cls, url: str, cache: RowCache | None = None) -> "Dataset":
+        """The data set at `url`, a path or fsspec URL; row groups that are read are kept in `cache`.
 
         Raises IcfaceError when there is none, it is not finished, or it has another format.
         """
@@ -88,7 +94,7 @@ class Dataset:
             raise IcfaceError(f"{url}/{META} is damaged: run `icface preprocess` again") from None
         if version != VERSION:
             raise IcfaceError(f"{url} has format {version}, and this icface reads format {VERSION}")
-        return cls(folder, meta, groups, hashlib.sha256(data).hexdigest())
+        return cls(folder, meta, groups, hashlib.sha256(data).hexdigest(), cache)
 
     @property
     def index(self) -> pd.DataFrame:
@@ -144,7 +150,14 @@ class Dataset:
 
     def read_rows(self, file: str, ordinal: int, columns: list[str] | None = None) -> pa.Table:
         """The same of the row group `ordinal` of `file`."""
-        return self._file(file).read_row_group(ordinal, columns=columns, use_threads=False)
+        if self._cache is None:
+            return self._file(file).read_row_group(ordinal, columns=columns, use_threads=False)
+        name = self._cache.name(self.hash, file, ordinal, columns)
+        table = self._cache.get(name)
+        if table is None:
+            table = self._file(file).read_row_group(ordinal, columns=columns, use_threads=False)
+            self._cache.put(name, table)
+        return table
 
     def clips(self) -> pd.DataFrame:
         """One row a clip that was found, sorted by clip."""

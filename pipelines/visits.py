@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.images import decode_thumbnail
@@ -67,13 +68,12 @@ class VisitReader:
         table = self.dataset.read_rows(*key, columns=list(COLUMNS))
         raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
         labels = smooth(table["frame"].to_numpy(), raw, self.smoothing_frames)
-        images = table["image"].combine_chunks()
-        landmarks = table["landmarks"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        images, landmarks = (_whole(table[name]) for name in ("image", "landmarks"))
         visit = Visit(
             jpegs=np.frombuffer(images.buffers()[2], np.uint8),
             ends=np.frombuffer(images.buffers()[1], np.int32)[images.offset :][: len(images) + 1].tolist(),
             labels=labels,
-            landmarks=landmarks.reshape(-1, 68, 2),
+            landmarks=landmarks.flatten().to_numpy(zero_copy_only=False).reshape(-1, 68, 2),
             neutral=None,
             chances=np.cumsum(rarity(labels)),
         )
@@ -89,3 +89,8 @@ class VisitReader:
             self._neutral[key] = int(near[typical(thumbnails)]) if len(near) else -1
         row = self._neutral[key]
         return None if row < 0 else row
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece; one that is so already is not copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from icface.training.config import DataConfig
 from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
+from pipelines.pairs import PairBatches
 from pipelines.preprocess import preprocess
+from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
 pytestmark = pytest.mark.system
@@ -63,7 +67,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory):
                 os.environ[name] = value
 
 
-def test_the_same_tables_as_on_a_local_disk(s3: str, sample_clips: dict[str, Path], tmp_path: Path):
+def test_the_same_tables_as_on_a_local_disk(
+    s3: str, sample_clips: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     place = tmp_path / "clips/ann/v"
     place.mkdir(parents=True)
     shutil.copy(sample_clips["single_face.mp4"], place / "1.mp4")
@@ -83,6 +89,16 @@ def test_the_same_tables_as_on_a_local_disk(s3: str, sample_clips: dict[str, Pat
     names = Folder.at(f"{s3}/data").fs.find("bucket/data")
     assert names
     assert not [name for name in names if name.endswith(".tmp")]
+    # A training reads it through a local folder, and the second time from there alone.
+    options = {"config": DataConfig(batch=1), "schema": one.schema, "size": 32, "seed": 1, "steps": 2}
+    expected = list(PairBatches(one, **options).batches())
+    cache = RowCache(tmp_path / "cache", 10**8)
+    for _ in range(2):
+        cached = Dataset.open(there.url, cache)
+        for a, b in zip(expected, PairBatches(cached, **options).batches(), strict=True):
+            assert torch.equal(a.source, b.source)
+            assert torch.equal(a.driving_code, b.driving_code)
+        monkeypatch.delattr(Dataset, "_file", raising=False)
     local = Path(here.url, one.row_groups("train")[0].file)
     assert pq.read_metadata(local).num_rows == sum(group.rows for group in other.row_groups("train")) + sum(
         group.rows for group in other.row_groups("train", held_out=True)
