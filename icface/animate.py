@@ -44,7 +44,8 @@ class Animator:
     def __init__(self, model: ICface, analyzer: Analyzer, device: str | torch.device = "cpu", batch: int = 16) -> None:
         self.device = torch.device(device)
         # Convolutions run faster in this order, on CPUs too.
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
+        self.model = model.to(self.device).eval()
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.analyzer = analyzer
         self.batch = batch
         self.clamped: dict[str, int] = {}
