@@ -11,6 +11,7 @@ from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
 from icface.evaluation.reenact import evaluate
 from icface.evaluation.report import Report
+from icface.identity import FaceEmbedder
 from orchestration import registry
 from orchestration.references import ModelReference, resolve
 from pipelines.dataset import Dataset
@@ -53,19 +54,24 @@ def evaluate_model(
     per_track: int = 50,
     tracks: int | None = None,
     device: str = "cpu",
+    identity: bool = False,
     progress: OnPairs | None = None,
 ) -> Report:
     """Score MODEL on DATASET; a model of the registry keeps the result with its run and version.
 
-    Raises IcfaceError when there is no such model or data set, or the data set has no pairs of these `groups`.
+    `identity` compares faces by dlib's network too. Raises IcfaceError when there is no such model or data set, the
+    data set has no pairs of these `groups`, or dlib is missing.
     """
+    embedder = FaceEmbedder() if identity else None
     reference = resolve(model)
     bundle = load_bundle(reference.folder)
     choice = PairChoice(dataset=dataset, groups=tuple(groups), per_track=per_track, tracks=tracks)
     data, pairs = choice.open()
     analyzer = analyzer_for(data)
     try:
-        return evaluate_and_keep(reference, bundle, choice, pairs, analyzer, device=device, progress=progress)
+        return evaluate_and_keep(
+            reference, bundle, choice, pairs, analyzer, device=device, progress=progress, embedder=embedder
+        )
     finally:
         analyzer.close()
 
@@ -102,9 +108,10 @@ def evaluate_and_keep(
     *,
     device: str = "cpu",
     progress: OnPairs | None = None,
+    embedder: FaceEmbedder | None = None,
 ) -> Report:
     """Score a model that is loaded on pairs that are open."""
-    report = evaluate(bundle, pairs, analyzer, device=device, progress=progress)
+    report = evaluate(bundle, pairs, analyzer, device=device, progress=progress, embedder=embedder)
     if reference.run_id:
         registry.log_report(reference.run_id, report)
     if reference.name and reference.version:

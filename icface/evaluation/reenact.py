@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from icface.analyzers.face import Analyzer
+from icface.analyzers.face import Analyzer, Face
 from icface.animate import generate, neutralise, to_pictures
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import ICface
@@ -22,6 +22,9 @@ from icface.images import resize
 BATCH = 16
 """Pairs reenacted at a time."""
 
+Embedder = Callable[[Pictures, npt.NDArray[np.float32]], npt.NDArray[np.float64]]
+"""A picture (S, S, 3) uint8 RGB and its landmarks (68, 2), fractions of it -> what tells people apart (D,)."""
+
 
 def evaluate(
     model: ICface,
@@ -30,10 +33,12 @@ def evaluate(
     *,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    embedder: Embedder | None = None,
 ) -> Report:
     """Score `model` on `pairs`; `analyzer` measures the pictures again.
 
-    Everything is compared at the model's size. `progress` is told the pairs done and their number.
+    Everything is compared at the model's size. `progress` is told the pairs done and their number. With an `embedder`
+    (`icface.identity.FaceEmbedder`) there is the metric `identity` too, at three embeddings a pair.
     Raises IcfaceError when there are no pairs, or the model has an attribute that is none of `ATTRIBUTE_NAMES`.
     """
     if len(pairs) == 0:
@@ -52,16 +57,18 @@ def evaluate(
         neutral = {key: neutral[key] for key in keys if key in neutral}
         if fresh:
             crops = _sized([pair.source for pair in fresh.values()], model.size)
-            made = neutralise(model, crops, device)
-            neutral |= dict(zip(fresh, made.split(1), strict=True))
-            sources, neutrals = _analysed(analyzer, crops), _analysed(analyzer, to_pictures(made))
+            relaxed = neutralise(model, crops, device)
+            neutral |= dict(zip(fresh, relaxed.split(1), strict=True))
+            sources = _analysed(analyzer, crops, embedder)
+            neutrals = _analysed(analyzer, to_pictures(relaxed))
             for index, (group, source_key) in enumerate(fresh):
                 groups[group].add_source(source_key, sources.one(index), neutrals.one(index))
         codes, beyond = model.schema.code(_ordered(np.stack([pair.attributes for pair in batch]), model.schema))
         clamped += beyond
         faces = torch.cat([neutral[key] for key in keys])
-        outputs = _analysed(analyzer, to_pictures(generate(model, faces, torch.from_numpy(codes).to(device))))
-        driving = _analysed(analyzer, _sized([pair.driving for pair in batch], model.size))
+        made = to_pictures(generate(model, faces, torch.from_numpy(codes).to(device)))
+        outputs = _analysed(analyzer, made, embedder)
+        driving = _analysed(analyzer, _sized([pair.driving for pair in batch], model.size), embedder)
         for index, pair in enumerate(batch):
             groups[pair.group].add_pair(pair, outputs.one(index), driving.one(index))
         done += len(batch)
@@ -79,17 +86,33 @@ def evaluate(
 
 def analyse(analyzer: Analyzer, pictures: Pictures) -> Labels:
     """(N, 20) float32 attributes of the largest face in each of (N, S, S, 3) uint8 RGB; all NaN where there is none."""
-    labels = np.full((len(pictures), len(ATTRIBUTE_NAMES)), np.nan, np.float32)
+    return _labels(_largest(analyzer, pictures))
+
+
+def _largest(analyzer: Analyzer, pictures: Pictures) -> list[Face | None]:
+    """The largest face in each picture."""
+    largest: list[Face | None] = []
     for start in range(0, len(pictures), analyzer.batch_size):
         batch = pictures[start : start + analyzer.batch_size]
-        for offset, faces in enumerate(analyzer.analyze(batch, range(start, start + len(batch)), "evaluation")):
-            if faces:
-                labels[start + offset] = faces[0].attributes
-    return labels
+        found = analyzer.analyze(batch, range(start, start + len(batch)), "evaluation")
+        largest += [faces[0] if faces else None for faces in found]
+    return largest
 
 
-def _analysed(analyzer: Analyzer, pictures: Pictures) -> Faces:
-    return Faces(pictures=pictures, labels=analyse(analyzer, pictures))
+def _labels(faces: list[Face | None]) -> Labels:
+    unknown = np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
+    return np.stack([unknown if face is None else face.attributes for face in faces])
+
+
+def _analysed(analyzer: Analyzer, pictures: Pictures, embedder: Embedder | None = None) -> Faces:
+    faces = _largest(analyzer, pictures)
+    embeddings: list[npt.NDArray[np.float64] | None] = [None] * len(faces)
+    if embedder is not None:
+        embeddings = [
+            None if face is None else embedder(picture, (face.landmarks / len(picture)).astype(np.float32))
+            for picture, face in zip(pictures, faces, strict=True)
+        ]
+    return Faces(pictures=pictures, labels=_labels(faces), embeddings=embeddings)
 
 
 def _ordered(attributes: Labels, schema: AttributeSchema) -> Labels:

@@ -25,6 +25,7 @@ METRICS = {
     "r": "Pearson's r of what was asked for and what is found again, over all pairs",
     "within": "the same after each track's mean is taken away, so that differences between people do not count",
     "error": "mean absolute error of the re-analysed action unit, 0..5",
+    "identity": "distance from the source picture as dlib's face recognition sees it, below 0.6 the same person",
     "neutral_leak": "sum of the action units that are found in the neutral face (the source's own for copy-source)",
     "neutral_variance": "variance between the neutral faces of different tracks, over that of the sources",
 }
@@ -32,7 +33,7 @@ METRICS = {
 HEADLINE = (
     *("face_l1", "l1", "ssim", "sharpness", "detected", "pose_error", "pose_error.yaw", "r.yaw", "within.yaw"),
     *(f"{family}.{name}" for name in ("AU12", "AU25", "AU45") for family in ("r", "within")),
-    "neutral_leak",
+    *("identity", "neutral_leak"),
 )
 """The metrics to look at first. Of few tracks look at `within`: r is high wherever people differ."""
 HIGHER_IS_BETTER = frozenset({"ssim", "detected", "r", "within"})

@@ -20,6 +20,7 @@ class GroupScores:
     def __init__(self) -> None:
         self._pixels: dict[Contestant, dict[str, list[float]]] = {name: defaultdict(list) for name in CONTESTANTS}
         self._found: dict[Contestant, list[Labels]] = {name: [] for name in CONTESTANTS}
+        self._identity: dict[Contestant, list[float]] = {name: [] for name in CONTESTANTS}
         self._asked: list[Labels] = []
         self._tracks: list[str] = []
         self._kinds: set[str] = set()
@@ -43,6 +44,8 @@ class GroupScores:
         }
         for contestant, face in contenders.items():
             self._found[contestant].append(face.labels[0])
+            if (apart := face.distance(self._sources[pair.source_key])) is not None:
+                self._identity[contestant].append(apart)
             for metric, value in pixel_scores(face.pictures, driving.pictures, pair.box[None]).items():
                 self._pixels[contestant][metric].append(float(value[0]))
 
@@ -56,6 +59,9 @@ class GroupScores:
             labels, counts = attribute_scores(asked, found, self._tracks, schema)
             detected = float(np.isfinite(found).any(axis=1).mean())
             scores[contestant] = {**self._pixel_means(contestant), "detected": detected, **labels}
+            # A driving frame of somebody else says nothing of how far a person's own pictures lie apart.
+            if (apart := self._identity[contestant]) and (contestant != "noise_floor" or self._kinds == {"self"}):
+                scores[contestant]["identity"] = float(np.mean(apart))
             if contestant == "model":
                 correlated = counts
         sources, neutral = (_stacked(faces.values()) for faces in (self._sources, self._neutral))
@@ -81,10 +87,18 @@ class Faces:
     """(N, S, S, 3) uint8 RGB."""
     labels: Labels
     """(N, 20) raw; NaN where not measured, all NaN where no face is found."""
+    embeddings: list[npt.NDArray[np.float64] | None]
+    """N, of those whose face was embedded."""
 
     def one(self, index: int) -> "Faces":
         """The picture at `index`, as N = 1."""
-        return Faces(pictures=self.pictures[index : index + 1], labels=self.labels[index : index + 1])
+        only = slice(index, index + 1)
+        return Faces(pictures=self.pictures[only], labels=self.labels[only], embeddings=self.embeddings[only])
+
+    def distance(self, other: "Faces") -> float | None:
+        """L2 distance of the first face's embedding to that of `other`; None where there is none."""
+        one, another = self.embeddings[0], other.embeddings[0]
+        return None if one is None or another is None else float(np.linalg.norm(one - another))
 
 
 def pixel_scores(pictures: Pictures, targets: Pictures, boxes: npt.NDArray[np.float32]) -> dict[str, PerPicture]:
@@ -142,6 +156,7 @@ def _stacked(faces: Iterable[Faces]) -> Faces:
     return Faces(
         pictures=np.concatenate([face.pictures for face in listed]),
         labels=np.concatenate([face.labels for face in listed]),
+        embeddings=[embedding for face in listed for embedding in face.embeddings],
     )
 
 

@@ -140,6 +140,19 @@ def test_pixels_are_those_of_other_implementations(copying: Report, pairs: list[
     assert scores["face_l1"] is not None and scores["l1"] is not None and scores["face_l1"] != scores["l1"]
 
 
+def test_identity_is_the_distance_from_the_source(pairs: list[EvaluationPair], analyzer: Analyzer) -> None:
+    def embedder(picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        assert landmarks.shape == (68, 2) and 0 < landmarks.mean() < 1
+        return picture.mean(axis=(0, 1)).astype(np.float64)
+
+    report = evaluate(Model(Copy()), Listed(pairs), analyzer, embedder=embedder)
+    scores = report.groups["held_out"].scores
+    apart = [np.linalg.norm(pair.driving.mean(axis=(0, 1)) - pair.source.mean(axis=(0, 1))) for pair in pairs]
+    assert scores["noise_floor"]["identity"] == pytest.approx(np.mean(apart), rel=1e-6)
+    assert scores["copy_source"]["identity"] == 0
+    assert scores["model"]["identity"] == pytest.approx(0, abs=0.5)  # the way through the network rounds
+
+
 def test_the_noise_floors_correlations_are_scipys(
     copying: Report, pairs: list[EvaluationPair], analyzer: Analyzer
 ) -> None:
