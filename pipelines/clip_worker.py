@@ -57,6 +57,8 @@ class ClipWorker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=_environment(),
+                # Ctrl-C at a terminal is for the driver; this process ends with its parent.
+                process_group=0,
             )
             try:
                 answer = self._ask({"config": asdict(self.config)}, START_SECONDS)

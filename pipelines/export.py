@@ -11,13 +11,12 @@ import pyarrow.parquet as pq
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
+from pipelines.card import CARD, HF_SPLITS, card
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import FRAMES, SPLITS
 from pipelines.storage import Folder
 
 Kind = Literal["webdataset", "hf"]
-HF_SPLITS = {"train": "train", "val": "validation", "test": "test"}
-CARD = "README.md"
 _PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 """How `datasets` stores a picture."""
 FACTS = ("identity", "clip", "track", "frame", "held_out", *ATTRIBUTE_NAMES)
@@ -57,8 +56,8 @@ def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None
         written.append(name)
         if on_file is not None:
             on_file(number, len(files))
-    splits = [split for split in SPLITS if any(group.split == split for groups in files.values() for group in groups)]
-    target.write(CARD, _card(dataset, kind, splits).encode())
+    files_of = {split: f"data/{HF_SPLITS[split]}-*.parquet" for split in SPLITS} if kind == "hf" else None
+    target.write(CARD, card(dataset.meta, dataset.hash, files_of).encode())
     return [*written, CARD]
 
 
@@ -102,36 +101,3 @@ def _member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
-
-
-def _card(dataset: Dataset, kind: Kind, splits: list[str]) -> str:
-    meta: dict[str, Any] = dataset.meta
-    counts = meta["counts"]
-    facts = ["license: other", f"license_name: {json.dumps(dataset.licence)}"]
-    if kind == "hf":
-        facts += ["configs:", "- config_name: default", "  data_files:"]
-        for split in splits:
-            facts += [f"  - split: {HF_SPLITS[split]}", f"    path: data/{HF_SPLITS[split]}-*.parquet"]
-    rows = [f"| {split} | {counts['frames'][split]} | {counts['identities'][split]} |" for split in splits]
-    return "\n".join(
-        [
-            "---",
-            *facts,
-            "---",
-            "# Faces with action units and head pose",
-            "",
-            f"Made by icface {meta['icface']} from {', '.join(meta['sources'])}; licence of the clips: "
-            f"{dataset.licence}. It shows people: keep to what they agreed to.",
-            "",
-            "| split | frames | identities |",
-            "| --- | ---: | ---: |",
-            *rows,
-            "",
-            f"Pictures are JPEGs of {dataset.size} x {dataset.size} px. Attributes were measured by "
-            f"{dataset.analyzer['fingerprint']}: pose in radians with OpenFace's signs, action units 0..5, null where "
-            "not measured. Rows with `held_out` are kept from training.",
-            "",
-            f"sha256 of the data set's dataset.json: {dataset.hash}",
-            "",
-        ]
-    )

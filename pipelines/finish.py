@@ -1,5 +1,6 @@
 """The end of a job: the parts of the finished shards put together into `dataset.json` and `index.parquet`."""
 
+import hashlib
 import io
 import json
 from collections import Counter
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import icface
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.crop import CropRule
+from pipelines.card import CARD, card
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import INDEX, META
 from pipelines.format import CLIPS, SPLITS, VERSION, write_table
@@ -63,7 +65,7 @@ def finish(
 
 
 def conclude(dataset: Folder, shards: list[str], facts: dict[str, Any]) -> Summary:
-    """Count what the shards of these names hold, and write `dataset.json` with it and `facts`, then the index."""
+    """Count what the shards of these names hold; write `dataset.json` with it and `facts`, the card, then the index."""
     index = _gathered(dataset, [f"index/{name}.parquet" for name in shards], INDEX_SCHEMA)
     index = index.sort_by(
         [("split", "ascending"), ("clip", "ascending"), ("track", "ascending"), ("ordinal", "ascending")]
@@ -77,7 +79,10 @@ def conclude(dataset: Folder, shards: list[str], facts: dict[str, Any]) -> Summa
         "counts": counts,
         "attributes": _schema(index).to_json(),
     }
-    dataset.write(META, (json.dumps(meta, indent=1, sort_keys=True) + "\n").encode())
+    data = (json.dumps(meta, indent=1, sort_keys=True) + "\n").encode()
+    dataset.write(META, data)
+    files = {split: f"frames/split={split}/*.parquet" for split in SPLITS}
+    dataset.write(CARD, card(meta, hashlib.sha256(data).hexdigest(), files).encode())
     with dataset.writing(INDEX) as path:
         write_table(path, index, INDEX_SCHEMA)
     return Summary(url=dataset.url, **counts)

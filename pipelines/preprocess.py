@@ -96,7 +96,10 @@ class ShardActor:
     """A Ray Data actor that writes shards."""
 
     def __init__(self, config: PreprocessConfig, dataset: Folder, tally: Any) -> None:
+        import ray
+
         self.dataset, self.tally = dataset, tally
+        self.node = ray.get_runtime_context().get_node_id()
         self.worker = ClipWorker(config)
         self.worker.start()
 
@@ -107,7 +110,7 @@ class ShardActor:
         return {"shards": np.array([len(batch["shard"])])}
 
     def _tell(self, row: dict[str, Any]) -> None:
-        self.tally.add.remote({name: row[name] for name in ("status", "frames_read")})
+        self.tally.add.remote({name: row[name] for name in ("status", "frames_read")}, self.node)
 
 
 def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> None:

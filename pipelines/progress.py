@@ -25,6 +25,8 @@ class Progress:
     """What is being done, in plain words."""
     new: int = 0
     """Clips that this run has done."""
+    nodes: int = 0
+    """Machines that have done clips in this run."""
 
     @property
     def frames_per_second(self) -> float:
@@ -44,12 +46,14 @@ class Tally:
 
     def __init__(self) -> None:
         self.counts = {"new": 0, "frames": 0, "rejected": 0, "failed": 0}
+        self.nodes: set[str] = set()
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: dict[str, Any], node: str) -> None:
+        self.nodes.add(node)
         self.counts["new"] += 1
         self.counts["frames"] += row["frames_read"]
         if row["status"] != "ok":
             self.counts[row["status"]] += 1
 
     def read(self) -> dict[str, int]:
-        return dict(self.counts)
+        return {**self.counts, "nodes": len(self.nodes)}

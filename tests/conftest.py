@@ -41,8 +41,9 @@ def offline() -> None:
 @pytest.fixture(scope="session")
 def small_dataset(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two sample clips as a data set of 32 px, every second frame; nobody is `val`. Do not write into it."""
+    from datasets_made import made_here
+
     from pipelines.config import PreprocessConfig
-    from pipelines.preprocess import preprocess
 
     folder = tmp_path_factory.mktemp("small")
     for name, place in (("WolfgangLanger_Pexels.mp4", "wolfgang/v/1.mp4"), ("single_face.mp4", "single/v/1.mp4")):
@@ -50,7 +51,7 @@ def small_dataset(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPa
         target.parent.mkdir(parents=True)
         target.symlink_to(sample_clips[name])
     url = folder / "data"
-    preprocess(
+    made_here(
         PreprocessConfig(
             source=str(folder / "clips"), dataset=str(url), size=32, every=2, val_fraction=0.0, licence="test licence"
         )

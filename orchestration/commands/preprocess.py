@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from icface.errors import IcfaceError
 from orchestration.commands import parse
 from orchestration.terminal import Reporter, duration
 from pipelines.config import PreprocessConfig
@@ -49,10 +50,14 @@ def run(config: PreprocessConfig, reporter: Reporter) -> None:
             frames_per_second=round(progress.frames_per_second, 1),
             rejected=progress.rejected,
             failed=progress.failed,
+            nodes=progress.nodes,
             seconds_left=progress.seconds_left,
         )
 
-    summary = preprocess(config, show)
+    try:
+        summary = preprocess(config, show)
+    except KeyboardInterrupt:
+        raise IcfaceError("stopped; what is finished is kept, and the same command goes on from there") from None
     reporter.result(
         dataset=summary.url,
         clips=f"{summary.clips} ({summary.new_clips} new): {summary.ok} ok, {summary.rejected} rejected, "

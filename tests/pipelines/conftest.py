@@ -2,9 +2,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from datasets_made import made_here
 
 from pipelines.config import PreprocessConfig
-from pipelines.preprocess import preprocess
 
 PEOPLE = ("ann", "bob", "cyd")
 
@@ -30,7 +30,7 @@ def crowd_made_once(sample_clips: dict[str, Path], tmp_path_factory: pytest.Temp
             place = folder / f"clips/{identity}/v/{number}.mp4"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(sample_clips["single_face.mp4"])
-    preprocess(crowd_config(folder))
+    made_here(crowd_config(folder))
     return folder
 
 

@@ -42,6 +42,28 @@ def test_datasets_loads_decoded_pictures_and_a_card(
     assert Dataset.open(str(small_dataset)).meta["sources"][0] in card
 
 
+def test_datasets_loads_the_data_set_itself(small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The card beside its files says where they are and which column is a picture."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    loaded = datasets.load_dataset(str(small_dataset), cache_dir=str(tmp_path / "cache"))
+    assert set(loaded) == {"train"}
+    assert loaded["train"].features["image"] == datasets.Image()
+    expected = stored(small_dataset)
+    assert loaded["train"].num_rows == len(expected)
+    for row in loaded["train"]:
+        ours = expected.pop((row["clip"], row["frame"]))
+        difference = np.asarray(row["image"], np.int16) - decode_image(ours["image"])
+        assert np.abs(difference).max() <= 2  # another JPEG decoder may round otherwise
+        assert np.allclose(row["landmarks"], ours["landmarks"])
+        assert row["AU14"] is None
+    card = (small_dataset / "README.md").read_text()
+    assert "test licence" in card
+    assert Dataset.open(str(small_dataset)).meta["sources"][0] in card
+
+
 def test_webdataset_reads_every_frame(small_dataset: Path, tmp_path: Path):
     import webdataset
 

@@ -105,16 +105,6 @@ def test_a_lost_shard_comes_back_to_the_bit(source: Path, tmp_path: Path):
     assert contents(config.dataset) == before
 
 
-def test_an_added_clip_is_the_only_new_one(source: Path, tmp_path: Path):
-    config = options(source, tmp_path, shard_clips=1)
-    preprocess(config)
-    (source / "eve/v").mkdir(parents=True)
-    shutil.copy(source / "ann/v/1.mp4", source / "eve/v/1.mp4")
-    summary = preprocess(config)
-    assert summary.identities["train"] == 2
-    assert summary.new_clips < summary.clips
-
-
 def test_too_many_failures_fail_after_all_is_written(source: Path, tmp_path: Path):
     config = options(source, tmp_path, max_failed=0.1)
     with pytest.raises(IcfaceError, match=r"more than --max-failed 0\.1"):
