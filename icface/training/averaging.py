@@ -26,7 +26,7 @@ class AveragedModel:
         """Take in the weights after step number `step` (0-based)."""
         halflife = min(self.halflife_share * (step + 1), self.LONGEST)
         decay = 0.5 ** (1 / halflife) if halflife > 0 else 0.0
-        for average, current in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(current, 1 - decay)
+        # One kernel for all weights, as torch.optim.swa_utils has it.
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
         for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)

@@ -284,10 +284,10 @@ def _noise(config: TrainConfig, number: int, batch: Batch, rank: int, ranks: int
     if not config.loss.neutral_noise:
         return 0.0
     # Drawn for the whole batch and sliced, so that the number of ranks changes nothing.
-    generator = torch.Generator().manual_seed(hash((config.seed, number)) % 2**63)
-    shape = batch.source.shape
-    noise = torch.randn((ranks, *shape), generator=generator)[rank]
-    return (noise * (config.loss.neutral_noise / 127.5)).to(batch.source.device)
+    device = batch.source.device
+    generator = torch.Generator(device).manual_seed(hash((config.seed, number)) % 2**63)
+    noise = torch.randn((ranks, *batch.source.shape), generator=generator, device=device)[rank]
+    return noise * (config.loss.neutral_noise / 127.5)
 
 
 @torch.no_grad()
