@@ -56,6 +56,13 @@ test-pyfeat: setup-pyfeat  ## the tests that run py-feat's own networks, in that
 soak: setup  ## hours of random kills and mutated inputs
 	@$(PYTEST) -m soak
 
+# Those that ask for nothing; a program that is not there yet is left out.
+BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,planning preprocess loader train_step ddp animate))
+.PHONY: bench
+bench: setup  ## speed, each against a baseline measured in the same run
+	@failed=0; for program in $(BENCHMARKS); do \
+	  echo "== $$program"; $(PY) $$program || failed=1; done; exit $$failed
+
 .PHONY: format lint types contract
 format: setup  ## rewrite the code in the project's format
 	@$(PY) -m ruff format .
