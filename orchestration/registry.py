@@ -1,7 +1,9 @@
 """Runs and registered models in MLflow."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
@@ -20,6 +22,7 @@ from icface.errors import IcfaceError
 from icface.evaluation.report import Report
 from icface.licences import sources
 from icface.weights import FACE_LANDMARKER, fetch
+from orchestration import versions as versions_of_code
 from orchestration.example_portrait import portrait_png
 from orchestration.tracking import experiment_id
 from pipelines.dataset import Dataset
@@ -41,6 +44,33 @@ TAG_LENGTH = 5000
 """Characters that MLflow takes in a version's tag."""
 
 
+_parent: ContextVar[str | None] = ContextVar("parent", default=None)
+
+
+@contextmanager
+def nested_under(run_id: str | None) -> Iterator[None]:
+    """Runs that begin inside the block are parts of this run, which ends with it: FINISHED, FAILED or KILLED."""
+    token = _parent.set(run_id)
+    status = "FINISHED"
+    try:
+        if run_id:
+            end_run(run_id, "RUNNING")
+        yield
+    except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        raise
+    finally:
+        _parent.reset(token)
+        if run_id:
+            end_run(run_id, status)
+
+
+def start_sweep(name: str, tags: Mapping[str, str]) -> str:
+    """A new run that others are to be parts of; returns its id."""
+    client = mlflow.MlflowClient()
+    return str(client.create_run(experiment_id(), run_name=name, tags=dict(tags)).info.run_id)
+
+
 def start_run(
     name: str, params: Mapping[str, Any], facts: Mapping[str, Any], commit: str | None, dataset: Dataset
 ) -> str:
@@ -48,6 +78,9 @@ def start_run(
     client = mlflow.MlflowClient()
     tags = {f"icface.{key}": str(value) for key, value in facts.items()}
     tags |= {"mlflow.source.name": "icface train", "mlflow.source.type": "LOCAL"}
+    if parent := _parent.get():
+        tags["mlflow.parentRunId"] = parent
+    commit = commit or versions_of_code.commit()
     if commit:
         tags["mlflow.source.git.commit"] = commit.rstrip("+")
         tags["icface.commit"] = commit

@@ -16,6 +16,7 @@ from orchestration.references import resolve
 from orchestration.registry import pyfunc_options
 
 STOP_SECONDS = 20
+KILL_SECONDS = 5
 
 
 def serve(model: str, host: str, port: int, workers: int) -> None:
@@ -50,10 +51,14 @@ def _environment() -> dict[str, str]:
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """End the server and its workers, by their process group, and wait until all are gone."""
+    """End the server and its workers, by their process group, and wait until all are gone.
+
+    Where process 1 does not collect dead processes, as in many containers, they stay in the group: what was sent
+    SIGKILL is gone all the same.
+    """
     deadline = time.monotonic() + STOP_SECONDS
     how = signal.SIGTERM
-    while True:
+    while time.monotonic() < deadline + KILL_SECONDS:
         try:
             os.killpg(server.pid, how)
         except ProcessLookupError:

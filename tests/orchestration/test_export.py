@@ -1,11 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from icface.bundle import load_bundle, save_bundle
+from icface.bundle import ICface, load_bundle, save_bundle
 from icface.errors import IcfaceError
+from icface.networks.config import ModelConfig
 from orchestration import export as module
 from orchestration.export import export
 
@@ -19,15 +21,24 @@ def test_a_bundle_comes_out_as_it_went_in(untrained_bundle: Path, tmp_path: Path
         export(str(untrained_bundle), str(tmp_path / "out"))
 
 
-@pytest.fixture
-def moving_bundle(untrained_bundle: Path, tmp_path: Path) -> Path:
-    """An untrained model moves nothing; this one does."""
-    model = load_bundle(untrained_bundle)
+@pytest.fixture(params=["warp", "resnet"])
+def moving_bundle(request: pytest.FixtureRequest, untrained_bundle: Path, tmp_path: Path) -> Path:
+    """An untrained warp moves nothing; these change what they are given, and differ for each attribute."""
+    config = load_bundle(untrained_bundle).config
     torch.manual_seed(1)
+    made = ModelConfig(architecture=request.param, size=32, width=8, blocks=2)
+    model = ICface(replace(config, model=made))
     with torch.no_grad():
         for network in (model.generator, model.neutraliser):
-            network.affine.weight.normal_(0.0, 0.2)
-            network.flow.weight.normal_(0.0, 0.1)
+            if request.param == "warp":
+                network.affine.weight.normal_(0.0, 0.2)
+                network.flow.weight.normal_(0.0, 0.1)
+            for layer in network.modules() if request.param == "resnet" else ():
+                if isinstance(layer, torch.nn.BatchNorm2d):
+                    layer.running_mean.normal_(0.0, 0.3)
+                    layer.running_var.uniform_(0.5, 2.0)
+                elif isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+                    torch.nn.init.kaiming_normal_(layer.weight)  # with the usual small ones its output hardly varies
     save_bundle(model, tmp_path / "moving")
     return tmp_path / "moving"
 
@@ -54,6 +65,7 @@ def test_onnxruntime_gives_what_torch_gives_at_any_batch(moving_bundle: Path, tm
                 expected = getattr(model, name)(torch.from_numpy(image), torch.from_numpy(attributes)).numpy()
             assert np.abs(found - expected).max() < 1e-4
             assert np.abs(expected - image).max() > 0.1
+            assert np.abs(expected[0] - expected[-1]).max() > 0.1 or count == 1
 
 
 def test_a_file_that_differs_is_not_exported(moving_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
