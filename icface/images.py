@@ -25,7 +25,9 @@ def decode_image(data: bytes, name: str = "image") -> Picture:
                 rgba = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
             return np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:  # its own words name an object in memory
+        raise IcfaceError(f"{name} cannot be read as an image: it has no format that is known") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise IcfaceError(f"{name} cannot be read as an image: {str(error).splitlines()[0]}") from None
 
 

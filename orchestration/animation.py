@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from icface.animate import Animator, Picture
 from icface.control import apply_edits, mix, parse_edits, read_driving, relative, seconds
 from icface.control.tables import DEFAULT_FPS
+from icface.errors import IcfaceError
 from icface.images import encode_png, read_image
 from icface.sheets import Row, contact_sheet
 from icface.video.writing import write_gif, write_video
@@ -35,6 +37,8 @@ class Animated:
 
 def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done, total: None) -> Animated:
     """Animate and write. Raises IcfaceError for everything that is missing, unknown or out of range."""
+    if job.gpu and not torch.cuda.is_available():
+        raise IcfaceError("--gpu: PyTorch sees no GPU here; leave --gpu out (`icface doctor` tells what is missing)")
     animator = Animator.from_bundle(resolve(job.model).folder, device="cuda" if job.gpu else "cpu")
     try:
         schema = animator.model.schema

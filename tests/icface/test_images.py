@@ -74,6 +74,7 @@ def test_what_is_no_image_is_said_in_one_line(tmp_path: Path, data: bytes) -> No
     with pytest.raises(IcfaceError, match=r"face\.png") as raised:
         read_image(path)
     assert "\n" not in str(raised.value)
+    assert "0x" not in str(raised.value)
 
 
 def test_half_a_jpeg_is_no_image(picture: np.ndarray) -> None:

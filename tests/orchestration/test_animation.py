@@ -50,6 +50,14 @@ def test_edits_alone_make_a_picture_or_a_film(untrained_bundle: Path, portrait: 
     assert read_image(tmp_path / "one.png").shape == (32, 32, 3)
 
 
+def test_a_gpu_that_is_not_there_is_said(
+    untrained_bundle: Path, portrait: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["animate", str(untrained_bundle), str(portrait), "--set", "AU12=1", "--gpu", "-o", "a.png"]) == 1
+    assert capsys.readouterr().err.startswith("icface: --gpu: PyTorch sees no GPU here")
+
+
 def test_parts_of_several_drivers(untrained_bundle: Path, portrait: Path, driver: Path, tmp_path: Path):
     output = tmp_path / "sheet.png"
     made = animate(
