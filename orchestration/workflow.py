@@ -6,16 +6,21 @@ workflow that was stopped, by whatever, goes on where it was.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from icface.errors import IcfaceError
 from icface.training.config import PRESETS, TrainConfig
 from orchestration.config import TrainJob
 from pipelines.config import PreprocessConfig
 
+Stage = Literal["train", "evaluate", "compare", "promote"]
+STAGES: tuple[Stage, ...] = ("train", "evaluate", "compare", "promote")
+"""Kinds of steps in their order; preprocessing comes before them and looks itself for what has changed."""
+SWEEP = "sweep"
+"""Under which the run that the trainings are parts of is kept."""
 Tell = Callable[[str, str], None]
 """Told the step and what becomes of it, in words."""
 
@@ -108,13 +113,16 @@ class Outcome:
     """Steps that were not skipped."""
 
 
-def run(path: str, tell: Tell = lambda step, words: None) -> Outcome:
-    """Do what the workflow file at `path` says and is not done yet.
+def run(path: str, tell: Tell = lambda step, words: None, again_from: Stage | None = None) -> Outcome:
+    """Do what the workflow file at `path` says and is not done yet; from the stage `again_from` on all is done anew.
 
     Raises IcfaceError for a file that cannot be understood, and what its steps raise.
     """
     workflow = Workflow.from_yaml(path)
-    return _Run(workflow, _State(Path(path)), tell).all()
+    state = _State(Path(path))
+    if again_from is not None:
+        state.forget(STAGES[STAGES.index(again_from) :])
+    return _Run(workflow, state, tell, Path(path).stem).all()
 
 
 class _State:
@@ -139,22 +147,40 @@ class _State:
         kept = self._steps.get(step)
         return kept["result"] if kept and kept["inputs"] == inputs else None
 
+    def forget(self, stages: Sequence[str]) -> None:
+        """Steps of these kinds are to be done again. A training that is there under its name is another one then."""
+        for step in list(self._steps):
+            stage = step.split(" ")[0]
+            if stage in stages:
+                round_number = self._steps[step].get("round", 0) + 1
+                self._steps[step] = {"inputs": None, "result": None, "round": round_number}
+        self._write()
+
+    def round(self, step: str) -> int:
+        """How often the step was asked for again."""
+        return int(self._steps.get(step, {}).get("round", 0))
+
     def keep(self, step: str, inputs: str, result: Any) -> None:
-        self._steps[step] = {"inputs": inputs, "result": result}
+        self._steps[step] = {"inputs": inputs, "result": result, "round": self.round(step)}
+        self._write()
+
+    def _write(self) -> None:
         self._folder.write(self._name, (json.dumps(self._steps, indent=1, sort_keys=True) + "\n").encode())
 
 
 class _Run:
-    def __init__(self, workflow: Workflow, state: _State, tell: Tell) -> None:
-        self.workflow, self.state, self.tell = workflow, state, tell
+    def __init__(self, workflow: Workflow, state: _State, tell: Tell, name: str) -> None:
+        self.workflow, self.state, self.tell, self.name = workflow, state, tell, name
         self.done: list[str] = []
 
     def all(self) -> Outcome:
+        from orchestration.registry import nested_under
         from orchestration.tracking import use_tracking
 
         use_tracking()
         dataset_hash = self._preprocess()
-        versions = {trial.name: self._train(trial, dataset_hash) for trial in self.workflow.train}
+        with nested_under(self._sweep() if len(self.workflow.train) > 1 else None):
+            versions = {trial.name: self._train(trial, dataset_hash) for trial in self.workflow.train}
         scores = {name: self._evaluate(name, version, dataset_hash) for name, version in versions.items()}
         if len(versions) > 1:
             self._compare(list(versions.values()), dataset_hash)
@@ -162,11 +188,29 @@ class _Run:
         promoted = self._promote(best, versions[best], scores)
         return Outcome(versions=versions, best=best, promoted=promoted, done=tuple(self.done))
 
-    def _step(self, name: str, inputs: Any, work: Callable[[str], Any]) -> Any:
-        """The result of a step: the kept one, or that of `work`, which is told the hash of the inputs."""
-        digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+    def _sweep(self) -> str:
+        """The run that all trainings of this file are parts of."""
+        from orchestration.registry import has_run, start_sweep
+
+        known = self.state.known(SWEEP, self.workflow.model)
+        if known is None or not has_run(known):
+            tags = {"mlflow.source.name": "icface run", "icface.model": self.workflow.model}
+            known = start_sweep(f"{self.name}: {', '.join(trial.name for trial in self.workflow.train)}", tags)
+            self.state.keep(SWEEP, self.workflow.model, known)
+        return str(known)
+
+    def _step(
+        self,
+        name: str,
+        inputs: Any,
+        work: Callable[[str], Any],
+        there: Callable[[Any], bool] = lambda result: True,
+    ) -> Any:
+        """The result of a step: the kept one if it is still `there`, or that of `work`, told the inputs' hash."""
+        counted = [inputs, self.state.round(name)]
+        digest = hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()
         known = self.state.known(name, digest)
-        if known is not None:
+        if known is not None and there(known):
             self.tell(name, "nothing has changed: skipped")
             return known
         self.tell(name, "at work")
@@ -187,15 +231,24 @@ class _Run:
         return Dataset.open(summary.url).hash
 
     def _train(self, trial: Trial, dataset_hash: str) -> int:
+        from orchestration import registry
         from orchestration.runs import RunRecord, run_folder
         from orchestration.training import train
 
         workflow = self.workflow
         config = TrainConfig.preset(trial.preset).merge(dict(trial.training))
 
+        def made(run_id: str) -> list[int]:
+            names = {item.name for item in registry.versions()}
+            found = registry.versions(workflow.model) if workflow.model in names else []
+            return [item.number for item in found if item.run_id == run_id]
+
         def work(digest: str) -> int:
             name = f"{trial.name}-{digest[:10]}"
-            begun = RunRecord.read(run_folder(workflow.storage, name)) is not None
+            record = RunRecord.read(run_folder(workflow.storage, name))
+            begun = record is not None
+            if record is not None and (numbers := made(record.mlflow_run_id)):
+                return numbers[0]  # it was registered, and stopped before that was written down
             job = TrainJob(
                 dataset=workflow.preprocess.dataset,
                 workers=workflow.workers,
@@ -212,8 +265,11 @@ class _Run:
                 raise IcfaceError(f"the training {name} was stopped at step {result.steps}; run the workflow again")
             return result.version
 
+        def there(version: int) -> bool:
+            return any((item.name, item.number) == (workflow.model, version) for item in registry.versions())
+
         inputs = [config.to_json(), dataset_hash, workflow.model, workflow.storage]
-        return int(self._step(f"train {trial.name}", inputs, work))
+        return int(self._step(f"train {trial.name}", inputs, work, there))
 
     def _evaluate(self, name: str, version: int, dataset_hash: str) -> float:
         from orchestration.evaluation import evaluate_model
@@ -239,7 +295,8 @@ class _Run:
             found.write(workflow.page)
             return str(Path(workflow.page).absolute())
 
-        self._step("compare", [versions, dataset_hash, workflow.per_track, workflow.page], work)
+        inputs = [versions, dataset_hash, workflow.per_track, workflow.page]
+        self._step("compare", inputs, work, lambda page: Path(page).exists())
 
     def _promote(self, best: str, version: int, scores: dict[str, float]) -> str:
         from orchestration.promotion import promote

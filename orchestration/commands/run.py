@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestration.commands import parse
 from orchestration.terminal import Reporter
@@ -13,6 +14,8 @@ class Run:
 
     workflow: str
     """A YAML file with the fields model, preprocess, train and more (docs/workflow.md)."""
+    again_from: Literal["train", "evaluate", "compare", "promote"] | None = None
+    """Do this stage and all after it again, although nothing has changed."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -20,7 +23,9 @@ def main(argv: Sequence[str]) -> None:
     from orchestration.workflow import run
 
     with Reporter() as reporter:
-        outcome = run(options.workflow, lambda step, words: reporter.say(f"{step}: {words}", step=step))
+        outcome = run(
+            options.workflow, lambda step, words: reporter.say(f"{step}: {words}", step=step), options.again_from
+        )
         reporter.result(
             versions=", ".join(f"{name}: {version}" for name, version in outcome.versions.items()),
             best=outcome.best,

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
 from made_up_pairs import TINY
@@ -12,6 +13,8 @@ from made_up_pairs import TINY
 from icface.errors import IcfaceError
 from orchestration import registry
 from orchestration import workflow as module
+from orchestration.promotion import gate_score
+from orchestration.tracking import experiment_id
 from orchestration.workflow import Workflow, run
 from pipelines.cluster import connect
 
@@ -25,6 +28,10 @@ def ray_here():
 def write(path: Path, values: dict) -> str:
     path.write_text(yaml.safe_dump(values))
     return str(path)
+
+
+def runs(wanted: str) -> list:
+    return mlflow.MlflowClient().search_runs([experiment_id()], wanted)
 
 
 @pytest.fixture(scope="module")
@@ -46,33 +53,43 @@ def values(workplace: Path, sample_clips: dict[str, Path]) -> dict:
 def test_every_step_is_done_once_and_again_only_when_its_inputs_change(
     workplace: Path, values: dict, monkeypatch: pytest.MonkeyPatch
 ):
-    # Stopped after the first training: the second step of the sweep never begins.
-    evaluate = module._Run._train
+    # Stopped when the first training is registered and that is not written down yet; the second never begins.
+    keep = module._State.keep
 
-    def stop_at_two(self, trial, dataset_hash):
-        if trial.name == "two":
+    def stop_before(self, step, *result):
+        if step == "train one":
             raise KeyboardInterrupt
-        return evaluate(self, trial, dataset_hash)
+        keep(self, step, *result)
 
-    monkeypatch.setattr(module._Run, "_train", stop_at_two)
+    monkeypatch.setattr(module._State, "keep", stop_before)
     path = write(workplace / "flow.yaml", values)
     with pytest.raises(KeyboardInterrupt):
         run(path)
+    assert [item.number for item in registry.versions("flow")] == [1]
+    (sweep,) = runs("attributes.run_name LIKE 'flow:%'")
+    assert sweep.info.status == "KILLED"
     monkeypatch.undo()
 
     told = []
     first = run(path, lambda step, words: told.append((step, words)))
-    assert first.versions == {"one": 1, "two": 2}
-    assert first.done == ("train two", "evaluate one", "evaluate two", "compare", "promote")
-    assert ("train one", "nothing has changed: skipped") in told
-    scores = {item.number: registry.gate_score(item.evaluation["metrics"])[1] for item in registry.versions("flow")}
+    assert first.versions == {"one": 1, "two": 2}, "what was registered is not registered again"
+    assert first.done == ("train one", "train two", "evaluate one", "evaluate two", "compare", "promote")
+    parts = runs(f"tags.mlflow.parentRunId = '{sweep.info.run_id}'")
+    assert sorted(part.info.run_name.split("-")[0] for part in parts) == ["one", "two"]
+    assert runs("attributes.run_name LIKE 'flow:%'")[0].info.status == "FINISHED"
+    scores = {item.number: gate_score(item.evaluation["metrics"])[1] for item in registry.versions("flow")}
     assert first.versions[first.best] == min(scores, key=scores.__getitem__)
     champion = next(item for item in registry.versions("flow") if "champion" in item.aliases)
     assert champion.number == first.versions[first.best]
     assert "models:/flow/1" in (workplace / "comparison.html").read_text()
 
-    again = run(path)
+    again = run(path, lambda step, words: told.append((step, words)))
     assert (again.done, again.versions) == ((), first.versions)
+    assert ("train one", "nothing has changed: skipped") in told
+
+    (workplace / "comparison.html").unlink()
+    assert run(path).done == ("compare",), "what a step made is gone"
+    assert run(path, again_from="compare").done == ("compare", "promote")
 
     changed = json.loads(json.dumps(values))
     changed["train"][1]["training"]["seed"] = 3
@@ -80,6 +97,12 @@ def test_every_step_is_done_once_and_again_only_when_its_inputs_change(
     assert third.versions == {"one": 1, "two": 3}
     assert third.done[:2] == ("train two", "evaluate two")
     assert "train one" not in third.done
+    assert len(runs(f"tags.mlflow.parentRunId = '{sweep.info.run_id}'")) == 3
+
+    mlflow.MlflowClient().delete_model_version("flow", "1")
+    fourth = run(str(workplace / "flow.yaml"), again_from="evaluate")
+    assert fourth.done[0] == "train one", "its version is gone"
+    assert fourth.versions["two"] == 3
 
 
 @pytest.mark.parametrize(
