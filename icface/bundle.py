@@ -11,6 +11,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from icface.attributes import AttributeSchema
@@ -35,6 +36,8 @@ class BundleConfig:
     """`icface.crop.CropRule` of the training pictures."""
     analyzer: Mapping[str, Any] = field(default_factory=dict)
     """Name and fingerprint of the analyzer that labelled the training data."""
+    baselines: bool = False
+    """Whether 0 is a person's own resting face, not the analyzer's: each track's baseline was taken off the labels."""
     licence: str = "unknown"
     """The most restrictive licence among the training data's and the starting model's."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -47,6 +50,7 @@ class BundleConfig:
             "schema": self.schema.to_json(),
             "crop_rule": dict(self.crop_rule),
             "analyzer": dict(self.analyzer),
+            "baselines": self.baselines,
             "licence": self.licence,
             "training": dict(self.training),
         }
@@ -62,6 +66,7 @@ class BundleConfig:
                 schema=AttributeSchema.from_json(values["schema"]),
                 crop_rule=values["crop_rule"],
                 analyzer=values["analyzer"],
+                baselines=bool(values.get("baselines", False)),
                 licence=values["licence"],
                 training=values["training"],
             )
@@ -91,12 +96,14 @@ class ICface(nn.Module):
         """Neutralise, then animate: (B, 3, S, S) in [-1, 1] and two coded (B, n) -> (B, 3, S, S)."""
         return self.generator(self.neutraliser(image, neutral_attributes), attributes)
 
+    @torch.no_grad()
     def silence_untrained(self) -> None:
-        """Zero the input weights of every attribute that was not trained."""
-        for index, trained in enumerate(self.schema.trained):
-            if not trained:
-                for network in (self.neutraliser, self.generator):
-                    network.silence(index)
+        """Zero the input weights of every attribute that was not trained, so that the output does not depend on it."""
+        for network in (self.neutraliser, self.generator):
+            for weight, offset in network.attribute_weights():
+                for index, trained in enumerate(self.schema.trained):
+                    if not trained:
+                        weight[:, offset + index] = 0
 
 
 def save_bundle(model: ICface, path: str | os.PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""Raw labels made ready for training when they are read: smoothing, neutral frames, rare expressions.
+"""Raw labels made ready for training when they are read: smoothing, baselines, neutral frames, rare expressions.
 
 Data sets store labels as measured; nothing here is ever written back.
 """
@@ -12,6 +12,10 @@ Labels = npt.NDArray[np.float32]
 
 UNSMOOTHED = ("AU45",)
 """A blink lasts 3 to 5 frames: averaging would erase it."""
+BASELINE_FRAMES = 50
+"""What was measured on fewer frames of a track has no baseline."""
+BASELINE_PERCENTILES = {"pose_pitch": 50} | dict.fromkeys(ACTION_UNIT_NAMES, 20)
+"""Where each attribute's zero lies among a track's values; yaw and roll have none that is the person's own."""
 NEUTRAL_POSE = 0.17
 """Largest pitch, yaw and roll of a near-neutral frame, radians (10 degrees)."""
 NEUTRAL_AU = 2.5
@@ -56,6 +60,23 @@ def smooth(frames: npt.NDArray[np.int32], labels: Labels, width: int) -> Labels:
     for name in UNSMOOTHED:
         result[:, ATTRIBUTE_NAMES.index(name)] = labels[:, ATTRIBUTE_NAMES.index(name)]
     return result
+
+
+def baseline(labels: Labels) -> Labels:
+    """(20,) a person's own zero in the raw labels (N, 20) of a track: what a resting face measures there.
+
+    The median pitch and the 20th percentile of each action unit; 0 where fewer than `BASELINE_FRAMES` are measured.
+
+    >>> baseline(np.full((50, 20), 0.5, np.float32))[:5].tolist()
+    [0.5, 0.0, 0.0, 0.5, 0.5]
+    """
+    zero = np.zeros(len(ATTRIBUTE_NAMES), np.float32)
+    for name, percentile in BASELINE_PERCENTILES.items():
+        column = labels[:, ATTRIBUTE_NAMES.index(name)]
+        column = column[~np.isnan(column)]
+        if len(column) >= BASELINE_FRAMES:
+            zero[ATTRIBUTE_NAMES.index(name)] = np.percentile(column, percentile)
+    return zero
 
 
 def distance_from_neutral(labels: Labels) -> Labels:

@@ -13,6 +13,7 @@ from icface.control import apply_edits, mix, parse_edits, read_driving, relative
 from icface.control.tables import DEFAULT_FPS
 from icface.errors import IcfaceError
 from icface.images import encode_png, read_image
+from icface.labels import BASELINE_FRAMES
 from icface.sheets import Row, contact_sheet
 from icface.video.writing import write_gif, write_video
 from orchestration.config import AnimateJob
@@ -72,7 +73,9 @@ def _driver(job: AnimateJob, animator: Animator) -> pd.DataFrame | None:
             return None
         if path not in read:
             driver = read_driving(path, animator.analyzer)
-            read[path] = relative(driver) if job.relative else driver
+            # A model whose zero is a person's own wants the driver's taken off, where there is enough to know it by.
+            own = animator.model.config.baselines and int(driver["face"].sum()) >= BASELINE_FRAMES
+            read[path] = relative(driver) if job.relative or own else driver
         return read[path]
 
     base, parts = table(job.drive), {name: table(getattr(job, f"{name}_from")) for name in ("pose", "eyes", "mouth")}

@@ -36,6 +36,9 @@ class TrainJob:
     """Largest size of `cache`, GiB; the copies used longest ago make room."""
     register: str | None = None
     """Make the result a version of this registered model."""
+    init_from: str | None = None
+    """Begin with the weights of this model, an imported release for one: a bundle folder, runs:/ID/bundle,
+    models:/NAME/VERSION or models:/NAME@ALIAS."""
     training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     """The training itself."""
 
@@ -44,6 +47,11 @@ class TrainJob:
             raise ValueError(f"--workers must be at least 1, not {self.workers}")
         if self.training.data.batch % self.workers:
             raise ValueError(f"data.batch {self.training.data.batch} cannot be shared by {self.workers} workers evenly")
+        if self.training.data.batch // self.workers % self.training.accumulate:
+            raise ValueError(
+                f"a worker's {self.training.data.batch // self.workers} pairs a step cannot be parted into accumulate "
+                f"{self.training.accumulate} evenly"
+            )
         if self.resume and self.name is None:
             raise ValueError("--resume needs --name: which run is to go on?")
         if self.cache_gib <= 0:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,22 @@ import torch
 
 from icface.bundle import BundleConfig, save_bundle
 from icface.errors import IcfaceError
+from icface.licences import inherited
+from icface.networks.features import PerceptualDistance, perceptual_distance
 from icface.training.checkpoint import load_state
-from icface.training.config import TrainConfig
+from icface.training.config import LossConfig, TrainConfig
 from icface.training.fit import Hooks, NonFiniteLoss, fit
+from icface.training.starting import starting_schema
 from orchestration.runs import BUNDLE
 from orchestration.tracking import RunLogger
 from pipelines.dataset import Dataset
 from pipelines.pairs import PairBatches
 from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
+from pipelines.validation_frames import validation_frames
+
+CALIBRATION_STEPS = 16
+"""Batches on which the batch norms of the averaged weights are estimated anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,8 @@ class RankJob:
     gpu: bool
     board: Any
     """Handle of a `Board` actor."""
+    start: Any = None
+    """Handle of the `ICface` whose weights the training begins with; None begins anew."""
 
 
 class Board:
@@ -85,12 +95,14 @@ def _train(job: RankJob) -> None:
     torch.set_num_threads(job.threads)
     dataset = Dataset.open(job.dataset, job.cache)
     config = job.config
-    bundle_config = describe(config, dataset)
+    start = ray.get(job.start) if job.start is not None else None
+    bundle_config = describe(config, dataset, start.config if start is not None else None)
     checkpoint = ray.train.get_checkpoint()
     with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
         resume = Path(folder) if folder else None
         first_step = load_state(resume)["steps_done"] if resume else 0
-        batches = PairBatches(
+        batches = partial(
+            PairBatches,
             dataset,
             config.data,
             bundle_config.schema,
@@ -98,9 +110,8 @@ def _train(job: RankJob) -> None:
             seed=config.seed,
             rank=rank,
             world_size=ranks,
-            first_step=first_step,
-            steps=config.steps,
         )
+        pairs = batches(first_step=first_step, steps=config.steps)
         logger = None
         if rank == 0:
             unsent = Path(tempfile.gettempdir()) / f"icface-unsent-{job.mlflow_run_id}.jsonl"
@@ -111,12 +122,17 @@ def _train(job: RankJob) -> None:
             model = fit(
                 config,
                 bundle_config,
-                batches.batches(),
-                identities=len(batches.identities),
-                deviations=batches.deviations(),
+                pairs.batches(),
+                identities=len(pairs.identities),
+                deviations=pairs.deviations(),
                 hooks=_hooks(job, rank, logger),
                 device=device,
                 resume=resume,
+                perceptual=perceptual_of(config.loss),
+                validation=validation_frames(dataset, config.data, bundle_config.schema, config.model.size),
+                # Read at the end, and only for networks with batch norm; the first steps' batches, resumed or not.
+                calibration=batches(steps=CALIBRATION_STEPS).batches(),
+                start=start,
             )
         except NonFiniteLoss as error:
             if rank == 0:
@@ -132,8 +148,16 @@ def _train(job: RankJob) -> None:
         _store_bundle(model, Folder.at(job.folder))
 
 
-def describe(config: TrainConfig, dataset: Dataset) -> BundleConfig:
-    """What the bundle of a training on `dataset` says of itself.
+def perceptual_of(loss: LossConfig) -> PerceptualDistance | None:
+    """The network of `loss.perceptual`; None where the term is left out.
+
+    Raises IcfaceError when its weights cannot be had.
+    """
+    return perceptual_distance(loss.perceptual_network, loss.perceptual_weights) if loss.perceptual else None
+
+
+def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None = None) -> BundleConfig:
+    """What the bundle of a training on `dataset`, which may begin with the model of `start`, says of itself.
 
     Raises IcfaceError when the data set's pictures are smaller than the model's.
     """
@@ -143,11 +167,12 @@ def describe(config: TrainConfig, dataset: Dataset) -> BundleConfig:
             f"--model.size {dataset.size}, or preprocess with --size {config.model.size}"
         )
     groups = dataset.row_groups("train")
-    return BundleConfig(
+    described = BundleConfig(
         model=config.model,
-        schema=dataset.schema,
+        schema=dataset.schema if start is None else starting_schema(dataset.schema, start.schema)[0],
         crop_rule=dataset.crop_rule.to_json(),
         analyzer=dataset.analyzer,
+        baselines=config.data.baselines,
         licence=dataset.licence,
         training={
             "config": config.to_json(),
@@ -159,6 +184,7 @@ def describe(config: TrainConfig, dataset: Dataset) -> BundleConfig:
             "identities": len({group.identity for group in groups}),
         },
     )
+    return described if start is None else inherited(described, start)
 
 
 def _hooks(job: RankJob, rank: int, logger: RunLogger | None) -> Hooks:

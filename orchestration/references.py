@@ -18,6 +18,15 @@ class ModelReference:
     """Of the registered model."""
     version: int | None = None
     run_id: str | None = None
+    given: str
+    """What the user wrote."""
+
+    @property
+    def pinned(self) -> str:
+        """A name that means this model tomorrow too: an alias moves on, a version does not."""
+        if self.name is not None:
+            return f"models:/{self.name}/{self.version}"
+        return self.given if re.match(r"runs:/", self.given) else str(self.folder.absolute())
 
 
 def resolve(model: str) -> ModelReference:
@@ -32,7 +41,7 @@ def resolve(model: str) -> ModelReference:
                 f"{model} is no model: give a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or "
                 "models:/NAME@ALIAS"
             )
-        return ModelReference(folder=folder)
+        return ModelReference(folder=folder, given=model)
     uri = use_tracking()
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -47,7 +56,7 @@ def resolve(model: str) -> ModelReference:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=target))
     except (MlflowException, OSError, ValueError) as error:
         raise IcfaceError(f"{model} is not in {uri}: {str(error).strip().splitlines()[0]}") from None
-    return ModelReference(folder=folder, name=name, version=number, run_id=run_id)
+    return ModelReference(folder=folder, name=name, version=number, run_id=run_id, given=model)
 
 
 def _version(model: str) -> tuple[str, int, str | None]:

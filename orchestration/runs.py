@@ -21,6 +21,8 @@ class RunRecord:
     dataset: str
     dataset_hash: str
     mlflow_run_id: str
+    init_from: str | None = None
+    """The model that the training began with, by a name that does not move on."""
 
     def write(self, folder: Folder) -> None:
         folder.write(RUN, (json.dumps(asdict(self), indent=2) + "\n").encode())
@@ -35,7 +37,7 @@ class RunRecord:
         except (ValueError, TypeError) as error:
             raise IcfaceError(f"{folder.url}/{RUN} is damaged ({error}); start under another --name") from None
 
-    def check_same(self, config: dict[str, Any], dataset_hash: str) -> None:
+    def check_same(self, config: dict[str, Any], dataset_hash: str, init_from: str | None) -> None:
         """Raise IcfaceError naming what a resumed run would change."""
         from orchestration.tracking import flat
 
@@ -43,6 +45,8 @@ class RunRecord:
         changed = [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
         if dataset_hash != self.dataset_hash:
             changed.append("the data set's contents")
+        if init_from != self.init_from:
+            changed.append(f"init_from {self.init_from} -> {init_from}")
         if changed:
             raise IcfaceError(f"--resume would change {', '.join(changed)}; resume as it was, or choose another --name")
 

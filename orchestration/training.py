@@ -17,10 +17,13 @@ import ray
 import ray.train
 
 import orchestration
+from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
+from icface.training.starting import check_fits, starting_schema
 from orchestration import registry, tracking
 from orchestration.config import TrainJob
-from orchestration.rank import Board, RankJob, describe, train_on_rank
+from orchestration.rank import Board, RankJob, describe, perceptual_of, train_on_rank
+from orchestration.references import resolve
 from orchestration.runs import BUNDLE, RunRecord, run_folder
 from pipelines.cluster import connect
 from pipelines.dataset import Dataset
@@ -60,15 +63,20 @@ def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> Trai
     """
     dataset = Dataset.open(Folder.at(job.dataset).absolute)
     describe(job.training, dataset)
+    perceptual_of(job.training.loss)  # told here, before anything is started, when its weights cannot be had
     name = job.name or f"{Path(dataset.url).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     folder = run_folder(job.storage, name)
     tracking.check_reach(job.address, folder.local)
     uri = tracking.use_tracking()
-    record = _record(job, name, folder, dataset)
+    earlier = RunRecord.read(folder) if job.resume else None
+    origin = _origin(job.init_from or (earlier.init_from if earlier else None), job, dataset)
+    record = _record(job, name, folder, dataset, origin)
     done = folder.exists(f"{BUNDLE}/config.json")
     if not done:
+        if origin is not None:
+            on_progress({"stage": origin.told})
         on_progress({"stage": "starting Ray"})
-        state = _run(job, name, folder, dataset, record, uri, on_progress)
+        state = _run(job, name, folder, dataset, record, uri, on_progress, origin)
     else:
         state = {"step": job.training.steps}
     if not folder.exists(f"{BUNDLE}/config.json"):
@@ -97,16 +105,44 @@ def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> Trai
     )
 
 
-def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset) -> RunRecord:
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """The model that a training begins with."""
+
+    model: ICface
+    name: str
+    """Pinned: see `ModelReference.pinned`."""
+    changes: list[str]
+    """What becomes of its attributes, a line each."""
+
+    @property
+    def told(self) -> str:
+        """In words, for the terminal."""
+        return "\n  ".join([f"beginning with the weights of {self.name}", *self.changes])
+
+
+def _origin(init_from: str | None, job: TrainJob, dataset: Dataset) -> _Origin | None:
+    """Raises IcfaceError when there is no such model or its weights do not fit the configuration."""
+    if init_from is None:
+        return None
+    reference = resolve(init_from)
+    start = load_bundle(reference.folder)
+    check_fits(job.training.model, start)
+    _, changes = starting_schema(dataset.schema, start.schema)
+    return _Origin(model=start, name=reference.pinned, changes=changes)
+
+
+def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: _Origin | None) -> RunRecord:
     """The run's record: the one that is there (`resume`) or a new one with a new MLflow run."""
     record = RunRecord.read(folder)
     config = job.training.to_json()
+    init_from = origin.name if origin else None
     if record is not None:
         if not job.resume:
             raise IcfaceError(
                 f"the run {name} exists in {job.storage}: add --resume to go on, or choose another --name"
             )
-        record.check_same(config, dataset.hash)
+        record.check_same(config, dataset.hash, init_from)
         registry.end_run(record.mlflow_run_id, "RUNNING")
         return record
     if job.resume:
@@ -121,11 +157,17 @@ def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset) -> RunRe
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
+    parameters = tracking.flat(config)
+    if origin is not None:
+        parameters["init_from"] = origin.name
+        facts |= {"licence": describe(job.training, dataset, origin.model.config).licence}
+        facts["init_from_changes"] = "; ".join(origin.changes) or "none"
     record = RunRecord(
         config=config,
         dataset=dataset.url,
         dataset_hash=dataset.hash,
-        mlflow_run_id=registry.start_run(name, tracking.flat(config), facts, _commit(), dataset),
+        mlflow_run_id=registry.start_run(name, parameters, facts, _commit(), dataset),
+        init_from=init_from,
     )
     record.write(folder)
     return record
@@ -139,6 +181,7 @@ def _run(
     record: RunRecord,
     uri: str,
     on_progress: OnProgress,
+    origin: _Origin | None,
 ) -> dict[str, Any]:
     """Train under Ray; returns the last numbers. Raises IcfaceError when the training failed."""
     with connect(job.address, job.workers, packages=(orchestration,)) as cores:
@@ -159,6 +202,7 @@ def _run(
             threads=threads,
             gpu=job.gpu,
             board=board,
+            start=ray.put(origin.model) if origin else None,
         )
         trainer = _trainer(job, name, rank_job)
         outcome: dict[str, Any] = {}

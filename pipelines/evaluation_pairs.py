@@ -26,6 +26,7 @@ from icface.errors import IcfaceError
 from icface.evaluation.pairs import EvaluationPair, Labels
 from icface.images import decode_image
 from icface.labels import distance_from_neutral
+from pipelines.baselines import track_baseline
 from pipelines.dataset import Dataset, RowGroup
 
 GROUPS = ("held_out", "val", "cross")
@@ -115,11 +116,15 @@ class EvaluationPairs:
     def __iter__(self) -> Iterator[EvaluationPair]:
         """The pairs in order. Pictures are (size, size, 3) at the data set's size."""
         kept: dict[RowGroup, pa.Table] = {}
+        zeros: dict[str, Labels] = {}
         for reference in self._references:
             needed = (reference.source.source[0], reference.place[0])
             kept = {group: kept[group] if group in kept else self._dataset.read(group, COLUMNS) for group in needed}
             (source_group, source_row), (driving_group, driving_row) = reference.source.source, reference.place
             driving = kept[driving_group].slice(driving_row, 1).to_pylist()[0]
+            for track in (reference.source, reference.driver):
+                if track.name not in zeros:
+                    zeros[track.name] = track_baseline(self._dataset, track.source[0])
             yield EvaluationPair(
                 key=reference.key,
                 group=reference.group,
@@ -130,6 +135,8 @@ class EvaluationPairs:
                 driving=decode_image(driving["image"]),
                 attributes=_labels(kept[driving_group].slice(driving_row, 1))[0],
                 box=face_box(*(driving[name] for name in PLACES)),
+                driving_baseline=zeros[reference.driver.name],
+                source_baseline=zeros[reference.source.name],
             )
 
 

@@ -80,7 +80,7 @@ class PairBatches(TorchDataset[Arrays]):
         self.first_step, self.steps = first_step, steps
         share = config.batch // world_size
         self.slots = range(rank * share, (rank + 1) * share)
-        self._reader = VisitReader(dataset, config.smoothing_frames)
+        self._reader = VisitReader(dataset, config.smoothing_frames, config.baselines)
         groups = dataset.row_group_table("train")
         # Stable, so that one data set gives one order, and the groups of a person lie side by side.
         groups = groups[groups["rows"] > 1].sort_values("identity", kind="stable")

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.images import decode_thumbnail
-from icface.labels import neutral_frames, rarity, smooth, typical
+from icface.labels import baseline, neutral_frames, rarity, smooth, typical
 from pipelines.dataset import Dataset
 
 COLUMNS = ("frame", "image", "landmarks", *ATTRIBUTE_NAMES)
@@ -28,7 +28,7 @@ class Visit:
     ends: list[int]
     """(N + 1,) where each begins in `jpegs`, and where the last one ends."""
     labels: npt.NDArray[np.float32]
-    """(N, 20) raw, smoothed."""
+    """(N, 20) raw, smoothed, less the baseline where that is asked for."""
     landmarks: npt.NDArray[np.float16]
     """(N, 68, 2) fractions of the crop."""
     neutral: int | None
@@ -44,9 +44,10 @@ class Visit:
 class VisitReader:
     """Reads row groups of a data set; the last `KEPT_GROUPS` stay in memory. Can be pickled."""
 
-    def __init__(self, dataset: Dataset, smoothing_frames: int) -> None:
+    def __init__(self, dataset: Dataset, smoothing_frames: int, baselines: bool = False) -> None:
         self.dataset = dataset
         self.smoothing_frames = smoothing_frames
+        self.baselines = baselines
         self._kept: OrderedDict[tuple[str, int], Visit] = OrderedDict()
         self._neutral: dict[tuple[str, int], int] = {}
 
@@ -68,6 +69,9 @@ class VisitReader:
         table = self.dataset.read_rows(*key, columns=list(COLUMNS))
         raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
         labels = smooth(table["frame"].to_numpy(), raw, self.smoothing_frames)
+        if self.baselines:
+            # Of these frames, up to 512 of one track, and not of all: no other file has to be opened for it.
+            labels = labels - baseline(raw)
         images, landmarks = (_whole(table[name]) for name in ("image", "landmarks"))
         visit = Visit(
             jpegs=np.frombuffer(images.buffers()[2], np.uint8),

@@ -8,6 +8,7 @@ from icface.bundle import BundleConfig
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
 from icface.training.fit import prepare
+from icface.training.validation import RealFrames
 
 SIZE = 32
 TINY = {
@@ -17,6 +18,7 @@ TINY = {
     "log_every": 2,
     "images_every": 3,
     "checkpoint_every": 2,
+    "loss": {"perceptual": 0.0},
 }
 
 
@@ -53,6 +55,14 @@ def made_up_batch(step, count=4, first=0):
     return Batch(**{name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]})
 
 
-def tiny_training(config):
+def made_up_frames(count):
+    """Real frames for validation, of three people."""
+    batch = made_up_batch(1000, count)
+    return RealFrames(
+        pictures=batch.driving, codes=batch.driving_code, measured=batch.driving_measured, identity=batch.identity
+    )
+
+
+def tiny_training(config, **options):
     bundle = BundleConfig(model=config.model, schema=AttributeSchema.default())
-    return prepare(config, bundle, 3, np.full(20, 0.2, np.float32), torch.device("cpu"))
+    return prepare(config, bundle, 3, np.full(20, 0.2, np.float32), torch.device("cpu"), **options)

@@ -1,11 +1,13 @@
 """What a model is evaluated on: pairs of a source and a driving frame."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from icface.attributes import ATTRIBUTE_NAMES
 
 Pictures = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.float32]
@@ -34,6 +36,18 @@ class EvaluationPair:
     """(20,) in the order of `ATTRIBUTE_NAMES`, raw: what is asked for; NaN where not measured."""
     box: npt.NDArray[np.float32]
     """(4,) the driving frame's face box: x, y, width, height in fractions of the picture."""
+    driving_baseline: Labels = field(default_factory=lambda: np.zeros(len(ATTRIBUTE_NAMES), np.float32))
+    """(20,) the driving track's own zero (`icface.labels.baseline`); 0 where it has none."""
+    source_baseline: Labels = field(default_factory=lambda: np.zeros(len(ATTRIBUTE_NAMES), np.float32))
+    """(20,) the source track's."""
+
+    def asked(self, baselines: bool) -> Labels:
+        """(20,) what a model is fed; with `baselines` its zero is the person's own."""
+        return self.attributes - self.driving_baseline if baselines else self.attributes
+
+    def expected(self, baselines: bool) -> Labels:
+        """(20,) what the analyzer should find in the output, on its own scale."""
+        return self.asked(baselines) + self.source_baseline if baselines else self.attributes
 
 
 class PairList(Protocol):

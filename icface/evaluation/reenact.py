@@ -63,14 +63,15 @@ def evaluate(
             neutrals = _analysed(analyzer, to_pictures(relaxed))
             for index, (group, source_key) in enumerate(fresh):
                 groups[group].add_source(source_key, sources.one(index), neutrals.one(index))
-        codes, beyond = model.schema.code(_ordered(np.stack([pair.attributes for pair in batch]), model.schema))
+        asked = np.stack([pair.asked(model.config.baselines) for pair in batch])
+        codes, beyond = model.schema.code(_ordered(asked, model.schema))
         clamped += beyond
         faces = torch.cat([neutral[key] for key in keys])
         made = to_pictures(generate(model, faces, torch.from_numpy(codes).to(device)))
         outputs = _analysed(analyzer, made, embedder)
         driving = _analysed(analyzer, _sized([pair.driving for pair in batch], model.size), embedder)
         for index, pair in enumerate(batch):
-            groups[pair.group].add_pair(pair, outputs.one(index), driving.one(index))
+            groups[pair.group].add_pair(pair, outputs.one(index), driving.one(index), model.config.baselines)
         done += len(batch)
         if progress is not None:
             progress(done, len(pairs))

@@ -32,10 +32,14 @@ class GroupScores:
         self._sources[source_key] = source
         self._neutral[source_key] = neutral
 
-    def add_pair(self, pair: EvaluationPair, output: "Faces", driving: "Faces") -> None:
-        """One reenacted pair, whose source was added before: what the model made and the real frame (N = 1)."""
+    def add_pair(self, pair: EvaluationPair, output: "Faces", driving: "Faces", baselines: bool = False) -> None:
+        """One reenacted pair, whose source was added before: what the model made and the real frame (N = 1).
+
+        `baselines`: the model's zero is a person's own, so the output should show the source's, not the driver's.
+        """
         self._kinds.add(pair.kind)
-        self._asked.append(pair.attributes)
+        expected = pair.expected(baselines)
+        self._asked.append(expected)
         self._tracks.append(pair.track)
         contenders: dict[Contestant, Faces] = {
             "model": output,
@@ -43,7 +47,10 @@ class GroupScores:
             "noise_floor": driving,
         }
         for contestant, face in contenders.items():
-            self._found[contestant].append(face.labels[0])
+            found = face.labels[0]
+            if contestant == "noise_floor":  # the driver's zero for the source's: nothing where they are one person
+                found = found + (expected - pair.attributes)
+            self._found[contestant].append(found)
             if (apart := face.distance(self._sources[pair.source_key])) is not None:
                 self._identity[contestant].append(apart)
             for metric, value in pixel_scores(face.pictures, driving.pictures, pair.box[None]).items():

@@ -22,14 +22,18 @@ class ModelConfig:
     """Dropout between the convolutions of a residual block (the paper's code: 0.5)."""
     discriminator_width: int = 64
     """Channels of the discriminator's first level (ndf)."""
+    discriminator_depth: int = 1
+    """3x3 convolutions a level of the discriminator (2 and width 256: the paper's 85 M parameters)."""
     identity_head: Literal["embedding", "softmax"] = "embedding"
     """`softmax`: one linear class score an identity (the paper's). `embedding`: 256 numbers, normalised softmax."""
 
     def __post_init__(self) -> None:
         if self.size not in (32, 64, 128, 256):
             raise ValueError(f"model.size must be 32, 64, 128 or 256, not {self.size}")
-        for name in ("width", "blocks", "discriminator_width"):
+        for name in ("width", "blocks", "discriminator_width", "discriminator_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} must be at least 1, not {getattr(self, name)}")
+        if self.encoder and self.architecture != "resnet":
+            raise ValueError("model.encoder is the paper's I_E and goes with model.architecture resnet")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout must lie in 0..1, not {self.dropout}")

@@ -29,6 +29,9 @@ class Judgement(NamedTuple):
 class Discriminator(nn.Module):
     """3x3 convolutions without norm down to 8x8 features of 128 channels, and three heads.
 
+    Channels double with each level, up to eight times the width. Of a level's convolutions the first is strided; which
+    one is in the released code is not known here, and the number of parameters does not tell.
+
     The paper's attribute head is a convolution block with sigmoid, the released code's a linear layer with sigmoid;
     here: a convolution block, as the paper says. The identity head is linear: class logits over the training
     identities (`softmax`, to be fed to a cross entropy as they are: no softmax before it), or an embedding whose
@@ -39,9 +42,9 @@ class Discriminator(nn.Module):
         super().__init__()
         width = config.discriminator_width
         levels = config.size.bit_length() - 4  # from S down to 8 x 8
-        channels = [3] + [min(width * 2**level, 4 * width) for level in range(levels)]
+        channels = [3] + [min(width * 2**level, 8 * width) for level in range(levels)]
         self.trunk = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1) for inputs, outputs in pairwise(channels)
+            _level(inputs, outputs, config.discriminator_depth) for inputs, outputs in pairwise(channels)
         )
         self.neck = nn.Conv2d(channels[-1], 128, 3, padding=1)
         self.realness = nn.Conv2d(128, 1, 4, padding=1)
@@ -56,8 +59,8 @@ class Discriminator(nn.Module):
         """Judge pictures (B, 3, S, S) in [-1, 1]."""
         features = []
         x = image
-        for convolution in self.trunk:
-            x = F.relu(convolution(x))
+        for level in self.trunk:
+            x = level(x)
             features.append(x)
         x = F.relu(self.neck(x))
         identity = self.identity(x.flatten(1))
@@ -70,3 +73,11 @@ class Discriminator(nn.Module):
         if self.classes is None:
             return identity
         return F.linear(identity, F.normalize(self.classes.weight, dim=1)) / TEMPERATURE
+
+
+def _level(inputs: int, outputs: int, depth: int) -> nn.Sequential:
+    """`depth` 3x3 convolutions with ReLU, the first of which halves the picture."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU()]
+    for _ in range(depth - 1):
+        layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -18,12 +18,16 @@ class EncodedGenerator(nn.Module):
     def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
         return self.generator(self.encoder(image), attributes)
 
-    def silence(self, attribute: int) -> None:
-        self.generator.silence(attribute)
+    def attribute_weights(self) -> list[tuple[Tensor, int]]:
+        return self.generator.attribute_weights()
 
 
 AttributeGenerator = ResnetGenerator | WarpGenerator | EncodedGenerator
-"""Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) in [0, 1] -> picture; `silence` leaves one out."""
+"""Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) in [0, 1] -> picture.
+
+`attribute_weights` gives the weights that the attributes meet first: (tensor, offset), where column offset + i of the
+tensor's second axis belongs to attribute i. Zeros there leave an attribute out.
+"""
 
 
 def make_neutraliser(config: ModelConfig, attributes: int) -> AttributeGenerator:

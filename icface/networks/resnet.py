@@ -69,12 +69,11 @@ class ResnetGenerator(nn.Module):
         planes = attributes[:, :, None, None].expand(-1, -1, *image.shape[2:])
         return self.model(torch.cat([image, planes], dim=1))
 
-    @torch.no_grad()
-    def silence(self, attribute: int) -> None:
-        """Make the output independent of one attribute: its plane's weights become zero."""
+    def attribute_weights(self) -> list[tuple[Tensor, int]]:
+        """The weights of the attributes' planes; see `icface.networks.generators.AttributeGenerator`."""
         stem = self.model[1]
         assert isinstance(stem, nn.Conv2d)
-        stem.weight[:, 3 + attribute] = 0
+        return [(stem.weight, 3)]
 
 
 class ImageEncoder(nn.Module):

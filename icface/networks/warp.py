@@ -122,14 +122,11 @@ class WarpGenerator(nn.Module):
         output = mask * moved + (1 - mask) * painted
         return (output, flow) if with_flow else output
 
-    @torch.no_grad()
-    def silence(self, attribute: int) -> None:
-        """Make the output independent of one attribute: its input weights become zero."""
+    def attribute_weights(self) -> list[tuple[Tensor, int]]:
+        """The weights of the attributes; see `icface.networks.generators.AttributeGenerator`."""
         first = self.condition[0]
         assert isinstance(first, nn.Linear)
-        # The input is 2a - 1, so a constant weight on it is a bias at the neutral code; it is dropped with it.
-        first.weight[:, attribute] = 0
-        self.affine.weight[:, attribute] = 0
+        return [(first.weight, 0), (self.affine.weight, 0)]
 
 
 def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:

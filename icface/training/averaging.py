@@ -1,10 +1,14 @@
 """Averaged weights (EMA): what a bundle holds and what validation looks at."""
 
 import copy
+from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 from icface.bundle import ICface
+from icface.training.batch import Batch
+from icface.training.distributed import mean_over_ranks
 
 
 class AveragedModel:
@@ -30,3 +34,39 @@ class AveragedModel:
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
         for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)
+
+
+@torch.no_grad()
+def estimate_batch_norms(model: ICface, batches: Iterable[Batch], device: torch.device) -> None:
+    """Estimate the running statistics of `model`'s batch norms on `batches`, first G_N's, then G_A's behind it.
+
+    Those that were copied from the training belong to weights that the average never had. Under several ranks each
+    takes its own batches and the statistics are averaged. Without batch norms or batches nothing changes; `model` is
+    left in eval mode, in which dropout is during the estimate, as it is when the model is used.
+    """
+    model.eval()
+    parts = [
+        [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        for network in (model.neutraliser, model.generator)
+    ]
+    # A copy on the device once, for two passes; without batch norms nothing is read.
+    inputs = [batch.to(device) for batch in batches] if any(parts) else []
+    if not inputs:
+        return
+    neutral_code = torch.as_tensor(model.schema.neutral_code(), device=device)
+    for norms, animating in zip(parts, (False, True), strict=True):
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean of all batches
+            norm.train()
+        for batch in inputs:
+            neutral = model.neutraliser(batch.source, neutral_code.expand(len(batch), -1))
+            if animating:
+                model.generator(neutral, batch.driving_code)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+            for statistic in (norm.running_mean, norm.running_var):
+                assert statistic is not None
+                statistic.copy_(mean_over_ranks(statistic))

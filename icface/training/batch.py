@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from icface.training.distributed import mean_over_ranks, world
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -38,14 +40,44 @@ class Batch:
     def __len__(self) -> int:
         return len(self.identity)
 
-    def to(self, device: torch.device) -> "DeviceBatch":
-        """Move to the device; pictures become float32 in [-1, 1]."""
-        moved = {item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(self)}
+    def to(self, device: torch.device, trained: Tensor | None = None) -> "DeviceBatch":
+        """Move to the device; pictures become float32 in [-1, 1]. `trained` (n,) bool, all by default."""
+        moved = {item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(Batch)}
         for name in ("source", "driving", "neutral"):
-            moved[name] = moved[name].float() / 127.5 - 1
-        return DeviceBatch(**moved)
+            picture = moved[name].float().div_(127.5).sub_(1)
+            moved[name] = picture.contiguous(memory_format=torch.channels_last)
+        measured = moved["driving_measured"]
+        if trained is not None:
+            measured = measured & trained
+        return DeviceBatch(**moved, driving_weight=mean_weights(measured))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceBatch(Batch):
     """A batch whose pictures are float32 in [-1, 1] on the training device."""
+
+    driving_weight: Tensor
+    """(B, n) float32: weights of the driving attributes in a mean over those measured and trained (`mean_weights`)."""
+
+    def parts(self, count: int) -> "list[DeviceBatch]":
+        """Equal slices, one after the other; the mean of their mean losses is the whole batch's mean loss."""
+        if len(self) % count:
+            raise ValueError(f"{len(self)} pairs cannot be parted into {count}")
+        if count == 1:
+            return [self]
+        pieces = {item.name: getattr(self, item.name).chunk(count) for item in fields(self)}
+        pieces["driving_weight"] = tuple(piece * count for piece in pieces["driving_weight"])
+        return [DeviceBatch(**{name: piece[index] for name, piece in pieces.items()}) for index in range(count)]
+
+
+def mean_weights(measured: Tensor) -> Tensor:
+    """(B, n) float32: weights with which `(values * weights).sum()` is the mean of values (B, n) where `measured`.
+
+    Under several ranks the count is the ranks' mean, so that the mean of the ranks' gradients is the gradient of the
+    whole batch's mean. Where nothing is measured all weights are 0.
+
+    >>> mean_weights(torch.tensor([[True, False], [True, False]])).tolist()
+    [[0.5, 0.0], [0.5, 0.0]]
+    """
+    count = mean_over_ranks(measured.sum())
+    return measured / count.clamp(min=1 / world()[1])

@@ -23,6 +23,8 @@ class DataConfig:
     """Share of the driving frames drawn by inverse frequency of their strongest AU; the rest is drawn evenly."""
     smoothing_frames: int = 5
     """Labels are averaged over this many frames, without delay (AU45 exempt: a blink lasts 3 to 5 frames)."""
+    baselines: bool = False
+    """Take each track's own zero off its labels: its median pitch, its 20th percentile of each action unit."""
     flip: bool = True
     """Mirror half of the pairs: both pictures, with the signs of yaw and roll."""
     rotate: float = 0.0
@@ -52,10 +54,16 @@ class LossConfig:
 
     recipe: Literal["icface", "paper"] = "icface"
     """`paper`: the phases and terms of the released training code. `icface`: ours."""
+    gan: Literal["lsgan", "hinge"] = "lsgan"
+    """The adversarial loss: least squares (the paper's) or hinge."""
     adversarial: float = 1.0
-    """LSGAN, for the generator's and the neutraliser's output."""
+    """Weight of the adversarial loss, for the generator's and the neutraliser's output."""
     attribute: float = 10.0
     """λ_A: the discriminator's reading of the attributes against those asked for."""
+    attribute_error: Literal["squared", "l1"] = "squared"
+    """`squared`: of attributes divided by their standard deviation. `l1`: the paper's."""
+    readable_from: float = 0.3
+    """An attribute that the discriminator reads off real validation frames with a smaller r teaches no generator."""
     identity: float = 10.0
     """λ_C: the discriminator's identity head on the generated picture."""
     reconstruction: float = 10.0
@@ -63,7 +71,11 @@ class LossConfig:
     reanimation: float = 10.0
     """λ_B (recipe `paper`): L1 of the re-animated neutral face to the driving frame, in the neutraliser's phase."""
     perceptual: float = 0.0
-    """L1 between features of a network trained on ImageNet (EfficientNet-Lite0)."""
+    """L1 between features of a network trained on ImageNet."""
+    perceptual_network: Literal["efficientnet-lite0", "vgg19"] = "efficientnet-lite0"
+    """`efficientnet-lite0` is fetched at first use; `vgg19`, the paper's, needs `perceptual_weights`."""
+    perceptual_weights: str | None = None
+    """Path of torchvision's vgg19-dcbb9e9d.pth."""
     feature_matching: float = 0.0
     """L1 between the discriminator's features of the generated and the driving frame."""
     landmarks: float = 0.0
@@ -75,6 +87,8 @@ class LossConfig:
     """Weight of the squared gradient norm on real pictures."""
     r1_interval: int = 1
     """Steps between R1 penalties (lazy regularisation: the weight is multiplied by it)."""
+    neutral_frames: bool = True
+    """Where a track has a near-neutral frame, that frame is the neutraliser's target."""
     pseudo_target_start: float = 0.1
     """Share of the steps after which the neutraliser's pseudo target comes in (it ramps over as many again)."""
     neutral_noise: float = 0.0
@@ -87,6 +101,11 @@ class LossConfig:
                 raise ValueError(f"loss.{item.name} must not be negative: {value}")
         if self.r1_interval < 1:
             raise ValueError(f"loss.r1_interval must be at least 1, not {self.r1_interval}")
+        for name in ("readable_from", "pseudo_target_start"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"loss.{name} must lie in 0..1, not {getattr(self, name)}")
+        if self.perceptual and self.perceptual_network == "vgg19" and not self.perceptual_weights:
+            raise ValueError("loss.perceptual_network vgg19 needs loss.perceptual_weights, the path of its weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +124,18 @@ class OptimiserConfig:
     """Half-life of the averaged weights, as a share of the steps so far (at most 1000 steps)."""
     clip: float = 0.0
     """Largest norm of a phase's gradient; 0 clips nothing."""
+    warmup: float = 0.05
+    """With --init-from: share of the steps in which the discriminator, which begins anew, learns alone."""
 
     def __post_init__(self) -> None:
         for name in ("generator_rate", "discriminator_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"optimiser.{name} must be positive, not {getattr(self, name)}")
-        if not 0 <= self.decay_from <= 1:
-            raise ValueError(f"optimiser.decay_from must lie in 0..1, not {self.decay_from}")
+        for name in ("decay_from", "ema_halflife", "warmup"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"optimiser.{name} must lie in 0..1, not {getattr(self, name)}")
+        if self.clip < 0:
+            raise ValueError(f"optimiser.clip must not be negative: {self.clip}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +153,13 @@ class TrainConfig:
     precision: Literal["float32", "bf16"] = "float32"
     """`bf16` runs the networks in autocast; losses and R1 stay in float32."""
     compile: bool = False
-    """Run the networks through torch.compile."""
+    """Run the networks through torch.compile (R1's backward of a backward, which it refuses, stays as it is)."""
+    accumulate: int = 1
+    """Parts in which each rank's share of a batch goes through the networks: less memory, the same gradients."""
     log_every: int = 50
     """Steps between two lines of numbers."""
+    validate_every: int = 500
+    """Steps between two looks at real validation frames: what the discriminator reads, what the neutraliser makes."""
     images_every: int = 1000
     """Steps between two sample grids."""
     checkpoint_every: int = 1000
@@ -140,11 +168,13 @@ class TrainConfig:
     """Minutes after which a checkpoint is written however few steps were done: a crash costs no more."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "images_every", "checkpoint_every"):
+        for name in ("steps", "accumulate", "log_every", "validate_every", "images_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.checkpoint_minutes <= 0:
             raise ValueError(f"checkpoint_minutes must be positive, not {self.checkpoint_minutes}")
+        if self.data.batch % self.accumulate:
+            raise ValueError(f"data.batch {self.data.batch} cannot be parted into accumulate {self.accumulate} evenly")
 
     @classmethod
     def preset(cls, name: str) -> "TrainConfig":
@@ -189,6 +219,10 @@ def _merge(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _checked(value: Any, hint: Any, name: str) -> Any:
+    if hint == str | None:
+        if value is not None and not isinstance(value, str):
+            raise IcfaceError(f"{name} must be text, not {value!r}")
+        return value
     choices = getattr(hint, "__args__", None)
     if choices:
         if value not in choices:
@@ -203,6 +237,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
 
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
+        model=ModelConfig(blocks=5),
         loss=LossConfig(landmarks=10.0, regions=2.0, neutral_noise=2.0, r1=0.5, r1_interval=8),
         precision="bf16",
     ),
@@ -222,6 +257,7 @@ PRESETS: dict[str, TrainConfig] = {
         ),
         optimiser=OptimiserConfig(generator_rate=1e-3, discriminator_rate=4e-4, decay_from=0.4),
         log_every=10,
+        validate_every=50,
         images_every=250,
         checkpoint_every=500,
     ),
@@ -232,10 +268,18 @@ PRESETS: dict[str, TrainConfig] = {
             encoder=True,
             dropout=0.5,
             discriminator_width=256,
+            discriminator_depth=2,
             identity_head="softmax",
         ),
         data=DataConfig(balanced_share=0.0, smoothing_frames=1),
-        loss=LossConfig(recipe="paper", perceptual=0.1),
+        loss=LossConfig(
+            recipe="paper",
+            attribute_error="l1",
+            readable_from=0.0,
+            perceptual=0.1,
+            neutral_frames=False,
+            pseudo_target_start=0.0,
+        ),
         optimiser=OptimiserConfig(name="rmsprop"),
     ),
 }

@@ -15,7 +15,7 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.discriminator import Discriminator
-from icface.training.averaging import AveragedModel
+from icface.training.averaging import AveragedModel, estimate_batch_norms
 from icface.training.batch import Batch, DeviceBatch
 from icface.training.checkpoint import load_state, save_state
 from icface.training.config import OptimiserConfig, TrainConfig
@@ -29,6 +29,8 @@ from icface.training.distributed import (
 )
 from icface.training.losses import AttributeLoss, Losses
 from icface.training.phases import Networks, Phase, Step
+from icface.training.starting import begin_with
+from icface.training.validation import RealFrames, look
 
 Numbers = dict[str, float]
 
@@ -78,6 +80,8 @@ class Training:
     networks: Networks
     optimisers: dict[str, torch.optim.Optimizer]
     device: torch.device
+    warmup: int = 0
+    """Steps in which the discriminator learns alone."""
     steps_done: int = 0
     totals: dict[str, Tensor] = field(default_factory=dict)
 
@@ -88,6 +92,8 @@ class Training:
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
             "discriminator": self.discriminator.state_dict(),
+            "heard": self.networks.losses.heard,
+            "warmup": self.warmup,
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
         }
 
@@ -95,6 +101,8 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.discriminator.load_state_dict(state["discriminator"])
+        self.networks.losses.heard.copy_(state["heard"])
+        self.warmup = state["warmup"]
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         self.steps_done = state["steps_done"]
@@ -105,15 +113,25 @@ class Training:
         rank, ranks = world()
         # Dropout and noise depend on (seed, step) alone, so nothing of the generator has to be stored.
         torch.manual_seed(hash((config.seed, number, rank)) % 2**63)
-        on_device = batch.to(self.device)
-        step = Step(number, on_device, _noise(config, number, on_device, rank, ranks))
+        if len(batch) % config.accumulate:
+            raise IcfaceError(
+                f"each rank has {len(batch)} pairs a step, which --accumulate {config.accumulate} does not part evenly"
+            )
+        on_device = batch.to(self.device, self.networks.losses.attribute_loss.trained)
+        noise = _noise(config, number, on_device, rank, ranks)
+        steps = [
+            Step(
+                number, part, noise if isinstance(noise, float) else noise[index * len(part) : (index + 1) * len(part)]
+            )
+            for index, part in enumerate(on_device.parts(config.accumulate))
+        ]
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * _rate(config, number)
         terms: dict[str, Tensor] = {}
         for phase in self.phases:
-            if number % phase.interval == 0:
-                terms |= self._run(phase, step, batch)
+            if number % phase.interval == 0 and (number >= self.warmup or phase.networks == ("discriminator",)):
+                terms |= self._run(phase, steps, batch)
         for name, value in terms.items():
             self.totals.setdefault(name, torch.zeros(2, device=self.device))
             self.totals[name] += torch.stack([value, torch.ones((), device=self.device)])
@@ -121,29 +139,34 @@ class Training:
         self.average.update(self.model, number)
         self.steps_done += 1
 
-    def _run(self, phase: Phase, step: Step, batch: Batch) -> dict[str, Tensor]:
-        learning = [getattr(self.networks, name) for name in phase.networks]
-        for network in (self.networks.neutraliser, self.networks.generator, self.networks.discriminator):
-            network.requires_grad_(any(network is other for other in learning))
-        parameters = [parameter for network in learning for parameter in network.parameters()]
+    def _run(self, phase: Phase, steps: list[Step], batch: Batch) -> dict[str, Tensor]:
+        """One phase on the parts of this rank's share; returns the terms' means over the parts."""
+        learners = self.networks.learners
+        for name, network in learners.items():
+            network.requires_grad_(name in phase.networks)
+        parameters = [parameter for name in phase.networks for parameter in learners[name].parameters()]
         optimisers = [self.optimisers[name] for name in phase.networks]
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            terms = phase.terms(step)
-        values = torch.stack([term.float() for term in terms.values()])
-        means = mean_over_ranks(values)
-        # Before the backward: a flow that is not a number crashes the process in grid_sample's.
-        if not bool(means.isfinite().all()):
-            here = not bool(values.isfinite().all())
-            raise NonFiniteLoss(step.number, dict(zip(terms, means.tolist(), strict=True)), batch, here)
-        values.sum().backward()
+        totals: Tensor | None = None
+        for step in steps:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+                terms = phase.terms(step)
+            values = torch.stack([term.float() for term in terms.values()]) / len(steps)
+            means = mean_over_ranks(values)
+            # Before the backward: a flow that is not a number crashes the process in grid_sample's.
+            if not bool(means.isfinite().all()):
+                here = not bool(values.isfinite().all())
+                raise NonFiniteLoss(step.number, dict(zip(terms, means.tolist(), strict=True)), batch, here)
+            values.sum().backward()
+            totals = means if totals is None else totals + means
+        assert totals is not None
         average_gradients(parameters)
         if self.config.optimiser.clip:
             nn.utils.clip_grad_norm_(parameters, self.config.optimiser.clip)
         for optimiser in optimisers:
             optimiser.step()
-        return dict(zip(terms, means, strict=True))
+        return dict(zip(terms, totals, strict=True))
 
     def numbers(self) -> Numbers:
         """The loss terms' means over ranks and over the steps since the last call."""
@@ -163,6 +186,9 @@ def fit(
     device: torch.device | str = "cpu",
     resume: Path | None = None,
     perceptual: nn.Module | None = None,
+    validation: RealFrames | None = None,
+    calibration: Iterable[Batch] = (),
+    start: ICface | None = None,
 ) -> ICface:
     """Train and return the model with the averaged weights, on the CPU in eval mode.
 
@@ -176,13 +202,21 @@ def fit(
         device: where to train.
         resume: folder of a checkpoint to go on from.
         perceptual: distance of two pictures in features, for `loss.perceptual`.
+        validation: real frames that are not trained on, the same on every rank, looked at every `validate_every`
+            steps. With them an attribute that D does not read yet teaches no generator (`loss.readable_from`).
+        calibration: this rank's slices of some batches, on which the batch norms of the averaged weights are
+            estimated anew at the end; a model without batch norms needs none.
+        start: a model whose weights the training begins with; see `icface.training.starting`.
 
     Raises:
         NonFiniteLoss: a loss term is infinite or not a number.
         IcfaceError: the batches end before the steps do, or the checkpoint is of another model.
     """
     hooks = hooks or Hooks()
-    training = prepare(config, bundle_config, identities, deviations, torch.device(device), perceptual)
+    training = prepare(config, bundle_config, identities, deviations, torch.device(device), perceptual, start)
+    if validation is not None:
+        validation = validation.to(training.device)
+        training.networks.losses.heard.fill_(float(config.loss.readable_from == 0))
     if resume is not None:
         training.load(load_state(resume))
     sample: DeviceBatch | None = None
@@ -206,6 +240,10 @@ def fit(
             numbers["images_per_second"] = len(batch) * world()[1] / seconds
             numbers["seconds_left"] = seconds * (config.steps - done)
             hooks.on_log(done, numbers)
+        if validation is not None and (done % config.validate_every == 0 or last):
+            findings = look(training.average.model, training.discriminator, validation)
+            training.networks.losses.heard.copy_(findings.readable(config.loss.readable_from))
+            hooks.on_log(done, findings.numbers(bundle_config.schema))
         if done % config.images_every == 0 or last:
             hooks.on_images(done, sample_grid(training.average.model, sample))
         if done % config.checkpoint_every == 0 or last or stop or late:
@@ -213,6 +251,7 @@ def fit(
             saved = time.monotonic()
         if stop:
             break
+    estimate_batch_norms(training.average.model, calibration, training.device)
     return training.average.model.cpu().eval()
 
 
@@ -223,11 +262,15 @@ def prepare(
     deviations: npt.NDArray[np.float32],
     device: torch.device,
     perceptual: nn.Module | None = None,
+    start: ICface | None = None,
 ) -> Training:
-    """Build networks, losses and optimisers; every rank begins with the same weights."""
+    """Build networks, losses and optimisers; every rank begins with the same weights, those of `start` if given."""
     torch.manual_seed(config.seed)
     schema: AttributeSchema = bundle_config.schema
-    model = ICface(bundle_config).to(device).train()
+    model = ICface(bundle_config)
+    if start is not None:
+        begin_with(model, start)
+    model = model.to(device).train()
     discriminator = Discriminator(config.model, len(schema), identities).to(device).train()
     for network in (model, discriminator):
         for parameter in network.parameters():
@@ -238,7 +281,7 @@ def prepare(
     if device.type == "cuda" and world()[1] > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     attribute_loss = AttributeLoss(
-        config.loss.recipe,
+        config.loss.attribute_error,
         torch.as_tensor(deviations, device=device),
         torch.as_tensor(schema.trained, device=device),
     )
@@ -258,20 +301,20 @@ def prepare(
         discriminator=discriminator,
         phases=networks.phases(),
         networks=networks,
-        optimisers={
-            "neutraliser": _optimiser(config.optimiser, model.neutraliser, config.optimiser.generator_rate),
-            "generator": _optimiser(config.optimiser, model.generator, config.optimiser.generator_rate),
-            "discriminator": _optimiser(config.optimiser, discriminator, config.optimiser.discriminator_rate),
-        },
+        optimisers={name: _optimiser(config.optimiser, name, network) for name, network in networks.learners.items()},
         device=device,
+        warmup=0 if start is None else round(config.optimiser.warmup * config.steps),
     )
 
 
-def _optimiser(config: OptimiserConfig, network: nn.Module, rate: float) -> torch.optim.Optimizer:
+def _optimiser(config: OptimiserConfig, name: str, network: nn.Module) -> torch.optim.Optimizer:
+    rate = config.discriminator_rate if name == "discriminator" else config.generator_rate
     groups = [{"params": list(network.parameters()), "lr": rate, "initial_lr": rate}]
-    if config.name == "rmsprop":
-        return torch.optim.RMSprop(groups, alpha=0.99)
-    return torch.optim.Adam(groups, betas=(0.5, 0.99), fused=True)
+    if config.name == "adam":
+        return torch.optim.Adam(groups, betas=(0.5, 0.99), fused=True)
+    if name == "encoder":
+        return torch.optim.Adam(groups, betas=(0.5, 0.999), fused=True)
+    return torch.optim.RMSprop(groups, alpha=0.99, foreach=True)
 
 
 def _rate(config: TrainConfig, number: int) -> float:

@@ -1,7 +1,23 @@
-"""Every loss term, under the paper's names, readable next to the paper (section 3).
+"""Every loss term of both recipes, under the paper's names, in one place, readable next to the paper (section 3).
 
-G_N is the neutraliser, G_A the generator, D the shared discriminator, I_E the optional encoder. Terms come out as
-a dict of scalars already multiplied by their weights, so that their sum is the loss and a log shows what each adds.
+G_N is the neutraliser, G_A the generator, D the shared discriminator, I_E the optional encoder.
+
+| here | paper | term |
+|---|---|---|
+| `D/adversarial` `A/adversarial` `N/adversarial` | L_adv | LSGAN (or hinge) on D's patches |
+| `D/attribute` | L_FA on real pictures | D's attributes against the labels |
+| `A/attribute` `N/attribute` | λ_A L_FA | D's attributes of the output against those asked for |
+| `D/identity` `A/identity` `N/identity` | L_cls, λ_C | the person |
+| `A/reconstruction` | λ_D L_rec | L1 of G_A(I_E(G_N(source))) to the driving frame |
+| `N/reconstruction` | λ_D | L1 of G_N(source) to its (pseudo) target |
+| `N/reanimation` | λ_B | L1 of the re-animated neutral face to the driving frame, learned by G_N |
+| `N/perceptual` `A/perceptual` | 0.1 VGG | L1 of features of a network trained on ImageNet |
+| `D/R1` | 0.05 | squared gradient norm on real pictures |
+| `A/features` | - | L1 between D's features |
+| `A/landmarks` `N/landmarks` | - | where the flows take the landmarks from |
+
+Terms come out as a dict of scalars already multiplied by their weights, so that their sum is the loss and a log shows
+what each adds.
 """
 
 import torch
@@ -12,28 +28,9 @@ from icface.networks.discriminator import Discriminator, Judgement
 from icface.networks.warp import followed
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
-from icface.training.distributed import mean_over_ranks, world
 from icface.training.regions import region_weights
 
 Terms = dict[str, Tensor]
-
-
-def lsgan(judgement: Judgement, target: float) -> Tensor:
-    """Least squares adversarial loss of patch logits against 1 (real) or 0 (fake)."""
-    return F.mse_loss(judgement.realness.float(), torch.full_like(judgement.realness, target, dtype=torch.float32))
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` (B, n) where `mask` (B, n) bool; 0 when nothing is measured.
-
-    Under several ranks the sum is divided by the ranks' mean count, so that the mean of the ranks' gradients is the
-    gradient of the whole batch's mean.
-
-    >>> masked_mean(torch.tensor([[1.0, 5.0]]), torch.tensor([[True, False]])).item()
-    1.0
-    """
-    count = mean_over_ranks(mask.sum())
-    return (values * mask).sum() / count.clamp(min=1 / world()[1])
 
 
 class AttributeLoss:
@@ -45,17 +42,17 @@ class AttributeLoss:
     FLOOR = 0.05
     """Smallest standard deviation, coded: what hardly varies must not rule the loss."""
 
-    def __init__(self, recipe: str, deviations: Tensor, trained: Tensor) -> None:
-        self.recipe = recipe
+    def __init__(self, kind: str, deviations: Tensor, trained: Tensor) -> None:
+        self.kind = kind
         self.scale = deviations.clamp(min=self.FLOOR)
         self.trained = trained
 
-    def __call__(self, predicted: Tensor, asked: Tensor, measured: Tensor) -> Tensor:
-        mask = measured & self.trained
+    def __call__(self, predicted: Tensor, asked: Tensor, weights: Tensor) -> Tensor:
+        """Mean error of `predicted` (B, n) with the weights (B, n) of `icface.training.batch.mean_weights`."""
         error = predicted.float() - asked
-        if self.recipe == "paper":
-            return masked_mean(error.abs(), mask)
-        return masked_mean((error / self.scale).square(), mask)
+        if self.kind == "l1":
+            return (error.abs() * weights).sum()
+        return ((error / self.scale).square() * weights).sum()
 
 
 class Losses:
@@ -67,6 +64,22 @@ class Losses:
         self.config = config
         self.attribute_loss = attribute_loss
         self.perceptual = perceptual
+        self.heard = torch.ones_like(attribute_loss.scale)
+        """(n,) 1 or 0: the attributes that D reads well enough to teach the generators (`validation.readable`)."""
+
+    def adversarial(self, judgement: Judgement, real: bool) -> Tensor:
+        """D's adversarial loss on pictures that it should call real or generated."""
+        realness = judgement.realness.float()
+        if self.config.gan == "hinge":
+            return F.relu(1 - realness if real else 1 + realness).mean()
+        return (realness - float(real)).square().mean()
+
+    def deception(self, judgement: Judgement) -> Tensor:
+        """A generator's adversarial loss: low when D calls its output real."""
+        realness = judgement.realness.float()
+        if self.config.gan == "hinge":
+            return -realness.mean()
+        return (realness - 1).square().mean()
 
     def reconstruction(self, output: Tensor, target: Tensor, landmarks: Tensor) -> Tensor:
         """L1 between pictures, heavier on the eyes and the mouth of the target."""
@@ -93,21 +106,27 @@ class Losses:
         return {name: self.config.landmarks * distance.mean() for name, distance in distances.items()}
 
     def discriminator(self, d: Discriminator, batch: DeviceBatch, animated: Tensor, neutral: Tensor) -> Terms:
-        """D: real against both outputs; attributes and identity are learned on the real picture only."""
+        """D: real against both outputs; attributes and identity are learned on the real picture only.
+
+        Recipe `paper` adds up the two outputs' losses; ours takes their mean, as much as the real pictures'.
+        """
         weights = self.config
         count = len(batch)
         judged = d(torch.cat([batch.driving, animated.detach(), neutral.detach()]))
         real, fake_animated, fake_neutral = (_part(judged, index, count) for index in range(3))
-        terms = {
-            "D/adversarial": weights.adversarial
-            * (lsgan(real, 1.0) + 0.5 * (lsgan(fake_animated, 0.0) + lsgan(fake_neutral, 0.0))),
-            "D/attribute": self.attribute_loss(real.attributes, batch.driving_code, batch.driving_measured),
+        generated = self.adversarial(fake_animated, False) + self.adversarial(fake_neutral, False)
+        share = 1.0 if weights.recipe == "paper" else 0.5
+        return {
+            "D/adversarial": weights.adversarial * (self.adversarial(real, True) + share * generated),
+            "D/attribute": self.attribute_loss(real.attributes, batch.driving_code, batch.driving_weight),
             "D/identity": F.cross_entropy(d.identity_logits(real.identity).float(), batch.identity),
         }
-        return terms
 
     def gradient_penalty(self, d: Discriminator, batch: DeviceBatch) -> Terms:
-        """R1: squared norm of the realness' gradient on real pictures, in float32; lazily, so scaled up."""
+        """R1: squared norm of the realness' gradient on real pictures, in float32; lazily, so scaled up.
+
+        `d` is not a compiled network: torch.compile refuses a backward of a backward.
+        """
         pictures = batch.driving.detach().requires_grad_(True)
         with torch.autocast(pictures.device.type, enabled=False):
             realness = d(pictures).realness
@@ -116,15 +135,16 @@ class Losses:
         return {"D/R1": self.config.r1 * self.config.r1_interval * norm}
 
     def judged(
-        self, d: Discriminator, prefix: str, output: Judgement, code: Tensor, measured: Tensor, batch: DeviceBatch
+        self, d: Discriminator, prefix: str, output: Judgement, code: Tensor, weight: Tensor, batch: DeviceBatch
     ) -> Terms:
-        """What D teaches a generator: realism, the attributes asked for, the person."""
+        """What D teaches a generator: realism, the attributes asked for (as far as D reads them), the person."""
         weights = self.config
+        attribute = self.attribute_loss(output.attributes, code, weight * self.heard)
         terms = {
-            f"{prefix}/adversarial": weights.adversarial * lsgan(output, 1.0),
-            f"{prefix}/attribute": weights.attribute * self.attribute_loss(output.attributes, code, measured),
+            f"{prefix}/adversarial": weights.adversarial * self.deception(output),
+            f"{prefix}/attribute": weights.attribute * attribute,
         }
-        if weights.identity and weights.recipe == "paper":
+        if weights.identity and d.classes is None:
             logits = d.identity_logits(output.identity).float()
             terms[f"{prefix}/identity"] = weights.identity * F.cross_entropy(logits, batch.identity)
         elif weights.identity:
@@ -137,7 +157,7 @@ class Losses:
         """G_A: the driving frame from the neutral face and the driving frame's own attributes."""
         weights = self.config
         output = d(animated)
-        terms = self.judged(d, "A", output, batch.driving_code, batch.driving_measured, batch)
+        terms = self.judged(d, "A", output, batch.driving_code, batch.driving_weight, batch)
         terms["A/reconstruction"] = weights.reconstruction * self.reconstruction(
             animated, batch.driving, batch.driving_landmarks
         )
@@ -145,8 +165,8 @@ class Losses:
             with torch.no_grad():
                 real = d(batch.driving)
             terms["A/features"] = weights.feature_matching * _feature_distance(output, real)
-        if weights.perceptual and self.perceptual is not None:
-            terms["A/perceptual"] = weights.perceptual * self.perceptual(animated, batch.driving)
+        if weights.perceptual and weights.recipe == "icface":
+            terms["A/perceptual"] = self._perceptual(animated, batch.driving)
         return terms
 
     def neutralised(
@@ -154,19 +174,35 @@ class Losses:
     ) -> Terms:
         """G_N: a neutral face of the same person.
 
-        Its target is the track's near-neutral frame where there is one; for the rest the detached pseudo target
-        `pseudo`, what G_A makes of the neutral face with the neutral code, comes in with `ramp` 0..1.
+        Its target is the track's near-neutral frame where there is one (recipe `paper`: never); for the rest the
+        detached pseudo target `pseudo`, what G_A makes of the neutral face with the neutral code, comes in with `ramp`
+        0..1.
         """
         weights = self.config
-        everything = torch.ones_like(batch.driving_measured)
-        terms = self.judged(d, "N", d(neutral), neutral_code, everything, batch)
-        own = batch.has_neutral[:, None, None, None]
-        if weights.recipe == "paper":
-            own = torch.zeros_like(own)
+        trained = self.attribute_loss.trained.float()
+        weight = (trained / (trained.sum().clamp(min=1) * len(batch))).expand(len(batch), -1)
+        terms = self.judged(d, "N", d(neutral), neutral_code, weight, batch)
+        own = (batch.has_neutral & weights.neutral_frames)[:, None, None, None]
         target = torch.where(own, batch.neutral, pseudo.detach())
-        weight = torch.where(own, 1.0, ramp)
-        terms["N/reconstruction"] = weights.reconstruction * ((neutral - target).abs() * weight).mean()
+        share = torch.where(own, 1.0, ramp)
+        terms["N/reconstruction"] = weights.reconstruction * ((neutral - target).abs() * share).mean()
         return terms
+
+    def reanimated(self, batch: DeviceBatch, reanimated: Tensor) -> Terms:
+        """G_N, recipe `paper`: the neutral face must hold what G_A needs to make the driving frame of it."""
+        weights = self.config
+        terms = {
+            "N/reanimation": weights.reanimation
+            * self.reconstruction(reanimated, batch.driving, batch.driving_landmarks)
+        }
+        if weights.perceptual:
+            terms["N/perceptual"] = self._perceptual(reanimated, batch.driving)
+        return terms
+
+    def _perceptual(self, output: Tensor, target: Tensor) -> Tensor:
+        if self.perceptual is None:
+            raise ValueError("loss.perceptual is above 0, and no network was given to compare features with")
+        return self.config.perceptual * self.perceptual(output, target)
 
 
 def _part(judgement: Judgement, index: int, count: int) -> Judgement:

@@ -1,24 +1,29 @@
 """The training step as data: which networks a phase trains, with which loss terms, how often.
 
-A step runs the phases in order; each phase has one backward, one gradient all-reduce and one optimiser step.
+A step runs the phases in order; each phase has its backwards (one for each part of the batch), one gradient
+all-reduce and one optimiser step of each network that learns in it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from icface.bundle import ICface
 from icface.networks.discriminator import Discriminator
+from icface.networks.generators import EncodedGenerator
 from icface.training.batch import DeviceBatch
 from icface.training.config import TrainConfig
 from icface.training.losses import Losses, Terms
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 @dataclass
 class Step:
-    """One step's inputs, and the pictures that its phases share."""
+    """One step's inputs, or a part of them, and the pictures that its phases share."""
 
     number: int
     batch: DeviceBatch
@@ -34,7 +39,7 @@ class Phase:
 
     name: str
     networks: tuple[str, ...]
-    """Attributes of `Networks` that learn in this phase; all others stand still."""
+    """Keys of `Networks.learners` that learn in this phase; all others stand still."""
     terms: Callable[[Step], Terms]
     interval: int = 1
     """Runs every so many steps."""
@@ -47,26 +52,36 @@ class Networks:
         self, config: TrainConfig, model: ICface, discriminator: Discriminator, losses: Losses, neutral_code: Tensor
     ) -> None:
         self.config = config
-        self.neutraliser = model.neutraliser
-        self.generator = model.generator
-        self.discriminator = discriminator
         self.losses = losses
         self.neutral_code = neutral_code
+        self.learners: dict[str, nn.Module] = {
+            "neutraliser": model.neutraliser,
+            "generator": model.generator,
+            "discriminator": discriminator,
+        }
+        """What learns, each with an optimiser of its own."""
+        if isinstance(model.generator, EncodedGenerator):
+            self.learners |= {"generator": model.generator.generator, "encoder": model.generator.encoder}
+        self.neutraliser = self._fast(model.neutraliser)
+        self.generator = self._fast(model.generator)
+        self.discriminator = self._fast(discriminator)
+        self._plain_discriminator = discriminator
 
     def phases(self) -> list[Phase]:
         """The phases of `config.loss.recipe`, in the order in which a step runs them."""
         loss = self.config.loss
+        # I_E learns through G_A's loss.
+        generator = tuple(name for name in ("generator", "encoder") if name in self.learners)
         if loss.recipe == "paper":
-            phases = [
+            return [
                 Phase("D", ("discriminator",), self._paper_discriminator),
-                Phase("A", ("generator",), self._paper_generator),
+                Phase("A", generator, self._paper_generator),
                 Phase("N", ("neutraliser",), self._paper_neutraliser),
             ]
-        else:
-            phases = [
-                Phase("G", ("neutraliser", "generator"), self._generators),
-                Phase("D", ("discriminator",), self._discriminator),
-            ]
+        phases = [
+            Phase("G", ("neutraliser", *generator), self._generators),
+            Phase("D", ("discriminator",), self._discriminator),
+        ]
         if loss.r1:
             phases.append(Phase("R1", ("discriminator",), self._gradient_penalty, loss.r1_interval))
         return phases
@@ -79,6 +94,9 @@ class Networks:
         """G_A on a neutral face with the driving code: (B, 3, S, S)."""
         return self.generator(neutral + step.noise, step.batch.driving_code)
 
+    def _fast(self, network: Network) -> Network:
+        return cast(Network, torch.compile(network, dynamic=False)) if self.config.compile else network
+
     def _neutral(self, count: int) -> Tensor:
         return self.neutral_code.expand(count, -1)
 
@@ -87,17 +105,18 @@ class Networks:
         return 1.0 if start == 0 else min(max(number / start - 1, 0.0), 1.0)
 
     def _generators(self, step: Step) -> Terms:
-        batch = step.batch
+        batch, code = step.batch, self._neutral(len(step.batch))
         terms: Terms = {}
         if self.config.loss.landmarks and self.config.model.architecture == "warp":
-            step.neutral, neutral_flow = self.neutraliser(batch.source, self._neutral(len(batch)), with_flow=True)
-            step.animated, flow = self.generator(step.neutral + step.noise, batch.driving_code, with_flow=True)
+            neutral, neutral_flow = self.neutraliser(batch.source, code, with_flow=True)
+            animated, flow = self.generator(neutral + step.noise, batch.driving_code, with_flow=True)
             terms = self.losses.landmark_flow(batch, neutral_flow, flow)
         else:
-            step.neutral = self.neutralise(batch)
-            step.animated = self.animate(step, step.neutral)
-        terms |= self.losses.animated(self.discriminator, batch, step.animated)
-        return terms | self._neutral_terms(step, step.neutral)
+            neutral = self.neutralise(batch)
+            animated = self.animate(step, neutral)
+        step.neutral, step.animated = neutral.detach(), animated.detach()  # what D judges after this phase
+        terms |= self.losses.animated(self.discriminator, batch, animated)
+        return terms | self._neutral_terms(step, neutral)
 
     def _neutral_terms(self, step: Step, neutral: Tensor) -> Terms:
         ramp = self._pseudo_ramp(step.number)
@@ -108,30 +127,26 @@ class Networks:
         )
 
     def _discriminator(self, step: Step) -> Terms:
-        assert step.animated is not None and step.neutral is not None
+        if step.neutral is None or step.animated is None:  # no generator has run in this step
+            with torch.no_grad():
+                step.neutral = self.neutralise(step.batch)
+                step.animated = self.animate(step, step.neutral)
         return self.losses.discriminator(self.discriminator, step.batch, step.animated, step.neutral)
 
     def _gradient_penalty(self, step: Step) -> Terms:
-        return self.losses.gradient_penalty(self.discriminator, step.batch)
+        return self.losses.gradient_penalty(self._plain_discriminator, step.batch)
 
     def _paper_discriminator(self, step: Step) -> Terms:
-        with torch.no_grad():
-            step.neutral = self.neutralise(step.batch)
-            step.animated = self.animate(step, step.neutral)
-        return self._discriminator(step)
+        terms = self._discriminator(step)
+        loss = self.config.loss
+        if loss.r1 and step.number % loss.r1_interval == 0:
+            terms |= self._gradient_penalty(step)
+        return terms
 
     def _paper_generator(self, step: Step) -> Terms:
         assert step.neutral is not None
-        step.animated = self.animate(step, step.neutral)
-        return self.losses.animated(self.discriminator, step.batch, step.animated)
+        return self.losses.animated(self.discriminator, step.batch, self.animate(step, step.neutral))
 
     def _paper_neutraliser(self, step: Step) -> Terms:
         neutral = self.neutralise(step.batch)
-        terms = self._neutral_terms(step, neutral)
-        reanimated = self.animate(step, neutral)
-        terms["N/reanimation"] = self.config.loss.reanimation * self.losses.reconstruction(
-            reanimated, step.batch.driving, step.batch.driving_landmarks
-        )
-        if self.config.loss.perceptual and self.losses.perceptual is not None:
-            terms["N/perceptual"] = self.config.loss.perceptual * self.losses.perceptual(reanimated, step.batch.driving)
-        return terms
+        return self._neutral_terms(step, neutral) | self.losses.reanimated(step.batch, self.animate(step, neutral))

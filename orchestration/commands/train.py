@@ -20,7 +20,9 @@ SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
 
 @dataclass(frozen=True, kw_only=True)
 class Train(TrainJob):
-    """Train a model. Fields come from the preset, then from --config FILE.yaml, then from the command line."""
+    """Train a model. Fields come from the preset, then from --config FILE.yaml, then from the command line.
+
+    With --init-from the generators' sizes come from that model instead of the preset."""
 
     preset: str = "icface"
     """icface, small (trains on a CPU in minutes) or paper."""
@@ -32,8 +34,11 @@ def main(argv: Sequence[str]) -> None:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="icface")
     first.add_argument("--config")
+    first.add_argument("--init-from")
     known, _ = first.parse_known_args([argument for argument in argv if argument not in ("-h", "--help")])
     base = TrainConfig.preset(known.preset) if known.preset in PRESETS or not _wants_help(argv) else TrainConfig()
+    if known.init_from and not _wants_help(argv):
+        base = base.merge({"model": _generators_of(known.init_from)})
     if known.config:
         base = base.merge(read_yaml(known.config))
     options = parse(Train, argv, "train", default=Train(dataset=tyro.MISSING, training=base))
@@ -96,6 +101,16 @@ def read_yaml(path: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise IcfaceError(f"--config {path} must hold fields, as in `model: {{size: 128}}`")
     return values
+
+
+def _generators_of(model: str) -> dict[str, Any]:
+    """The fields of `ModelConfig` that shape the generators of MODEL."""
+    from icface.bundle import load_bundle
+    from icface.training.starting import SAME
+    from orchestration.references import resolve
+
+    config = load_bundle(resolve(model).folder).config.model
+    return {name: getattr(config, name) for name in SAME}
 
 
 def _wants_help(argv: Sequence[str]) -> bool:

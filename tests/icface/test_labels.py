@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.labels import distance_from_neutral, neutral_frames, rarity, smooth
+from icface.labels import baseline, distance_from_neutral, neutral_frames, rarity, smooth
 
 AU12, AU45, YAW = (ATTRIBUTE_NAMES.index(name) for name in ("AU12", "AU45", "pose_yaw"))
 
@@ -64,3 +64,15 @@ def test_nulls_do_not_count_in_the_distance():
 def test_each_expression_gets_the_same_share():
     chances = rarity(labels(10, AU12=[3] * 2 + [0] * 8))
     np.testing.assert_allclose([chances[:2].sum(), chances[2:].sum()], [0.5, 0.5])
+
+
+def test_a_baseline_is_the_resting_face_of_a_long_track():
+    rng = np.random.default_rng(0)
+    table = rng.uniform(-0.5, 3, (80, len(ATTRIBUTE_NAMES))).astype(np.float32)
+    table[:40, AU45] = np.nan  # measured on 40 frames: too few
+    zero = baseline(table)
+    pitch = ATTRIBUTE_NAMES.index("pose_pitch")
+    assert zero[pitch] == np.median(table[:, pitch])
+    assert zero[AU12] == np.percentile(table[:, AU12], 20).astype(np.float32)
+    assert zero[YAW] == zero[AU45] == 0
+    assert not baseline(table[:49]).any()

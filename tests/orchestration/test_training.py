@@ -146,3 +146,41 @@ def test_a_loss_that_is_not_finite_ends_with_one_line(job: TrainJob, workplace: 
         train(replace(job, name="broken", training=config, register=None))
     assert (workplace / "runs/broken/non-finite-batch.pt").exists()
     assert not (workplace / "runs/broken/bundle").exists()
+
+
+def test_a_training_begins_with_another_model(job: TrainJob, other_bundle: Path):
+    from dataclasses import replace
+
+    # The whole training is the discriminator's warm-up: the generators must come out as they went in.
+    config = job.training.merge({"optimiser": {"warmup": 1.0}})
+    result = train(replace(job, name="tuned", training=config, register=None, init_from=str(other_bundle)))
+    start, tuned = load_bundle(other_bundle), load_bundle(result.bundle)
+    start.silence_untrained()
+    assert all(torch.equal(tensor, tuned.state_dict()[name]) for name, tensor in start.state_dict().items())
+    assert tuned.config.licence == start.config.licence == "non-commercial"
+    run = mlflow.MlflowClient().get_run(result.run_id)
+    assert run.data.params["init_from"] == str(other_bundle)
+    assert run.data.tags["icface.init_from_changes"] == "none"
+    assert run.data.metrics["D/adversarial"] > 0
+    assert "N/variance" in run.data.metrics
+    with pytest.raises(IcfaceError, match=r"init_from .* -> models:/face/1"):
+        train(replace(job, name="tuned", training=config, init_from="models:/face/1", resume=True))
+
+
+def test_a_start_that_does_not_fit_is_refused(job: TrainJob, other_bundle: Path):
+    from dataclasses import replace
+
+    wide = job.training.merge({"model": {"width": 16}})
+    with pytest.raises(IcfaceError, match=r"train with --model\.width 8"):
+        train(replace(job, name="wide", training=wide, init_from=str(other_bundle)))
+
+
+def test_the_command_takes_the_starting_models_sizes(job: TrainJob, other_bundle: Path, monkeypatch):
+    from orchestration.commands import train as command
+
+    asked = []
+    monkeypatch.setattr(command, "run", lambda options, reporter: asked.append(options))
+    command.main([job.dataset, "--preset", "small", "--init-from", str(other_bundle), "--model.blocks", "3"])
+    (options,) = asked
+    assert (options.init_from, options.training.steps) == (str(other_bundle), 2000)
+    assert (options.training.model.size, options.training.model.width, options.training.model.blocks) == (32, 8, 3)

@@ -12,10 +12,12 @@ from icface.errors import IcfaceError
 from icface.images import decode_jpeg, decode_thumbnail
 from icface.training.batch import Batch
 from icface.training.config import DataConfig
+from pipelines.baselines import track_baseline
 from pipelines.dataset import Dataset
 from pipelines.pairs import PairBatches
 from pipelines.storage import Folder
-from pipelines.visits import CANDIDATES
+from pipelines.validation_frames import validation_frames
+from pipelines.visits import CANDIDATES, VisitReader
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +168,28 @@ def test_deviations_against_numpy(dataset: Dataset):
 def test_a_batch_that_cannot_be_shared(dataset: Dataset):
     with pytest.raises(IcfaceError, match=r"data\.batch 4 cannot be shared by 3 workers"):
         batches_of(dataset, world_size=3)
+
+
+def test_baselines_are_taken_off_each_track(dataset: Dataset):
+    """Of the person's own frames: the 20th percentile of what is read is then 0, and the median of the pitch."""
+    raw, relative = (VisitReader(dataset, 1, baselines) for baselines in (False, True))
+    group = max(dataset.row_groups("train"), key=lambda group: group.rows)
+    before, after = (reader.visit(group.file, group.ordinal).labels for reader in (raw, relative))
+    assert len(before) >= 50
+    zero = (before - after)[0]  # NaN where not measured
+    np.testing.assert_allclose(before - after, np.broadcast_to(zero, before.shape), atol=1e-6)
+    np.testing.assert_allclose(np.nan_to_num(zero), track_baseline(dataset, group), atol=1e-6)
+    pitch, au25 = ATTRIBUTE_NAMES.index("pose_pitch"), ATTRIBUTE_NAMES.index("AU25")
+    assert np.median(after[:, pitch]) == pytest.approx(0, abs=1e-6)
+    assert np.percentile(after[:, au25], 20) == pytest.approx(0, abs=1e-6)
+    assert zero[au25] != 0
+
+
+def test_validation_frames_are_real_frames_that_are_not_trained_on(dataset: Dataset):
+    frames = validation_frames(dataset, DataConfig(smoothing_frames=1), dataset.schema, 32)
+    assert frames is not None and 100 < len(frames.pictures) <= 258
+    assert frames.pictures.shape[1:] == (3, 32, 32) and frames.pictures.dtype == torch.uint8
+    assert set(frames.identity.tolist()) == {0, 1}
+    table = dataset.read(dataset.row_groups("train", held_out=True)[0])
+    values = np.array([[row[name] for name in ATTRIBUTE_NAMES] for row in table.to_pylist()], np.float32)
+    np.testing.assert_allclose(frames.codes[0], dataset.schema.code(values[:1])[0][0], atol=1e-6)

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from icface.analyzers import create
 from icface.analyzers.face import Analyzer
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.bundle import BundleConfig
 from icface.crop import CropRule, cut
 from icface.errors import IcfaceError
 from icface.evaluation import HEADLINE, METRICS, EvaluationPair, Report, analyse, evaluate
 from icface.evaluation.scores import attribute_scores
+from icface.networks.config import ModelConfig
 from icface.video.reading import read_frames
 
 SIZE = 64
@@ -27,6 +29,7 @@ class Model(nn.Module):
 
     schema = AttributeSchema.default()
     size = SIZE
+    config = BundleConfig(model=ModelConfig(size=SIZE), schema=schema)
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -265,3 +268,22 @@ def test_within_leaves_out_what_differs_between_tracks() -> None:
     assert scores["r.AU12"] > 0.8
     assert abs(scores["within.AU12"]) < 0.3
     assert counts["AU12"] == 90
+
+
+def test_a_persons_own_zero_is_taken_off_what_is_asked_and_added_to_what_is_expected() -> None:
+    zeros = np.zeros(20, np.float32)
+    pair = EvaluationPair(
+        key="a>b",
+        group="cross",
+        kind="cross",
+        source_key="a",
+        track="b",
+        source=np.zeros((8, 8, 3), np.uint8),
+        driving=np.zeros((8, 8, 3), np.uint8),
+        attributes=zeros + 2,
+        box=np.array([0, 0, 1, 1], np.float32),
+        driving_baseline=zeros + 0.5,
+        source_baseline=zeros + 0.75,
+    )
+    assert (pair.asked(False) == 2).all() and (pair.expected(False) == 2).all()
+    assert (pair.asked(True) == 1.5).all() and (pair.expected(True) == 2.25).all()

@@ -8,12 +8,38 @@ from icface.networks.config import ModelConfig
 from icface.networks.discriminator import Discriminator
 from icface.networks.generators import make_generator, make_neutraliser
 from icface.networks.warp import followed, warp
+from icface.training.config import TrainConfig
 
 
 def test_paper_generator_has_the_released_size():
     config = ModelConfig(architecture="resnet", width=128, dropout=0.5)
-    count = sum(parameter.numel() for parameter in make_neutraliser(config, 20).parameters())
-    assert round(count / 1e6, 2) == 31.44  # of the authors' released networks, by reference/icface.md
+    assert (
+        round(parameters(make_neutraliser, config, 20) / 1e6, 2) == 31.44
+    )  # of the authors' released networks, by reference/icface.md
+
+
+def parameters(make, *arguments):
+    with torch.device("meta"):  # counted without being drawn
+        return sum(parameter.numel() for parameter in make(*arguments).parameters())
+
+
+def test_paper_discriminator_has_the_released_size():
+    config = TrainConfig.preset("paper").model
+    assert round(parameters(Discriminator, config, 20, 939) / 1e6) == 85  # of reference/icface.md
+
+
+def test_ours_has_no_more_parameters_than_the_papers():
+    """At 128 px and with the paper's 939 identities; ours has none of them in its generators or per identity."""
+    counts = {}
+    for preset in ("icface", "paper"):
+        config = TrainConfig.preset(preset).model
+        assert config.size == 128
+        counts[preset] = [
+            parameters(make_neutraliser, config, 20),
+            parameters(make_generator, config, 20),
+            parameters(Discriminator, config, 20, 939),
+        ]
+    assert all(ours <= papers for ours, papers in zip(*counts.values(), strict=True))
 
 
 def test_paper_generator_counts_layers_as_the_release_does():

@@ -46,8 +46,7 @@ def losses_and_gradients(config: TrainConfig, rank: int, ranks: int):
             training.step(made_up_batch(step, share, rank * share))
             logs.append(training.numbers())
             if step == 0:
-                for name in ("neutraliser", "generator", "discriminator"):
-                    network = getattr(training.networks, name)
+                for name, network in training.networks.learners.items():
                     gradients |= {
                         f"{name}.{k}": p.grad.clone() for k, p in network.named_parameters() if p.grad is not None
                     }

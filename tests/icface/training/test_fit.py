@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from made_up_pairs import made_up_batch, tiny_config, tiny_training
+from made_up_pairs import made_up_batch, made_up_frames, tiny_config, tiny_training
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.errors import IcfaceError
 from icface.training.checkpoint import load_state
-from icface.training.fit import Hooks, NonFiniteLoss, fit
+from icface.training.fit import Hooks, NonFiniteLoss, _rate, fit
+from icface.training.phases import Step
 
 
 def run(config, first=0, **options):
@@ -111,6 +114,146 @@ def test_a_loss_that_is_not_finite_stops_and_names_itself():
     assert torch.equal(error.value.batch.source, made_up_batch(0).source)
 
 
+@pytest.mark.parametrize("changes", [{"loss": {"r1": 0.0}}, {"loss": {"feature_matching": 1.0, "gan": "hinge"}}])
+def test_accumulated_gradients_are_those_of_the_whole_batch(changes):
+    """16 pairs at once, and 2 parts of 8; about a third of the attributes is null, unevenly over the parts."""
+    gradients = []
+    for accumulate in (1, 2):
+        config = tiny_config("icface", accumulate=accumulate, data={"batch": 16}, precision="float32").merge(changes)
+        training = tiny_training(config.merge({"model": {"width": 8, "discriminator_width": 8}}))
+        training.networks.losses.heard[5:] = 0
+        training.step(made_up_batch(0, 16))
+        gradients.append(
+            {
+                f"{name}.{key}": parameter.grad
+                for name, network in training.networks.learners.items()
+                for key, parameter in network.named_parameters()
+                if parameter.grad is not None
+            }
+        )
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+    assert sum(bool(gradient.any()) for gradient in gradients[0].values()) > 0.8 * len(gradients[0])
+
+
+def test_parts_that_do_not_divide_the_share_are_told():
+    training = tiny_training(tiny_config(accumulate=2))
+    with pytest.raises(IcfaceError, match="3 pairs a step"):
+        training.step(made_up_batch(0, 3))
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+@pytest.mark.parametrize("preset", ["icface", "paper"])
+def test_every_size_builds_and_steps(preset, size):
+    config = tiny_config(preset, model={"size": size, "width": 4, "discriminator_width": 4}, data={"batch": 2})
+    training = tiny_training(config)
+    batch = made_up_batch(0, 2)
+    larger = {name: getattr(batch, name).repeat(1, 1, size // 32, size // 32) for name in ("source", "driving")}
+    training.step(replace(batch, **larger, neutral=larger["source"]))
+    assert all(np.isfinite(value) for value in training.numbers().values())
+
+
+@pytest.mark.parametrize("preset", ["icface", "paper"])
+def test_compiled_networks_give_the_same_losses(preset, monkeypatch):
+    """Traced as for any backend; the code generator behind it would take minutes here. R1 runs on the plain D."""
+    compiled = []
+    real = torch.compile
+
+    def trace(network, **options):
+        compiled.append(network)
+        return real(network, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch, "compile", trace)
+    logs = []
+    for compile in (False, True):
+        config = tiny_config(preset, compile=compile, precision="float32", model={"dropout": 0.0})
+        training = tiny_training(config)
+        for step in range(2):
+            training.step(made_up_batch(step))
+        logs.append(training.numbers())
+    assert compiled == [training.model.neutraliser, training.model.generator, training.discriminator]
+    assert logs[0].keys() == logs[1].keys() and "D/R1" in logs[0]
+    for name, value in logs[0].items():
+        assert logs[1][name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+
+
+def test_clipping_bounds_a_phases_gradient():
+    training = tiny_training(tiny_config(optimiser={"clip": 1e-3}))
+    training.step(made_up_batch(0))
+    norms = [p.grad.norm() for p in training.discriminator.parameters() if p.grad is not None]
+    assert torch.stack(norms).norm().item() <= 1.001e-3
+
+
+def test_the_papers_optimisers():
+    optimisers = tiny_training(tiny_config("paper")).optimisers
+    for name in ("neutraliser", "generator", "discriminator"):
+        assert isinstance(optimisers[name], torch.optim.RMSprop)
+        assert optimisers[name].defaults["alpha"] == 0.99
+    assert isinstance(optimisers["encoder"], torch.optim.Adam)
+    assert optimisers["encoder"].defaults["betas"][0] == 0.5
+    assert {group["lr"] for o in optimisers.values() for group in o.param_groups} == {2e-4}
+    bare = tiny_training(tiny_config("paper", model={"encoder": False}))
+    assert sorted(bare.optimisers) == ["discriminator", "generator", "neutraliser"]
+    bare.step(made_up_batch(0))
+
+
+def test_the_papers_phases_and_terms():
+    training = tiny_training(tiny_config("paper", loss={"perceptual": 0.1}), perceptual=torch.nn.L1Loss())
+    step = Step(0, made_up_batch(0).to(torch.device("cpu")), 0.0)
+    terms = {phase.name: sorted(phase.terms(step)) for phase in training.phases}
+    judged = ["adversarial", "attribute", "identity"]
+    assert list(terms) == ["D", "A", "N"]
+    assert terms["D"] == ["D/R1", *(f"D/{name}" for name in judged)]
+    assert terms["A"] == [*(f"A/{name}" for name in judged), "A/reconstruction"]
+    assert terms["N"] == [*(f"N/{name}" for name in judged), "N/perceptual", "N/reanimation", "N/reconstruction"]
+    assert training.networks._pseudo_ramp(0) == 1.0
+
+
+def test_rates_fall_linearly_over_the_second_half():
+    config = tiny_config("paper", steps=100)
+    assert [_rate(config, number) for number in (0, 49, 50, 75, 99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
+
+
+def test_an_attribute_that_d_does_not_read_teaches_no_generator():
+    logs = []
+    frames = made_up_frames(24)
+    run(
+        tiny_config(validate_every=3, steps=6, loss={"readable_from": 1.0}),
+        validation=frames,
+        hooks=Hooks(on_log=lambda step, numbers: logs.append((step, numbers))),
+    )
+    assert all(numbers["A/attribute"] == 0 == numbers["N/attribute"] for _, numbers in logs if "A/attribute" in numbers)
+    found = [numbers for _, numbers in logs if "N/variance" in numbers]
+    assert [step for step, numbers in logs if "N/variance" in numbers] == [3, 6]
+    assert -1 <= found[-1]["D/r/AU12"] <= 1 and found[-1]["N/units"] > 0
+
+
+def test_what_is_heard_resumes(tmp_path):
+    config = tiny_config(validate_every=2, loss={"readable_from": 0.001})
+    hooks = Hooks(on_checkpoint=lambda step, save: save(tmp_path / str(step)))
+    whole = run(config, validation=made_up_frames(12), hooks=hooks)
+    heard = load_state(tmp_path / "4")["heard"]
+    assert 0 < heard.sum() < len(heard)
+    assert_equal(weights(whole), weights(run(config, first=4, validation=made_up_frames(12), resume=tmp_path / "4")))
+
+
+def test_batch_norms_are_estimated_anew_for_the_averaged_weights():
+    config = tiny_config("paper", steps=2, model={"encoder": False})
+    calibration = [made_up_batch(step) for step in range(3)]
+    copied, estimated = run(config), run(config, calibration=calibration)
+    source = torch.cat([batch.source for batch in calibration]).float() / 127.5 - 1
+    stem = estimated.neutraliser.model[:2]
+    code = torch.as_tensor(estimated.schema.neutral_code()).expand(len(source), -1)
+    planes = code[:, :, None, None].expand(-1, -1, *source.shape[2:])
+    with torch.no_grad():
+        seen = stem(torch.cat([source, planes], dim=1))
+    norm = estimated.neutraliser.model[2]
+    torch.testing.assert_close(norm.running_mean, seen.mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(copied.neutraliser.model[2].running_mean, norm.running_mean, rtol=1e-2)
+    torch.testing.assert_close(copied.neutraliser.model[1].weight, estimated.neutraliser.model[1].weight)
+
+
 def test_too_little_data_is_told():
     config = tiny_config()
     with pytest.raises(IcfaceError, match="ended after 2 of 6 steps"):
@@ -134,14 +277,14 @@ def test_a_missing_or_broken_checkpoint_is_told(tmp_path):
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_each_phase_changes_its_own_networks_alone(preset):
     training = tiny_training(tiny_config(preset))
-    from icface.training.phases import Step
-
     step = Step(0, made_up_batch(0).to(torch.device("cpu")), 0.0)
-    networks = ("neutraliser", "generator", "discriminator")
+    learners = training.networks.learners
+    networks = ["neutraliser", "generator", "discriminator"] + (["encoder"] if preset == "paper" else [])
+    assert sorted(learners) == sorted(networks)
     for phase in training.phases:
-        before = {name: [p.clone() for p in getattr(training.networks, name).parameters()] for name in networks}
-        training._run(phase, step, made_up_batch(0))
+        before = {name: [p.clone() for p in learners[name].parameters()] for name in networks}
+        training._run(phase, [step], made_up_batch(0))
         for name in networks:
-            now = list(getattr(training.networks, name).parameters())
+            now = list(learners[name].parameters())
             changed = any(not torch.equal(a, b) for a, b in zip(before[name], now, strict=True))
             assert changed == (name in phase.networks), (phase.name, name)

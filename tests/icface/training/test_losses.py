@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from made_up_pairs import made_up_batch, tiny_config, tiny_training
 
-from icface.training.losses import AttributeLoss, lsgan, masked_mean
+from icface.networks.discriminator import Judgement
+from icface.training.batch import mean_weights
+from icface.training.losses import AttributeLoss
 from icface.training.phases import Step
 from icface.training.regions import region_weights
 
@@ -14,26 +16,28 @@ def test_null_attributes_are_masked():
     asked[0, 3], asked[0, 4] = 0.5, 1.0
     measured = torch.ones(1, 20, dtype=torch.bool)
     measured[0, 4] = False
-    loss = AttributeLoss("icface", torch.full((20,), 0.25), torch.ones(20, dtype=torch.bool))
-    assert loss(predicted, asked, measured).item() == pytest.approx((0.5 / 0.25) ** 2 / 19)
+    loss = AttributeLoss("squared", torch.full((20,), 0.25), torch.ones(20, dtype=torch.bool))
+    assert loss(predicted, asked, mean_weights(measured)).item() == pytest.approx((0.5 / 0.25) ** 2 / 19)
 
 
 def test_untrained_attributes_are_masked_and_deviations_have_a_floor():
     trained = torch.zeros(20, dtype=torch.bool)
     trained[3] = True
-    loss = AttributeLoss("icface", torch.full((20,), 0.001), trained)
-    measured = torch.ones(2, 20, dtype=torch.bool)
-    assert loss(torch.full((2, 20), 0.1), torch.zeros(2, 20), measured).item() == pytest.approx((0.1 / 0.05) ** 2)
+    loss = AttributeLoss("squared", torch.full((20,), 0.001), trained)
+    weights = made_up_batch(0).to(torch.device("cpu"), trained).driving_weight
+    assert weights[:, 3].sum().item() == pytest.approx(1) and weights.sum().item() == pytest.approx(1)
+    assert loss(torch.full((4, 20), 0.1), torch.zeros(4, 20), weights).item() == pytest.approx((0.1 / 0.05) ** 2)
 
 
 def test_paper_attributes_are_l1():
-    loss = AttributeLoss("paper", torch.full((20,), 0.25), torch.ones(20, dtype=torch.bool))
-    measured = torch.ones(3, 20, dtype=torch.bool)
-    assert loss(torch.full((3, 20), 0.25), torch.zeros(3, 20), measured).item() == pytest.approx(0.25)
+    assert tiny_config("paper").loss.attribute_error == "l1"
+    loss = AttributeLoss("l1", torch.full((20,), 0.25), torch.ones(20, dtype=torch.bool))
+    weights = mean_weights(torch.ones(3, 20, dtype=torch.bool))
+    assert loss(torch.full((3, 20), 0.25), torch.zeros(3, 20), weights).item() == pytest.approx(0.25)
 
 
 def test_nothing_measured_is_no_loss():
-    assert masked_mean(torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool)).item() == 0
+    assert mean_weights(torch.zeros(2, 3, dtype=torch.bool)).sum().item() == 0
 
 
 def test_gradient_penalty_is_the_squared_gradient_norm():
@@ -57,7 +61,7 @@ def test_identity_is_learned_from_logits():
     logits = d(batch.driving).identity
     assert terms["D/identity"].item() == pytest.approx(F.cross_entropy(logits, batch.identity).item(), rel=1e-5)
     real, fake = d(batch.driving).realness, d(batch.source).realness
-    expected = 10 * 0 + ((real - 1) ** 2).mean() + (fake**2).mean()
+    expected = ((real - 1) ** 2).mean() + 2 * (fake**2).mean()  # of G_A's and of G_N's output
     assert terms["D/adversarial"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -106,12 +110,16 @@ def test_flows_are_held_against_landmarks():
     assert terms["N/landmarks"].item() == pytest.approx(2 * to_source.mean(), rel=1e-5)
 
 
-def test_lsgan_targets():
-    from icface.networks.discriminator import Judgement
-
+@pytest.mark.parametrize(
+    ("gan", "real", "generated", "deception"),
+    [("lsgan", 0.75**2, 0.25**2, 0.75**2), ("hinge", 0.75, 1.25, -0.25)],
+)
+def test_adversarial_losses(gan, real, generated, deception):
+    losses = tiny_training(tiny_config(loss={"gan": gan})).networks.losses
     judged = Judgement(torch.full((2, 1, 3, 3), 0.25), torch.zeros(2, 20), torch.zeros(2, 4), [])
-    assert lsgan(judged, 1.0).item() == pytest.approx(0.75**2)
-    assert lsgan(judged, 0.0).item() == pytest.approx(0.25**2)
+    assert losses.adversarial(judged, real=True).item() == pytest.approx(real)
+    assert losses.adversarial(judged, real=False).item() == pytest.approx(generated)
+    assert losses.deception(judged).item() == pytest.approx(deception)
 
 
 def test_eyes_and_mouth_weigh_more():

@@ -1,0 +1,90 @@
+"""Beginning a training with another model's weights (`--init-from`).
+
+A bundle holds no discriminator: D and its heads begin anew, and learn alone for the first steps
+(`optimiser.warmup`), or their noise would undo what the generators know.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from icface.attributes import Attribute, AttributeSchema
+from icface.bundle import ICface
+from icface.errors import IcfaceError
+from icface.networks.config import ModelConfig
+
+SAME = ("architecture", "size", "width", "blocks", "encoder")
+"""Fields of `ModelConfig` in which the two must agree; the others concern the discriminator and the training."""
+
+
+def starting_schema(data: AttributeSchema, start: AttributeSchema) -> tuple[AttributeSchema, list[str]]:
+    """The data set's attributes coded as the starting model codes them, and what changes, a line an attribute.
+
+    Ranges and neutral values are the starting model's: its weights mean nothing on another scale. What is measured
+    and trained is the data set's matter.
+    """
+    known = {attribute.name: attribute for attribute in start.attributes}
+    attributes, changes = [], []
+    for attribute in data.attributes:
+        old = known.pop(attribute.name, None)
+        if old is not None:
+            kept = replace(attribute, unit=old.unit, low=old.low, high=old.high, neutral=old.neutral)
+            attributes.append(kept)
+        else:
+            attributes.append(attribute)
+        changes += _change(attribute, old)
+    changes += [f"{name}: not in this data set; the model loses it" for name in known]
+    return AttributeSchema(tuple(attributes)), changes
+
+
+def _change(new: Attribute, old: Attribute | None) -> list[str]:
+    if old is None:
+        return [f"{new.name}: new; its weights begin at zero"]
+    lines = []
+    if old.trained and not new.trained:
+        lines.append(f"{new.name}: measured on {new.measured_share:.0%} of this data set; it cannot be set any longer")
+    if new.trained and not old.trained:
+        lines.append(f"{new.name}: was not trained; its weights begin at zero")
+    if (old.low, old.high, old.neutral) != (new.low, new.high, new.neutral):
+        lines.append(
+            f"{new.name}: coded {old.low:g}..{old.high:g} {old.unit} (neutral {old.neutral:g}) as the starting model "
+            f"does, not {new.low:g}..{new.high:g} {new.unit} (neutral {new.neutral:g})"
+        )
+    return lines
+
+
+def check_fits(config: ModelConfig, start: ICface) -> None:
+    """Raise IcfaceError naming the fields of `config` in which the networks differ from those of `start`."""
+    theirs = start.config.model
+    differing = [name for name in SAME if getattr(config, name) != getattr(theirs, name)]
+    if differing:
+        facts = ", ".join(f"{name} {getattr(theirs, name)} (here {getattr(config, name)})" for name in differing)
+        options = " ".join(_option(name, getattr(theirs, name)) for name in differing)
+        raise IcfaceError(f"the starting model has {facts}: its weights do not fit; train with {options}")
+
+
+def _option(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"--model.{name}" if value else f"--model.no-{name}"
+    return f"--model.{name} {value}"
+
+
+@torch.no_grad()
+def begin_with(model: ICface, start: ICface) -> None:
+    """Give `model` the weights of `start`; attributes are matched by name, those that are new begin at zero.
+
+    Raises IcfaceError as `check_fits` does.
+    """
+    check_fits(model.config.model, start)
+    places = {name: index for index, name in enumerate(start.schema.names)}
+    for network, source in ((model.neutraliser, start.neutraliser), (model.generator, start.generator)):
+        steered = network.attribute_weights()
+        own = {id(weight) for weight, _ in steered}
+        weights = source.state_dict()
+        for name, tensor in network.state_dict(keep_vars=True).items():
+            if id(tensor) not in own:
+                tensor.copy_(weights[name])
+        for (weight, offset), (old, _) in zip(steered, source.attribute_weights(), strict=True):
+            weight[:, :offset] = old[:, :offset]
+            for index, name in enumerate(model.schema.names):
+                weight[:, offset + index] = old[:, offset + places[name]] if name in places else 0

@@ -1,0 +1,19 @@
+"""The own zero of a track in a data set, for frames outside the row groups that are trained on."""
+
+import numpy as np
+
+from icface.attributes import ATTRIBUTE_NAMES
+from icface.labels import Labels, baseline
+from pipelines.dataset import Dataset, RowGroup
+
+
+def track_baseline(dataset: Dataset, group: RowGroup) -> Labels:
+    """(20,) `icface.labels.baseline` of the longest row group of `group`'s track, held-out ones left aside."""
+    index = dataset.index
+    rows = index[(index["clip"] == group.clip) & (index["track"] == group.track) & ~index["held_out"]]
+    if not len(rows):
+        return np.zeros(len(ATTRIBUTE_NAMES), np.float32)
+    longest = rows.sort_values("rows", kind="stable").iloc[-1]
+    table = dataset.read_rows(str(longest["file"]), int(longest["ordinal"]), list(ATTRIBUTE_NAMES))
+    columns = [table.column(name).to_numpy(zero_copy_only=False) for name in ATTRIBUTE_NAMES]
+    return baseline(np.stack(columns, axis=1).astype(np.float32))

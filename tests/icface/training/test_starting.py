@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from made_up_pairs import made_up_batch, tiny_config, tiny_training
+
+from icface.attributes import AttributeSchema
+from icface.bundle import BundleConfig, ICface
+from icface.errors import IcfaceError
+from icface.networks.config import ModelConfig
+from icface.training.starting import begin_with, starting_schema
+
+MODELS = {
+    "warp": ModelConfig(size=32, width=8, blocks=1),
+    "resnet": ModelConfig(architecture="resnet", size=32, width=4, blocks=1),
+    "encoded": ModelConfig(architecture="resnet", size=32, width=4, blocks=1, encoder=True),
+}
+
+
+def model_of(config, schema, seed):
+    torch.manual_seed(seed)
+    model = ICface(BundleConfig(model=config, schema=schema)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_training_goes_on_from_the_starting_models_outputs(kind):
+    start = model_of(MODELS[kind], AttributeSchema.default(0.5), 1)
+    config = tiny_config(model={name: getattr(MODELS[kind], name) for name in ("architecture", "width", "encoder")})
+    training = tiny_training(config, start=start)
+    image, codes, neutral = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 20), torch.rand(2, 20)
+    for model in (training.model.eval(), training.average.model):
+        assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in start.state_dict().items())
+        with torch.no_grad():  # the training keeps its weights channels last, which rounds differently
+            torch.testing.assert_close(model(image, codes, neutral), start(image, codes, neutral), atol=1e-4, rtol=0)
+
+
+def test_attributes_are_matched_by_name():
+    default = AttributeSchema.default()
+    fewer = AttributeSchema(tuple(reversed([a for a in default.attributes if a.name != "AU12"])))
+    start = model_of(MODELS["warp"], fewer, 1)
+    model = model_of(MODELS["warp"], default, 2)
+    begin_with(model, start)
+    codes = torch.rand(2, 20)
+    theirs = codes[:, [default.index(name) for name in fewer.names]]
+    image = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model.generator(image, codes), start.generator(image, theirs))
+    _, changes = starting_schema(default, fewer)
+    assert changes == ["AU12: new; its weights begin at zero"]
+
+
+def test_attributes_that_change_are_listed_and_keep_the_starting_models_range():
+    shares = dict.fromkeys(AttributeSchema.default().names, 1.0) | {"AU14": 0.0}
+    data = AttributeSchema.default().with_measured_shares(shares)
+    old = AttributeSchema.default(0.5)
+    old = AttributeSchema(tuple(replace(a, trained=a.name != "AU20") for a in old.attributes))
+    schema, changes = starting_schema(data, old)
+    assert [a.high for a in schema.attributes[:3]] == [0.5] * 3
+    assert not schema.attributes[schema.index("AU14")].trained
+    assert [line.split(":")[0] for line in changes] == ["pose_pitch", "pose_yaw", "pose_roll", "AU14", "AU20"]
+    assert "not -0.7..0.7 rad" in changes[0] and "cannot be set" in changes[3] and "begin at zero" in changes[4]
+
+
+def test_networks_that_do_not_fit_are_refused_with_the_options_that_would():
+    model = model_of(MODELS["warp"], AttributeSchema.default(), 1)
+    with pytest.raises(IcfaceError, match=r"width 4 \(here 8\).*--model.architecture resnet .*--model.encoder"):
+        begin_with(model, model_of(MODELS["encoded"], AttributeSchema.default(), 1))
+
+
+def test_a_fresh_discriminator_learns_alone_first():
+    start = model_of(MODELS["warp"], AttributeSchema.default(), 1)
+    training = tiny_training(tiny_config(steps=20, optimiser={"warmup": 0.1}), start=start)
+    before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+    judge = next(training.discriminator.parameters()).clone()
+    for step in range(2):
+        training.step(made_up_batch(step))
+    assert all(torch.equal(before[name], tensor) for name, tensor in training.model.state_dict().items())
+    assert not torch.equal(judge, next(training.discriminator.parameters()))
+    assert training.state()["warmup"] == 2
+    training.step(made_up_batch(2))
+    assert any(not torch.equal(before[name], tensor) for name, tensor in training.model.state_dict().items())
