@@ -10,6 +10,7 @@ and no other footer; a visit opens the file that it reads.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -107,6 +108,7 @@ class PairBatches(TorchDataset[Arrays]):
             prefetch_factor=2 if workers else None,
             # A forked reader would inherit locks of the training process' threads.
             multiprocessing_context="spawn" if workers else None,
+            worker_init_fn=_one_thread,
         )
         for block in loader:
             yield from self.in_steps(block)
@@ -223,3 +225,8 @@ class PairBatches(TorchDataset[Arrays]):
 
     def _decode(self, visit: Visit, row: int) -> npt.NDArray[np.uint8]:
         return resize(decode_jpeg(visit.jpeg(row)), self.size)
+
+
+def _one_thread(_: int) -> None:
+    """In each reading process: there are as many of them as cores, and OpenCV would start as many threads in each."""
+    cv2.setNumThreads(0)
