@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,8 @@ class Inspection:
         """Tables of text by title; the first row of each is its heading."""
         tables = {"Data set": self._facts(), "Clips": self._statuses(), "Splits": self._splits()}
         bad = self.clips[self.clips["status"] != "ok"]
-        reasons = Counter(zip(bad["status"], bad["reason"], strict=True)).most_common()
+        kinds = map(_kind, bad["reason"], bad["path"])
+        reasons = Counter(zip(bad["status"], kinds, strict=True)).most_common()
         if reasons:
             tables["Rejected and failed clips"] = [
                 ("status", "reason", "clips"),
@@ -65,6 +67,7 @@ class Inspection:
             ("fact", "value"),
             ("place", self.dataset.url),
             ("sha256 of dataset.json", self.dataset.hash[:16]),
+            ("made by", f"icface {meta['icface']}, format {meta['format']}"),
             ("analyzer", analyzer["fingerprint"]),
             ("crop", json.dumps(meta["crop"])),
             ("size", f"{self.dataset.size} px"),
@@ -149,19 +152,56 @@ def write_report(found: Inspection, path: str) -> None:
     """One HTML page with everything inside: tables, histograms, sample pictures, the worst clips, the options."""
     sections = [f"<h2>{html.escape(title)}</h2>{table(rows)}" for title, rows in found.tables().items()]
     sections.append("<h2>Distributions</h2><div class=plots>" + "".join(_plots(found.labels)) + "</div>")
+    sections.append("<h2>Frames by split</h2>" + _split_bars(found.dataset))
     picture = _sample(found.dataset)
     if picture is not None:
         sections.append("<h2>Samples</h2>" + image(picture, "sample faces"))
-    worst = found.clips[found.clips["status"] != "ok"].head(SHOWN_CLIPS)
+    worst = _worst(found.clips)
     if len(worst):
-        rows: Rows = [("clip", "status", "reason", "path")]
-        rows += [
-            tuple(str(v) for v in row) for row in worst[["clip", "status", "reason", "path"]].itertuples(index=False)
-        ]
-        sections.append(f"<h2>Rejected and failed clips (the first {len(worst)})</h2>{table(rows)}")
+        rows: Rows = [("clip", "status", "reason", "frames lost", "path")]
+        columns = ["clip", "status", "reason", "frames_read", "path"]
+        rows += [tuple(str(v) for v in row) for row in worst[columns].itertuples(index=False)]
+        sections.append(f"<h2>Rejected and failed clips (the worst {len(worst)})</h2>{table(rows)}")
     options = html.escape(json.dumps(found.dataset.meta, indent=2, default=str))
     sections.append(f"<h2>dataset.json</h2><pre>{options}</pre>")
     write_page(path, found.dataset.url, sections)
+
+
+def _kind(reason: str, path: str) -> str:
+    """A reason without what is said of this clip alone: its name and numbers.
+
+    >>> _kind("ann/v/1.mp4: the file is cut off, 110 of 157 frames can be read", "ann/v/1.mp4")
+    'the file is cut off, N of N frames can be read'
+    """
+    return re.sub(r"\d+", "N", str(reason).replace(str(path), "").lstrip(": "))
+
+
+def _worst(clips: pd.DataFrame) -> pd.DataFrame:
+    """The clips that cost most: those that could not be read, then those that lost the most frames."""
+    bad = clips[clips["status"] != "ok"]
+    return bad.sort_values(["status", "frames_read", "clip"], ascending=[True, False, True]).head(SHOWN_CLIPS)
+
+
+def _split_bars(dataset: Dataset) -> str:
+    """Frames of each split as bars, held-out ones in a lighter colour behind."""
+    index = dataset.index
+    longest = max(1, max(int(index.loc[index["split"] == split, "rows"].sum()) for split in SPLITS))
+    lines = []
+    for line, split in enumerate(SPLITS):
+        chosen = index[index["split"] == split]
+        total, held = int(chosen["rows"].sum()), int(chosen.loc[chosen["held_out"], "rows"].sum())
+        y = 26 * line
+        words = f"{total} frames" + (f", {held} of them held out" if held else "")
+        lines.append(
+            f'<text x="44" y="{y + 15}" text-anchor="end">{split}</text>'
+            f'<rect x="50" y="{y}" width="{400 * total / longest:.1f}" height="20" fill="#a9bcd8"/>'
+            f'<rect x="50" y="{y}" width="{400 * (total - held) / longest:.1f}" height="20" fill="#4a6fa5"/>'
+            f'<text x="{56 + 400 * total / longest:.1f}" y="{y + 15}">{words}</text>'
+        )
+    return (
+        f'<svg width="720" height="{26 * len(SPLITS)}" font-size="13" role="img" aria-label="frames by split">'
+        f"{''.join(lines)}</svg>"
+    )
 
 
 def _labels(dataset: Dataset, group: Any) -> npt.NDArray[np.float32]:

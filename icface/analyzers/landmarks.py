@@ -1,7 +1,6 @@
 """MediaPipe's face mesh brought to the 68 points of iBUG's 300-W, which OpenFace and dlib use."""
 
 import numpy as np
-import numpy.typing as npt
 
 # fmt: off
 IBUG_FROM_MESH = np.array([
@@ -23,8 +22,3 @@ MIRRORED = np.array([
 ])
 """(68,) index of the point on the other side of the face, for flips."""
 # fmt: on
-
-
-def ibug_landmarks(mesh: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(..., 68, 2) iBUG points of mesh points (..., 468 or 478, 2 or more)."""
-    return mesh[..., IBUG_FROM_MESH, :2]

@@ -25,7 +25,9 @@ def test_counts_agree_with_the_data_set(small_dataset: Path):
 def test_report_is_one_whole_page(small_dataset: Path, tmp_path: Path):
     write_report(inspect(str(small_dataset)), str(tmp_path / "report.html"))
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 15  # 20 attributes less the five that MediaPipe has not
+    assert page.count("<svg") == 15 + 1  # 20 attributes less the five that MediaPipe has not; frames by split
+    assert re.search(r"train</text>.*?\d+ frames, \d+ of them held out", page)
+    assert "icface 0.1.0, format 1" in page
     assert "data:image/jpeg;base64," in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

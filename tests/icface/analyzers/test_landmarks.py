@@ -1,13 +1,12 @@
 import numpy as np
 
-from icface.analyzers.landmarks import IBUG_FROM_MESH, MIRRORED, ibug_landmarks
+from icface.analyzers.landmarks import IBUG_FROM_MESH, MIRRORED
 
 
-def test_points_are_taken_from_the_mesh_with_or_without_irises() -> None:
-    mesh = np.random.default_rng(0).normal(size=(2, 478, 3)).astype(np.float32)
+def test_points_are_68_of_the_mesh_without_irises() -> None:
     assert len(set(IBUG_FROM_MESH.tolist())) == 68
-    assert np.array_equal(ibug_landmarks(mesh)[1, 30], mesh[1, 4, :2])
-    assert np.array_equal(ibug_landmarks(mesh), ibug_landmarks(mesh[:, :468]))
+    assert IBUG_FROM_MESH.max() < 468
+    assert IBUG_FROM_MESH[30] == 4  # the tip of the nose
 
 
 def test_mirroring_twice_is_nothing() -> None:
