@@ -9,6 +9,7 @@ apart. Memory: the peak of the largest process that reads clips (goal under 1 GB
 import argparse
 import multiprocessing
 import os
+import queue
 import statistics
 import tempfile
 import threading
@@ -84,7 +85,7 @@ def limit(paths: list[str], every: int, workers: int) -> Round:
         ready.acquire()
     started = time.monotonic()
     go.set()
-    told = [answers.get() for _ in processes]
+    told = [_answer(answers, processes) for _ in processes]
     seconds = time.monotonic() - started
     for process in processes:
         process.join()
@@ -99,13 +100,23 @@ def limit(paths: list[str], every: int, workers: int) -> Round:
     )
 
 
+def _answer(answers: Any, processes: list[Any]) -> Any:
+    """The next answer of one of `processes`; ends the program when one of them failed."""
+    while True:
+        try:
+            return answers.get(timeout=0.1)
+        except queue.Empty:
+            if any(process.exitcode for process in processes):
+                raise SystemExit("a process failed; see above") from None
+
+
 def pipeline(source: str, count: int | None, every: int, workers: int) -> Round:
     """`icface preprocess` in a process of its own."""
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     process = context.Process(target=_pipeline, args=(source, count, every, workers, answers))
     process.start()
-    found: Round = answers.get()
+    found: Round = _answer(answers, [process])
     process.join()
     return found
 
