@@ -24,23 +24,24 @@ def loop(clip: Path, minutes: float, target: Path) -> None:
     target.parent.mkdir(parents=True)
     with av.open(str(target), "w") as out:
         written = None
-        shift, end = 0, 0
+        end = 0
         while True:
             with av.open(str(clip)) as source:
                 stream = source.streams.video[0]
                 written = written or out.add_stream_from_template(stream)
-                limit = int(minutes * 60 / stream.time_base)
+                shift = None
                 for packet in source.demux(stream):
                     if packet.dts is None:
                         continue
-                    end = max(end, packet.dts + shift + (packet.duration or 1))
+                    # The first packet may lie before 0, where frames are reordered.
+                    shift = end - packet.dts if shift is None else shift
                     packet.dts += shift
                     packet.pts += shift
+                    end = packet.dts + (packet.duration or 1)
                     packet.stream = written
                     out.mux(packet)
-            shift = end
-            if shift >= limit:
-                return
+                if end * stream.time_base >= minutes * 60:
+                    return
 
 
 def peak_megabytes(process: int) -> float:

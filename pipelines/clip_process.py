@@ -35,7 +35,9 @@ def main() -> int:
         return 1
     answers.write(json.dumps(worker.ready) + "\n")
     while True:
-        answers.write(json.dumps(worker.rows(json.loads(requests.get()))) + "\n")
+        request, before = json.loads(requests.get()), _cpu_seconds()
+        answer = worker.rows(request)
+        answers.write(json.dumps(answer | {"cpu_seconds": _cpu_seconds() - before}) + "\n")
 
 
 def _listen(requests: "queue.Queue[str]") -> None:
@@ -84,10 +86,15 @@ class _Worker:
 
 def _limit_cpu(seconds: float) -> None:
     """Let the kernel end this process (SIGXCPU) after so many more seconds of CPU time, whatever code runs then."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    limit = int(used.ru_utime + used.ru_stime + seconds) + 1
+    limit = int(_cpu_seconds() + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _cpu_seconds() -> float:
+    """What this process has used so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def _one_line(error: Exception) -> str:

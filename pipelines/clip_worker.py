@@ -44,6 +44,8 @@ class ClipWorker:
         self.config = config
         self.ready: dict[str, Any] = {}
         """What the process said of its analyzer: `fingerprint` and `measures`."""
+        self.cpu_seconds = 0.0
+        """CPU time that clips have taken."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> dict[str, Any]:
@@ -87,6 +89,7 @@ class ClipWorker:
                 )
                 if lonely_deaths >= 0:
                     self.close()
+                self.cpu_seconds += answer["cpu_seconds"]
                 return answer["row"], answer["again"]
             except ProcessDied as death:
                 self.close()

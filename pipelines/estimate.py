@@ -74,7 +74,7 @@ def estimate(config: PreprocessConfig) -> Estimate:
 
 
 def _analysed(config: PreprocessConfig, clips: list[Clip], scratch: Path) -> tuple[float, int, int]:
-    """Seconds, frames read and bytes written for some clips, by the job's own process."""
+    """Seconds of a core, frames read and bytes written for some clips, by the job's own process."""
     worker = ClipWorker(config)
     try:
         worker.start()
@@ -86,7 +86,8 @@ def _analysed(config: PreprocessConfig, clips: list[Clip], scratch: Path) -> tup
             if row["status"] == "ok":
                 stored += out.stat().st_size
                 out.unlink()
-        return time.monotonic() - started, read, stored
+        # A core that also does other work tells nothing by the clock; one that waits for a GPU, nothing by CPU time.
+        return time.monotonic() - started if config.gpus else worker.cpu_seconds, read, stored
     finally:
         worker.close()
 

@@ -28,7 +28,7 @@ def _dry_run(config: PreprocessConfig, reporter: Reporter) -> None:
         frames_about=round(found.frames),
         dataset_gb_about=round(found.dataset_gb, 3),
         core_hours_about=round(found.core_hours, 3),
-        gpu_hours=0,
+        gpu_hours_about=round(found.core_hours * config.gpus, 3),
         frames_per_second_and_core=round(found.frames_per_second, 1),
         looked_at=f"{found.probed} clips, {found.unreadable} of them cannot be read",
     )

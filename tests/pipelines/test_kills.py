@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clip_faults import contents
+from datasets_made import made_here
 
 CLIPS = 8
 KINDS = ("worker", "node", "driver")
@@ -35,7 +36,7 @@ def crowded(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFact
         place.symlink_to(sample_clips["single_face.mp4"])
     place.unlink()
     place.write_bytes(sample_clips["single_face.mp4"].read_bytes()[:100_000])
-    subprocess.run(command(folder, "undisturbed"), check=True, capture_output=True)
+    made_here(options(folder, "undisturbed"))
     return folder
 
 
