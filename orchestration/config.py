@@ -1,8 +1,10 @@
 """What decides a training, an animation and the demo. Light to import: the command line is made from these."""
 
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -18,8 +20,9 @@ class TrainJob:
 
     dataset: str
     """A data set; a path or an fsspec URL."""
-    workers: int = 1
-    """Processes that train together; the batch is shared among them."""
+    workers: int | str = 1
+    """Processes that train together; the batch is shared among them evenly. As in 1-3: between one and three, as many
+    as the cluster has room for at the time."""
     gpu: bool = False
     """Give each worker a GPU."""
     storage: str = "./runs"
@@ -39,23 +42,46 @@ class TrainJob:
     init_from: str | None = None
     """Begin with the weights of this model, an imported release for one: a bundle folder, runs:/ID/bundle,
     models:/NAME/VERSION or models:/NAME@ALIAS."""
+    ingest: Literal["loader", "ray"] = "loader"
+    """Who reads and decodes: each process for itself, or Ray Data on the cluster's other CPUs (`data.workers` of them
+    for each process, at least one), for GPU nodes that CPU nodes feed. The batches are the same."""
     training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     """The training itself."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ValueError(f"--workers must be at least 1, not {self.workers}")
-        if self.training.data.batch % self.workers:
-            raise ValueError(f"data.batch {self.training.data.batch} cannot be shared by {self.workers} workers evenly")
-        if self.training.data.batch // self.workers % self.training.accumulate:
+        least, most = self.worker_range
+        if not 1 <= least <= most:
+            raise ValueError(f"--workers must be at least 1, or a range as in 1-3, not {self.workers}")
+        batch, multiple = self.training.data.batch, math.lcm(*range(least, most + 1))
+        if batch % multiple:
             raise ValueError(
-                f"a worker's {self.training.data.batch // self.workers} pairs a step cannot be parted into accumulate "
-                f"{self.training.accumulate} evenly"
+                f"data.batch {batch} cannot be shared evenly by --workers {self.workers}: take a multiple of "
+                f"{multiple}, as in --data.batch {-(-batch // multiple) * multiple}"
+            )
+        parts = self.training.accumulate
+        if batch % (multiple * parts):
+            raise ValueError(
+                f"a worker's share of data.batch {batch} cannot be parted into accumulate {parts} evenly by --workers "
+                f"{self.workers}: take a multiple of {multiple * parts}"
             )
         if self.resume and self.name is None:
             raise ValueError("--resume needs --name: which run is to go on?")
         if self.cache_gib <= 0:
             raise ValueError(f"--cache-gib must be more than 0, not {self.cache_gib}")
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The least and the most workers.
+
+        >>> TrainJob(dataset="d", workers="1-2").worker_range
+        (1, 2)
+        """
+        if isinstance(self.workers, int):
+            return self.workers, self.workers
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", self.workers.strip())
+        if match is None:
+            raise ValueError(f"--workers {self.workers!r}: give a number, or a range as in 1-3")
+        return int(match[1]), int(match[2] or match[1])
 
 
 @dataclass(frozen=True, kw_only=True)

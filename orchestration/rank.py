@@ -1,5 +1,6 @@
-"""What each rank of a training does: read its slice of the batches, run `fit`, tell Ray Train and MLflow."""
+"""What each rank of a training does: read its slice of the batches, run `fit`, tell the driver and MLflow."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,11 +19,13 @@ from icface.bundle import BundleConfig, save_bundle
 from icface.errors import IcfaceError
 from icface.licences import inherited
 from icface.networks.features import PerceptualDistance, perceptual_distance
-from icface.training.checkpoint import load_state
 from icface.training.config import LossConfig, TrainConfig
+from icface.training.distributed import any_rank, from_first_rank
 from icface.training.fit import Hooks, NonFiniteLoss, fit
 from icface.training.starting import starting_schema
-from orchestration.runs import BUNDLE
+from orchestration.board import StopWanted
+from orchestration.checkpoints import Checkpoints
+from orchestration.runs import BUNDLE, UNSENT
 from orchestration.tracking import RunLogger
 from pipelines.dataset import Dataset
 from pipelines.pairs import PairBatches
@@ -32,6 +35,9 @@ from pipelines.validation_frames import validation_frames
 
 CALIBRATION_STEPS = 16
 """Batches on which the batch norms of the averaged weights are estimated anew."""
+
+OVER = -1
+"""Said by rank 0 in place of a first step: the training is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,58 +55,54 @@ class RankJob:
     threads: int
     """Torch threads a rank."""
     gpu: bool
+    ray_data: bool
+    """Whether Ray Data brings the batches."""
     board: Any
     """Handle of a `Board` actor."""
     start: Any = None
     """Handle of the `ICface` whose weights the training begins with; None begins anew."""
 
 
-class Board:
-    """An actor between the ranks and the driver: the last numbers, an error in one line, a wish to stop."""
-
-    def __init__(self) -> None:
-        self.last: dict[str, Any] = {}
-        self.error: str | None = None
-        self.stop = False
-
-    def post(self, values: dict[str, Any]) -> None:
-        self.last |= values
-
-    def fail(self, line: str) -> None:
-        self.error = self.error or line
-
-    def read(self) -> dict[str, Any]:
-        return {**self.last, "error": self.error}
-
-    def ask_to_stop(self) -> None:
-        self.stop = True
-
-    def stop_wanted(self) -> bool:
-        return self.stop
+class StorageFailed(IcfaceError):
+    """Rank 0 could not store something; every rank raises it."""
 
 
 def train_on_rank(values: dict[str, Any]) -> None:
-    """Ray Train's loop per worker; `values` holds a `RankJob` under `job`."""
+    """Ray Train's loop per worker; `values` holds a `RankJob` under `job`.
+
+    What every rank runs into ends the loop on all of them. A failure of this rank alone is raised, so that Ray Train
+    ends the others, which wait for this one.
+    """
     job: RankJob = values["job"]
     try:
         _train(job)
+    except (NonFiniteLoss, StorageFailed) as error:
+        if ray.train.get_context().get_world_rank() == 0:
+            ray.get(job.board.fail.remote(str(error)))
     except IcfaceError as error:
-        # The same line would come again after a restart: it goes to the driver, and the ranks end.
         ray.get(job.board.fail.remote(str(error)))
+        raise
+    except Exception as error:
+        ray.get(job.board.note.remote((str(error).strip().splitlines() or [type(error).__name__])[-1]))
+        raise
 
 
 def _train(job: RankJob) -> None:
     context = ray.train.get_context()
     rank, ranks = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(job.threads)
+    device = ray.train.torch.get_device() if job.gpu else torch.device("cpu")
+    folder = Folder.at(job.folder)
+    checkpoints = Checkpoints(folder)
+    first_step = _first_step(job, rank, checkpoints, device)
+    if first_step == OVER:
+        return
+    job.board.join.remote(rank, ray.util.get_node_ip_address())
     dataset = Dataset.open(job.dataset, job.cache)
     config = job.config
     start = ray.get(job.start) if job.start is not None else None
     bundle_config = describe(config, dataset, start.config if start is not None else None)
-    checkpoint = ray.train.get_checkpoint()
-    with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
-        resume = Path(folder) if folder else None
-        first_step = load_state(resume)["steps_done"] if resume else 0
+    with checkpoints.reading(first_step) if first_step else nullcontext() as resume:
         batches = partial(
             PairBatches,
             dataset,
@@ -112,20 +114,24 @@ def _train(job: RankJob) -> None:
             world_size=ranks,
         )
         pairs = batches(first_step=first_step, steps=config.steps)
+        if job.ray_data:
+            from pipelines.ingest import batches_of
+
+            stream = batches_of(ray.train.get_dataset_shard("pairs"), pairs)
+        else:
+            stream = pairs.batches()
         logger = None
         if rank == 0:
-            unsent = Path(tempfile.gettempdir()) / f"icface-unsent-{job.mlflow_run_id}.jsonl"
-            logger = RunLogger(job.mlflow_run_id, unsent, job.tracking_uri)
-            job.board.post.remote({"step": first_step, "stage": "training"})
-        device = ray.train.torch.get_device() if job.gpu else torch.device("cpu")
+            logger = _logger(job)
+            job.board.post.remote({"step": first_step, "stage": _stage(ranks, first_step)})
         try:
             model = fit(
                 config,
                 bundle_config,
-                pairs.batches(),
+                stream,
                 identities=len(pairs.identities),
                 deviations=pairs.deviations(),
-                hooks=_hooks(job, rank, logger),
+                hooks=_hooks(job, checkpoints, rank, logger, device),
                 device=device,
                 resume=resume,
                 perceptual=perceptual_of(config.loss),
@@ -135,17 +141,38 @@ def _train(job: RankJob) -> None:
                 start=start,
             )
         except NonFiniteLoss as error:
-            if rank == 0:
-                with Folder.at(job.folder).writing("non-finite-batch.pt") as path:
+            if error.here:
+                with folder.writing(f"non-finite-batch-{rank}.pt") as path:
                     torch.save({"step": error.step, "batch": vars(error.batch)}, path)
             raise
         finally:
             if logger is not None:
-                logger.close()
-                if logger.lost:
-                    job.board.post.remote({"unsent": f"{logger.lost} numbers, in {unsent}"})
+                _close(logger, job)
     if rank == 0 and not ray.get(job.board.stop_wanted.remote()):
-        _store_bundle(model, Folder.at(job.folder))
+        try:
+            _store_bundle(model, folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageFailed(
+                f"the bundle cannot be written to {folder.url} ({reason}); the checkpoint of the last step is whole: "
+                "mend that, then go on with --resume"
+            ) from None
+
+
+def _first_step(job: RankJob, rank: int, checkpoints: Checkpoints, device: torch.device) -> int:
+    """The step to go on from, as rank 0 finds it in the store, or `OVER`."""
+    step = 0
+    if rank == 0:
+        checkpoints.tidy()
+        step = checkpoints.newest() or 0
+        if not ray.get(job.board.begin.remote(step)):
+            step = OVER
+    return from_first_rank(step, device)
+
+
+def _stage(ranks: int, first_step: int) -> str:
+    processes = f"training with {ranks} process{'es' if ranks > 1 else ''}"
+    return f"{processes}, from the checkpoint of step {first_step}" if first_step else processes
 
 
 def perceptual_of(loss: LossConfig) -> PerceptualDistance | None:
@@ -187,17 +214,19 @@ def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None =
     return described if start is None else inherited(described, start)
 
 
-def _hooks(job: RankJob, rank: int, logger: RunLogger | None) -> Hooks:
+def _hooks(job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger | None, device: torch.device) -> Hooks:
     def checkpoint(step: int, save: Callable[[Path], None]) -> None:
-        with tempfile.TemporaryDirectory(prefix="icface-checkpoint-") as folder:
-            kept = None
-            if rank == 0:
-                save(Path(folder))
-                kept = ray.train.Checkpoint.from_directory(folder)
-            # Every rank reports: Ray Train waits for all of them.
-            ray.train.report({"step": step}, checkpoint=kept, checkpoint_dir_name=f"checkpoint_{step:08d}")
+        problem: IcfaceError | None = None
         if rank == 0:
-            job.board.post.remote({"checkpoint": step})
+            try:
+                checkpoints.write(step, save)
+                job.board.post.remote({"checkpoint": step})
+            except IcfaceError as error:
+                problem = error
+        # Every rank must know, or the others would wait for rank 0 in the next step's all-reduce.
+        (failed,) = any_rank(problem is not None, device=device)
+        if failed:
+            raise StorageFailed(str(problem or "rank 0 could not store a checkpoint"))
 
     if logger is None:
         return Hooks(on_checkpoint=checkpoint)
@@ -212,26 +241,30 @@ def _hooks(job: RankJob, rank: int, logger: RunLogger | None) -> Hooks:
     def images(step: int, grid: np.ndarray) -> None:
         logger.picture(step, grid)
 
-    return Hooks(on_log=log, on_images=images, on_checkpoint=checkpoint, should_stop=_StopWanted(job.board))
+    return Hooks(on_log=log, on_images=images, on_checkpoint=checkpoint, should_stop=StopWanted(job.board))
 
 
-class _StopWanted:
-    """Asks the board without waiting for its answer: the last answer that came counts."""
+def _logger(job: RankJob) -> RunLogger:
+    unsent = Path(tempfile.gettempdir()) / f"icface-unsent-{job.mlflow_run_id}-{os.getpid()}.jsonl"
+    return RunLogger(job.mlflow_run_id, unsent, job.tracking_uri)
 
-    def __init__(self, board: Any) -> None:
-        self.board = board
-        self.asked: Any = None
 
-    def __call__(self) -> bool:
-        if self.asked is None:
-            self.asked = self.board.stop_wanted.remote()
-            return False
-        ready, _ = ray.wait([self.asked], timeout=0)
-        if not ready:
-            return False
-        answer = bool(ray.get(self.asked))
-        self.asked = None
-        return answer
+def _close(logger: RunLogger, job: RankJob) -> None:
+    """Close the logger; what the server never took goes to the run's folder, and the driver says so."""
+    logger.close()
+    if not logger.lost and not logger.lost_pictures:
+        return
+    lines = logger.unsent.read_bytes() if logger.lost else b""
+    logger.unsent.unlink(missing_ok=True)
+    folder = Folder.at(job.folder)
+    kept = folder.read(UNSENT) if folder.exists(UNSENT) else b""
+    if lines:
+        folder.write(UNSENT, kept + lines)
+    count = (kept + lines).count(b"\n")
+    words = f"{count} numbers, kept in {folder.url}/{UNSENT}"
+    if logger.lost_pictures:
+        words += f", and {logger.lost_pictures} sample pictures"
+    job.board.post.remote({"unsent": words})
 
 
 def _store_bundle(model: Any, folder: Folder) -> None:

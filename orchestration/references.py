@@ -46,12 +46,15 @@ def resolve(model: str) -> ModelReference:
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    from orchestration import liveness
+
     try:
         name, number, run_id = None, None, None
         if model.startswith("models:/"):
             name, number, run_id = _version(model)
         else:
             run_id = model.removeprefix("runs:/").lstrip("/").split("/")[0]
+            liveness.mend()
         target = f"models:/{name}/{number}" if name else model
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=target))
     except (MlflowException, OSError, ValueError) as error:

@@ -10,6 +10,8 @@ from pipelines.storage import Folder
 
 RUN = "run.json"
 BUNDLE = "bundle"
+UNSENT = "unsent.jsonl"
+"""Numbers that the tracking server did not take; the next start of the run sends them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ from icface.errors import IcfaceError
 DEFAULT_STORE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 EXPERIMENT = "icface"
+METRICS_A_CALL = 1000
+"""MLflow takes no more in one call."""
 RETRY_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0
 """How long the end of a run waits for a server that does not answer, before numbers go to a file."""
@@ -42,6 +44,8 @@ def use_tracking(uri: str | None = None) -> str:
         raise IcfaceError(f"MLFLOW_TRACKING_URI={uri}: MLflow refuses file stores; use sqlite:///mlflow.db or a server")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # MLflow's own patience is 4 minutes a call; we ask again where it matters, and say so where it does not.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -72,19 +76,14 @@ def experiment_id(name: str = EXPERIMENT) -> str:
         raise IcfaceError(f"the tracking server {uri} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def check_reach(address: str, storage_is_local: bool) -> None:
-    """Refuse what only one node of a cluster would see. Raises IcfaceError."""
+def check_reach(address: str) -> None:
+    """Refuse tracking that only one node of a cluster would see. Raises IcfaceError."""
     if address == "local":
         return
     if tracking_uri().startswith("sqlite:"):
         raise IcfaceError(
             f"--address {address} with sqlite tracking: other nodes cannot see that file; set MLFLOW_TRACKING_URI to a "
             "server, as in http://HEAD:5000"
-        )
-    if storage_is_local and address != "auto":
-        raise IcfaceError(
-            f"--address {address} with storage on this machine alone: give --storage a URL that every node sees, "
-            "as in s3://BUCKET/runs"
         )
 
 
@@ -144,9 +143,10 @@ class RunLogger:
                     if self._closing.is_set():
                         deadline = deadline or time.monotonic() + PATIENCE_SECONDS
                         if time.monotonic() > deadline:
-                            self._keep(item)
-                            break
-                    self._closing.wait(RETRY_SECONDS) or time.sleep(min(RETRY_SECONDS, 1.0))
+                            self._keep_all(item)
+                            return
+                    if self._closing.wait(RETRY_SECONDS):
+                        time.sleep(min(RETRY_SECONDS, 1.0))
 
     def _send_one(self, item: "_Numbers | _Picture") -> None:
         from mlflow.entities import Metric
@@ -155,6 +155,12 @@ class RunLogger:
             self._client.log_image(self.run_id, item.picture, artifact_file=item.file)
         else:
             self._client.log_batch(self.run_id, metrics=[Metric(*number) for number in item])
+
+    def _keep_all(self, item: "_Numbers | _Picture | None") -> None:
+        """Keep what could not be sent, and all that waits behind it."""
+        while item is not None:
+            self._keep(item)
+            item = self._queue.get()
 
     def _keep(self, batch: "_Numbers | _Picture") -> None:
         if isinstance(batch, _Picture):
@@ -165,6 +171,17 @@ class RunLogger:
             for name, value, timestamp, step in batch:
                 stream.write(json.dumps({"name": name, "value": value, "timestamp": timestamp, "step": step}) + "\n")
         self.lost += len(batch)
+
+
+def send_again(run_id: str, lines: bytes) -> None:
+    """Record the numbers in the lines of a file that a `RunLogger` kept. Raises MlflowException."""
+    import mlflow
+    from mlflow.entities import Metric
+
+    numbers = [json.loads(line) for line in lines.splitlines()]
+    metrics = [Metric(item["name"], item["value"], item["timestamp"], item["step"]) for item in numbers]
+    for first in range(0, len(metrics), METRICS_A_CALL):
+        mlflow.MlflowClient().log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import icface
 import pipelines
 from icface.errors import IcfaceError
+from pipelines.storage import Folder
 
 NAMESPACE = "icface"
 _TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -43,12 +45,39 @@ def connect(address: str = "local", workers: int | None = None, packages: tuple[
         options |= {"address": _with_port(address), "runtime_env": {"py_modules": _modules(packages)}}
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except Exception as error:  # Ray raises what it likes, a bare Exception included
         raise IcfaceError(f"Ray at {address!r} cannot be reached or started: {str(error).splitlines()[0]}") from None
     try:
         yield _cores(workers)
     finally:
         ray.shutdown()
+
+
+def check_every_node_sees(folder: Folder, file: str, what: str) -> None:
+    """Refuse a local folder that is not the same on every node of the cluster: a run would be split among them.
+
+    `file` in it must be there on each node, with the same contents. `what` names the folder in the sentence. Nothing
+    happens where the cluster is one node. Raises IcfaceError naming the node.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if not folder.local or len(nodes) < 2:
+        return
+    expected = _contents(folder.path(file))
+    look: Any = ray.remote(num_cpus=0, max_retries=0)(_contents)
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        if ray.get(look.options(scheduling_strategy=there).remote(folder.path(file))) != expected:
+            raise IcfaceError(
+                f"{what} {folder.url} is not the same folder on the node {node['NodeManagerAddress']}: give a URL that "
+                "every node sees, as in s3://BUCKET/..., or a folder that is mounted on all of them"
+            )
+
+
+def _contents(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
 
 
 def quiet_data() -> None:

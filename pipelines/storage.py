@@ -67,6 +67,11 @@ class Folder:
             raise ValueError(f"{name!r} leaves the folder")
         return f"{self.root}/{name}" if name else self.root
 
+    def absolute_path(self, name: str) -> str:
+        """The URL of `name`, or its absolute path where the folder is local."""
+        path = self.path(name)
+        return path if self.local else f"{self.url.rstrip('/')}/{name}"
+
     def exists(self, name: str) -> bool:
         self.fs.invalidate_cache()
         return bool(self.fs.exists(self.path(name)))

@@ -81,3 +81,12 @@ def any_rank(*flags: bool, device: torch.device) -> list[bool]:
     values = torch.tensor(flags, dtype=torch.float32, device=device)
     dist.all_reduce(values, op=dist.ReduceOp.MAX)
     return [value > 0 for value in values.tolist()]
+
+
+def from_first_rank(number: int, device: torch.device) -> int:
+    """Rank 0's number, on every rank."""
+    if world()[1] == 1:
+        return number
+    value = torch.tensor(number, device=device)
+    dist.broadcast(value, src=0)
+    return int(value.item())

@@ -131,10 +131,11 @@ def main(argv: Sequence[str]) -> None:
 
 def _list(argv: Sequence[str]) -> None:
     options = parse(List, argv, "models list")
-    from orchestration import registry
+    from orchestration import liveness, registry
     from orchestration.tracking import use_tracking
 
     uri = use_tracking()
+    liveness.mend()
     with Reporter() as reporter:
         found = registry.versions(options.name)
         if not found:

@@ -16,6 +16,7 @@ from orchestration.terminal import Reporter, duration
 
 SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
 """Losses in the line of progress; MLflow has them all."""
+FACTS = ("images_per_second", "seconds_left", "checkpoint", "workers", "nodes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def progress_of(reporter: Reporter, steps: int) -> Any:
             text += f"  {speed:.0f} images/s, {duration(numbers.get('seconds_left'))} left"
         if "checkpoint" in numbers:
             text += f", checkpoint {numbers['checkpoint']}"
-        facts = {key: numbers[key] for key in ("images_per_second", "seconds_left", "checkpoint") if key in numbers}
+        facts = {key: numbers[key] for key in FACTS if key in numbers}
         reporter.progress("training", step, steps, text, **losses, **facts)
 
     return show

@@ -1,109 +1,172 @@
-"""What dies while a training runs, and the endpoint of a registered model. Real processes."""
+"""What dies, fills up or falls silent while a training runs: real processes, a real server, a real full disk."""
 
 import os
+import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import mlflow
 import pytest
 import torch
+from killed_trainings import (
+    EVERY,
+    STEPS,
+    TrackingServer,
+    assert_same,
+    assert_whole,
+    bundle_weights,
+    checkpoints,
+    command,
+    fill,
+    progress,
+    rank_processes,
+    start,
+    wait_until,
+)
 
-from icface.bundle import load_bundle
+from orchestration.__main__ import main
 
 pytestmark = pytest.mark.system
-STEPS = "60"
-
-
-def command(data: Path, name: str, *more: str) -> list[str]:
-    """A training that takes about half a minute and writes a checkpoint every five steps."""
-    small = ["--model.size", "32", "--model.width", "8", "--model.blocks", "1", "--model.discriminator-width", "8"]
-    run = ["--name", name, "--steps", STEPS, "--checkpoint-every", "5", "--data.batch", "4", "--workers", "2"]
-    return [sys.executable, "-m", "orchestration", "train", str(data), "--preset", "small", *small, *run, *more]
-
-
-def wait_for_checkpoint(folder: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 300
-    while not list(folder.glob("checkpoint_*/training.pt")):
-        assert process.poll() is None, "the training ended before its first checkpoint"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def rank_processes(driver: int) -> list[int]:
-    """Ray Train's workers among the descendants of the driver."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            # The name in brackets may hold spaces; the parent is the second field after it.
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            names[int(folder.name)] = (folder / "cmdline").read_text()
-        except (OSError, ValueError):
-            continue
-
-    def descends(process: int) -> bool:
-        while process in parents and process != driver:
-            process = parents[process]
-        return process == driver
-
-    return [process for process, name in names.items() if "TrainWorker" in name and descends(process)]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(small_dataset: Path, workplace: Path) -> dict[str, torch.Tensor]:
-    subprocess.run(command(small_dataset, "undisturbed"), check=True, cwd=workplace, capture_output=True)
-    return load_bundle(workplace / "runs/undisturbed/bundle").state_dict()
+    done = subprocess.run(
+        command(small_dataset, "undisturbed"), cwd=workplace, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return bundle_weights(workplace / "runs/undisturbed")
 
 
-def assert_same(bundle: Path, weights: dict[str, torch.Tensor]) -> None:
-    found = load_bundle(bundle).state_dict()
-    assert all(torch.equal(found[name], weights[name]) for name in weights)
+def run_of(name: str) -> mlflow.entities.Run:
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("icface").experiment_id
+    return client.search_runs([experiment], f"attributes.run_name = '{name}'")[0]
+
+
+def resume(data: Path, name: str, workplace: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = command(data, name, *more, "--resume")
+    return subprocess.run(words, cwd=workplace, capture_output=True, text=True, check=False)
 
 
 def test_a_killed_worker_costs_at_most_a_checkpoint_interval(small_dataset: Path, workplace: Path, undisturbed):
-    process = subprocess.Popen(command(small_dataset, "worker"), cwd=workplace, stdout=subprocess.DEVNULL)
-    wait_for_checkpoint(workplace / "runs/worker", process)
+    process = start(command(small_dataset, "worker"), workplace)
+    folder = workplace / "runs/worker"
+    wait_until(lambda: checkpoints(folder), process)
     ranks = rank_processes(process.pid)
     assert ranks
+    before = checkpoints(folder)[-1]
     os.kill(ranks[0], signal.SIGKILL)
-    assert process.wait(timeout=400) == 0
-    assert_same(workplace / "runs/worker/bundle", undisturbed)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    went_on = re.search(r"from the checkpoint of step (\d+)", output)
+    assert went_on and int(went_on[1]) >= before, output
+    assert_same(folder, undisturbed)
+    assert_whole(folder)
 
 
-def test_a_killed_driver_resumes_to_the_bit(small_dataset: Path, workplace: Path, undisturbed):
-    process = subprocess.Popen(command(small_dataset, "driver"), cwd=workplace, start_new_session=True)
-    wait_for_checkpoint(workplace / "runs/driver", process)
+def test_a_killed_driver_resumes_to_the_bit(small_dataset: Path, workplace: Path, undisturbed, capsys):
+    process = start(command(small_dataset, "driver"), workplace)
+    folder = workplace / "runs/driver"
+    wait_until(lambda: checkpoints(folder), process)
     # The driver's Ray lives in its own sessions and ends when its driver is gone.
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (workplace / "runs/driver/bundle").exists()
-    run = mlflow.MlflowClient().search_runs(["1"], "attributes.run_name = 'driver'")[0]
+    process.communicate()
+    assert not (folder / "bundle").exists()
+    assert_whole(folder)
+    run = run_of("driver")
     assert run.info.status == "RUNNING"  # what the dead driver could not mend
-    done = subprocess.run(
-        command(small_dataset, "driver", "--resume"), cwd=workplace, capture_output=True, text=True, check=False
-    )
+    assert main(["models", "list"]) == 0  # and the next command does
+    capsys.readouterr()
+    assert run_of("driver").info.status == "KILLED"
+    done = resume(small_dataset, "driver", workplace)
     assert done.returncode == 0, done.stderr
-    assert_same(workplace / "runs/driver/bundle", undisturbed)
-    assert mlflow.MlflowClient().get_run(run.info.run_id).info.status == "FINISHED"
+    assert_same(folder, undisturbed)
+    assert run_of("driver").info.run_id == run.info.run_id
+    assert run_of("driver").info.status == "FINISHED"
 
 
-def test_ctrl_c_writes_a_checkpoint(small_dataset: Path, workplace: Path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_writes_a_checkpoint(small_dataset: Path, workplace: Path, how: signal.Signals):
     # More steps than any machine does before the signal arrives.
-    process = subprocess.Popen(
-        command(small_dataset, "stopped", "--steps", "100000", "--checkpoint-every", "50000"),
-        cwd=workplace,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    name = f"stopped-{how.name}"
+    process = start(command(small_dataset, name, "--checkpoint-every", "50000", steps=100000), workplace)
     for line in process.stdout:
-        if '"images_per_second"' in line:
+        if (facts := progress(line)) and "images_per_second" in facts:
             break
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=200)
+    assert {"done", "total", "A/reconstruction", "seconds_left", "workers"} <= facts.keys()
+    process.send_signal(how)
+    _, errors = process.communicate()
     assert process.returncode == 1
-    assert "was stopped at step" in errors
-    assert list((workplace / "runs/stopped").glob("checkpoint_*/training.pt"))
+    assert "was stopped at step" in errors and errors.count("\n") == 1
+    assert len(checkpoints(workplace / "runs" / name)) == 1
+    assert_whole(workplace / "runs" / name)
+    assert run_of(name).info.status == "KILLED"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 16 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs to be allowed to mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_storage_is_one_line_and_resumes_when_there_is_room(
+    small_dataset: Path, workplace: Path, undisturbed, small_disk: Path
+):
+    words = ["--storage", str(small_disk)]
+    process = start(command(small_dataset, "full", *words), workplace)
+    wait_until(lambda: checkpoints(small_disk / "full"), process)
+    filler = fill(small_disk)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "the storage is full" in errors and "make room" in errors
+    assert errors.count("\n") == 1, errors
+    kept = checkpoints(small_disk / "full")
+    assert kept and f"the one of step {kept[-1]} is whole" in errors
+    assert_whole(small_disk / "full")
+    assert run_of("full").info.status == "FAILED"
+    filler.unlink()
+    done = resume(small_dataset, "full", workplace, *words)
+    assert done.returncode == 0, done.stderr
+    assert_same(small_disk / "full", undisturbed)
+
+
+def test_a_tracking_server_that_goes_and_comes_back_gets_everything(
+    small_dataset: Path, workplace: Path, undisturbed, tmp_path: Path
+):
+    server = TrackingServer(tmp_path / "server")
+    folder = workplace / "runs/silence"
+    server.start()
+    try:
+        process = start(command(small_dataset, "silence"), workplace, {"MLFLOW_TRACKING_URI": server.uri})
+        wait_until(lambda: checkpoints(folder), process)
+        server.end()
+        gone_at = checkpoints(folder)[-1]
+        wait_until(lambda: checkpoints(folder)[-1] >= gone_at + 3 * EVERY or (folder / "bundle").exists(), process)
+        server.start()
+        _, errors = process.communicate()
+        recorded = process.returncode == 0
+        if not recorded:  # the training was over before the server was back
+            assert "the training is done and its bundle is" in errors and errors.count("\n") == 1, errors
+            words = [*command(small_dataset, "silence"), "--resume"]
+            again = start(words, workplace, {"MLFLOW_TRACKING_URI": server.uri})
+            _, errors = again.communicate()
+            assert again.returncode == 0, errors
+        assert_same(folder, undisturbed)
+        client = mlflow.MlflowClient(server.uri)
+        experiment = client.get_experiment_by_name("icface").experiment_id
+        (run,) = client.search_runs([experiment])
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "A/reconstruction")
+        assert sorted({item.step for item in history}) == list(range(5, STEPS + 1, 5))
+        assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"bundle", "samples"}
+        assert not (folder / "unsent.jsonl").exists()
+    finally:
+        server.end()

@@ -29,13 +29,11 @@ def test_file_store_is_refused(uri: str):
 
 def test_what_only_one_node_sees_is_refused(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    check_reach("local", storage_is_local=True)
+    check_reach("local")
     with pytest.raises(IcfaceError, match="sqlite tracking"):
-        check_reach("head:6379", storage_is_local=False)
+        check_reach("head:6379")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://head:5000")
-    with pytest.raises(IcfaceError, match="--storage"):
-        check_reach("head:6379", storage_is_local=True)
-    check_reach("head:6379", storage_is_local=False)
+    check_reach("head:6379")
 
 
 def test_numbers_arrive(workplace: Path, tmp_path: Path):

@@ -21,7 +21,7 @@ from pipelines.cluster import connect
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_here(workplace: Path):
-    with connect("local", 2, packages=(orchestration,)):
+    with connect("local", 6, packages=(orchestration,)):  # two that train, Ray Data's two readers, and what they need
         yield
 
 
@@ -59,6 +59,7 @@ def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
 def test_the_runs_folder_holds_whole_checkpoints_and_the_bundle(trained, workplace: Path):
     folder = workplace / "runs" / "first"
     checkpoints = sorted(folder.glob("checkpoint_0*"))
+    assert [path.name for path in checkpoints] == ["checkpoint_00000004", "checkpoint_00000006"]
     assert [load_state(path)["steps_done"] for path in checkpoints] == [4, 6]
     model = load_bundle(trained.bundle)
     assert model.config.licence == "test licence"
@@ -138,13 +139,21 @@ def test_the_registered_model_answers(trained, sample_clips):
         model.predict(pd.DataFrame({"portrait": [portrait], "AU14": [1.0]}))
 
 
+def test_ray_data_brings_the_same_batches(trained, job: TrainJob):
+    from dataclasses import replace
+
+    fed = train(replace(job, name="fed", register=None, ingest="ray"))
+    one, other = load_bundle(fed.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
 def test_a_loss_that_is_not_finite_ends_with_one_line(job: TrainJob, workplace: Path):
     from dataclasses import replace
 
     config = job.training.merge({"optimiser": {"generator_rate": 1e30, "discriminator_rate": 1e30}})
     with pytest.raises(IcfaceError, match="is not finite"):
         train(replace(job, name="broken", training=config, register=None))
-    assert (workplace / "runs/broken/non-finite-batch.pt").exists()
+    assert list((workplace / "runs/broken").glob("non-finite-batch-*.pt"))
     assert not (workplace / "runs/broken/bundle").exists()
 
 

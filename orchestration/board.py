@@ -1,0 +1,82 @@
+"""What the driver of a training and its ranks tell each other: a Ray actor on the driver's node."""
+
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+RESTARTS = 3
+"""How often in a row ranks may die without a new checkpoint in between before a training is given up."""
+
+
+class Board:
+    """The last numbers, an error in one line, a wish to stop, and how often the ranks had to start."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, Any] = {}
+        self.error: str | None = None
+        self.noted: str | None = None
+        self.stop = False
+        self.starts: list[int] = []
+        self.nodes: dict[int, str] = {}
+
+    def begin(self, step: int) -> bool:
+        """Rank 0 is about to train from `step`; whether it may, or the training is over."""
+        if self.error is None and self.starts[-RESTARTS - 1 :] == [step] * (RESTARTS + 1):
+            reason = self.noted or "the processes were killed, perhaps for want of memory"
+            self.error = f"its processes died {RESTARTS + 1} times without a checkpoint in between: {reason}"
+        self.starts.append(step)
+        self.nodes = {}
+        return self.error is None
+
+    def join(self, rank: int, node: str) -> None:
+        """A rank trains, on the node of that address."""
+        self.nodes[rank] = node
+
+    def post(self, values: dict[str, Any]) -> None:
+        self.last |= values
+
+    def note(self, line: str) -> None:
+        """Keep why a rank dies, in case that it happens again and again."""
+        self.noted = line
+
+    def fail(self, line: str) -> None:
+        """End the training with this line: another start would come to the same."""
+        self.error = self.error or line
+
+    def read(self) -> dict[str, Any]:
+        """Everything, with `workers` and `nodes`, how many they are, and `starts`, the steps that it began from."""
+        at_work = {"workers": len(self.nodes), "nodes": len(set(self.nodes.values()))}
+        return {**self.last, **at_work, "error": self.error, "starts": self.starts}
+
+    def ask_to_stop(self) -> None:
+        self.stop = True
+
+    def stop_wanted(self) -> bool:
+        return self.stop
+
+
+def put_up() -> Any:
+    """A board on this node, where it lives as long as the driver: other nodes may be taken away."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(num_cpus=0)(Board)
+    return actor.options(scheduling_strategy=here).remote()
+
+
+class StopWanted:
+    """Asks the board without waiting for its answer: the last answer that came counts."""
+
+    def __init__(self, board: Any) -> None:
+        self.board = board
+        self.asked: Any = None
+
+    def __call__(self) -> bool:
+        if self.asked is None:
+            self.asked = self.board.stop_wanted.remote()
+            return False
+        ready, _ = ray.wait([self.asked], timeout=0)
+        if not ready:
+            return False
+        answer = bool(ray.get(self.asked))
+        self.asked = None
+        return answer
