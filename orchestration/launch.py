@@ -18,6 +18,7 @@ from icface.errors import IcfaceError
 from orchestration.board import put_up
 from orchestration.checkpoints import Checkpoints
 from orchestration.config import TrainJob
+from orchestration.nodes import refuse_a_split
 from orchestration.rank import RankJob, train_on_rank
 from orchestration.runs import RUN, RunRecord
 from pipelines.cluster import check_every_node_sees, connect
@@ -61,6 +62,8 @@ def launch(
             )
         check_every_node_sees(folder, RUN, "--storage")
         check_every_node_sees(Folder.at(dataset.url), META, "the data set")
+        if job.address != "local":
+            refuse_a_split(None, None, uri)
         _quiet_train()
         board = put_up()
         threads = max(1, (os.cpu_count() or 1) // most) if job.address == "local" else 1

@@ -1,12 +1,9 @@
 """Launching a training with Ray Train, and what becomes of it: a run in MLflow, a bundle, a registered version."""
 
-import platform
-import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -21,10 +18,9 @@ from orchestration.launch import OnProgress, launch
 from orchestration.rank import describe, perceptual_of
 from orchestration.references import resolve
 from orchestration.runs import BUNDLE, UNSENT, RunRecord, run_folder
+from orchestration.versions import commit, versions
 from pipelines.dataset import Dataset
 from pipelines.storage import Folder
-
-PACKAGES = ("torch", "ray", "mlflow", "numpy", "pyarrow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +157,7 @@ def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: 
         "licence": dataset.licence,
         "workers": job.workers,
         "checkpoints": folder.url,
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **versions(),
     }
     parameters = tracking.flat(config)
     if origin is not None:
@@ -173,7 +168,7 @@ def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: 
         config=config,
         dataset=dataset.url,
         dataset_hash=dataset.hash,
-        mlflow_run_id=registry.start_run(name, parameters, facts, _commit(), dataset),
+        mlflow_run_id=registry.start_run(name, parameters, facts, commit(), dataset),
         init_from=init_from,
     )
     record.write(folder)
@@ -196,15 +191,3 @@ def _local_bundle(folder: Folder, temporary: Path) -> Path:
     for name in folder.names(BUNDLE):
         (target / name).write_bytes(folder.read(f"{BUNDLE}/{name}"))
     return target
-
-
-def _commit() -> str | None:
-    """The commit of the code that trains, with `+` when there are changes; None outside a checkout."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changed.strip() else "")
