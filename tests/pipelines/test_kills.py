@@ -225,9 +225,11 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(crowded: Path):
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=STATED)
     assert process.returncode == 1
-    assert [line for line in errors.splitlines() if line] == [
-        "icface: stopped; what is finished is kept, and the same command goes on from there"
-    ]
+    # Ray's C++ parts may have written a line of their own before.
+    assert (
+        errors.splitlines()[-1] == "icface: stopped; what is finished is kept, and the same command goes on from there"
+    )
+    assert "Traceback" not in errors
     assert finished_shards(crowded / "stopped") < CLIPS
     subprocess.run(command(crowded, "stopped"), check=True, capture_output=True)
     assert contents(crowded / "stopped") == contents(crowded / "undisturbed")
