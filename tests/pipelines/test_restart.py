@@ -78,7 +78,7 @@ def test_an_added_clip_writes_its_shard_alone(config: PreprocessConfig):
         summary = preprocess(config)
     after = contents(data)
     assert summary.clips == 7
-    whole = {"dataset.json", "index.parquet"}
+    whole = {"dataset.json", "index.parquet", "README.md"}
     gone = before.keys() - after.keys()
     new = after.keys() - before.keys()
     # Zoe is last in order: the last shard changes its name, and no other file is touched.
