@@ -107,10 +107,10 @@ def test_ctrl_c_writes_a_checkpoint(small_dataset: Path, workplace: Path, how: s
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A file system of 16 MB."""
+    """A file system with room for four checkpoints of 28 MB: two are kept, one is written."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(place)], capture_output=True)
     if mounted.returncode:
         pytest.skip("needs to be allowed to mount a file system")
     yield place

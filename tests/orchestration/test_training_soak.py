@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -96,7 +97,7 @@ class Round:
 def disk(tmp_path: Path):
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(place)], capture_output=True)
     yield mounted.returncode == 0
     if mounted.returncode == 0:
         subprocess.run(["umount", "-l", str(place)], check=True)
@@ -133,6 +134,7 @@ def test_trainings_survive_random_faults(small_dataset: Path, workplace: Path, t
         assert_same(each.folder, weights)
         for path in checkpoints(each.folder):
             assert path % EVERY == 0 or any(re.search("stopped at step", line) for line in ends)
+        shutil.rmtree(each.storage)
         counts[fault] += 1
         line = {"round": number, "fault": fault, "starts": starts, "ends": ends, "seconds": round(took)}
         print(json.dumps(line), flush=True)
