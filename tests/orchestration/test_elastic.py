@@ -45,6 +45,7 @@ def losses(run: str) -> dict[int, float]:
     return {item.step: item.value for item in history}
 
 
+@pytest.mark.unproven
 def test_a_removed_node_costs_a_worker_and_no_run(cluster, small_dataset: Path, workplace: Path, tiny):
     config = tiny.merge({"steps": 100, "data": {"batch": 6}, "log_every": 5, "checkpoint_every": EVERY})
     job = TrainJob(dataset=str(small_dataset), training=config, workers="1-3", name="elastic")

@@ -17,6 +17,7 @@ from datasets_made import made_here
 
 CLIPS = 8
 KINDS = ("worker", "node", "driver")
+UNSEEN = {"node": pytest.mark.unproven}
 STATED = 240.0
 """Seconds in which something must happen, however busy the machine is."""
 
@@ -177,7 +178,7 @@ def disturbed(kind: str, seed: int, folder: Path) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=UNSEEN.get(kind, ())) for kind in KINDS])
 def test_one_kill_of_each(kind: str, crowded: Path):
     disturbed(kind, 0, crowded)
 
@@ -190,6 +191,7 @@ def test_twenty_kills(seed: int, crowded: Path):
 
 
 @pytest.mark.system
+@pytest.mark.unproven
 def test_work_is_seen_on_each_of_two_nodes(crowded: Path):
     """Each node has one core, so that one alone would do half as much at a time."""
     import ray
