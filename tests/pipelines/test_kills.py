@@ -191,7 +191,6 @@ def test_twenty_kills(seed: int, crowded: Path):
 
 
 @pytest.mark.system
-@pytest.mark.unproven
 def test_work_is_seen_on_each_of_two_nodes(crowded: Path):
     """Each node has one core, so that one alone would do half as much at a time."""
     import ray
@@ -214,6 +213,7 @@ def test_work_is_seen_on_each_of_two_nodes(crowded: Path):
 
 
 @pytest.mark.system
+@pytest.mark.unproven
 def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(crowded: Path):
     process = subprocess.Popen(
         command(crowded, "stopped"),
