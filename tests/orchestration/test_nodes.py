@@ -97,6 +97,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.system
+@pytest.mark.unproven
 def test_the_doctor_asks_every_node(
     two_nodes: Cluster,
     server: str,
@@ -116,6 +117,7 @@ def test_the_doctor_asks_every_node(
 
 
 @pytest.mark.system
+@pytest.mark.unproven
 def test_what_nodes_do_not_share_is_seen(two_nodes: Cluster, server: str, small_dataset: Path, tmp_path: Path):
     ray.init(address=two_nodes.address, log_to_driver=False)
     try:

@@ -58,7 +58,7 @@ def endpoint(request: pytest.FixtureRequest, workplace: Path, untrained_bundle: 
         yield address
     finally:
         # Ours ends the server that it started, which has a process group of its own.
-        os.killpg(server.pid, signal.SIGINT if request.param.startswith("icface") else signal.SIGTERM)
+        os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=60)
     assert falls_silent(address)
 

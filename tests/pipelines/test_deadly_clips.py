@@ -80,7 +80,6 @@ def test_a_suspect_that_was_innocent_is_kept(config: PreprocessConfig, tmp_path:
 
 
 @pytest.mark.system
-@pytest.mark.unproven
 def test_the_whole_job_goes_on_and_the_restart_mends(config: PreprocessConfig, tmp_path: Path, monkeypatch):
     from pipelines.preprocess import preprocess
 

@@ -213,7 +213,6 @@ def test_work_is_seen_on_each_of_two_nodes(crowded: Path):
 
 
 @pytest.mark.system
-@pytest.mark.unproven
 def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(crowded: Path):
     process = subprocess.Popen(
         command(crowded, "stopped"),
