@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 import torch
 
 from icface.training.config import DataConfig
@@ -43,6 +44,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory):
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
+    # Another module's server may have been the endpoint of a file system that fsspec keeps.
+    s3fs.S3FileSystem.clear_instance_cache()
     try:
         deadline = time.monotonic() + 120
         while True:
