@@ -63,7 +63,7 @@ class MediaPipeAnalyzer:
         parts = [part for found in seen for part in found]
         if not parts:
             return [[] for _ in seen]
-        # All at once: for one face at a time these few sums cost as much as a twentieth of the networks.
+        # All at once: numpy's overhead is paid once for the window and not for each face.
         landmarks, shapes, matrices = (np.stack(columns) for columns in zip(*parts, strict=True))
         attributes = attributes_from_blendshapes(shapes, matrices, landmarks)
         faces = (
