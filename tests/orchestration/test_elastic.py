@@ -1,6 +1,5 @@
 """A node is taken away while a training runs on three of a cluster's nodes: it goes on with two."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +25,6 @@ def cluster(workplace: Path):
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
-        patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

@@ -1,7 +1,6 @@
 """`icface doctor --address` and what is refused before a run: sentences here, two real nodes in the system tests."""
 
 import os
-import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -80,10 +79,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     fake = folder / "pyarrow-1.2.3.dist-info"
     fake.mkdir()
     (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: pyarrow\nVersion: 1.2.3\n")
-    # Ray keeps the first token that a process uses: the nodes get this process' own, which later modules need too.
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_AUTH_MODE", "token")
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     here = str(Path(__file__).resolve().parents[2])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "env_vars": {"PYTHONPATH": here}})
@@ -97,7 +93,6 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.system
-@pytest.mark.unproven
 def test_the_doctor_asks_every_node(
     two_nodes: Cluster,
     server: str,
@@ -117,7 +112,6 @@ def test_the_doctor_asks_every_node(
 
 
 @pytest.mark.system
-@pytest.mark.unproven
 def test_what_nodes_do_not_share_is_seen(two_nodes: Cluster, server: str, small_dataset: Path, tmp_path: Path):
     ray.init(address=two_nodes.address, log_to_driver=False)
     try:

@@ -1,7 +1,6 @@
 """Commands as Ray jobs, on a head of their own with its real job server."""
 
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -44,15 +43,9 @@ def place() -> Path:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory, place: Path):
-    """The address of a head's job server; the head wants a token, and this process has it."""
+    """The address of a head's job server; the head wants a token, and this process has it (conftest.py)."""
     folder = tmp_path_factory.mktemp("head")
-    token = folder / "token"
-    # Ray keeps the first token that a process uses: the head gets this process' own, which later modules need too.
-    token.write_text(os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32)))
     patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_AUTH_MODE", "token")
-    patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    patch.delenv("RAY_AUTH_TOKEN")
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("ICFACE_TEST_SECRET", SECRET)
     gcs, dashboard, agent, client, metrics = free_ports(5)

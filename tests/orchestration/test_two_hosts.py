@@ -5,7 +5,6 @@ Commands go through the job server of the head, records to a real tracking serve
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -88,13 +87,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Host]]:
 def cluster(hosts: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A head with tracking server on one host and a node on the other; the job server's address."""
     folder = tmp_path_factory.mktemp("cluster")
-    token = folder / "token"
-    token.write_text(secrets.token_hex(32))
     head, node = hosts
     patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_AUTH_MODE", "token")
-    patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    patch.delenv("RAY_AUTH_TOKEN", raising=False)
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("MLFLOW_TRACKING_URI", f"http://{head.address}:5000")
     place = Path("/tmp") / f"icfh{os.getpid()}"  # Ray's sockets want a short path
