@@ -49,6 +49,8 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
         clear_the_way(plan, dataset)
         if plan.todo:
             _run(config, plan, dataset, on_progress)
+            # A worker or node that was killed on the way left half a file.
+            dataset.remove_temporary()
         summary = replace(
             finish(dataset, plan.shards, plan.signature, config, analyzer),
             new_clips=sum(len(shard.clips) for shard in plan.todo),

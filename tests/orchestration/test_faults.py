@@ -117,7 +117,6 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.unproven
 def test_a_full_storage_is_one_line_and_resumes_when_there_is_room(
     small_dataset: Path, workplace: Path, undisturbed, small_disk: Path
 ):
@@ -139,7 +138,6 @@ def test_a_full_storage_is_one_line_and_resumes_when_there_is_room(
     assert_same(small_disk / "full", undisturbed)
 
 
-@pytest.mark.unproven
 def test_a_tracking_server_that_goes_and_comes_back_gets_everything(
     small_dataset: Path, workplace: Path, undisturbed, tmp_path: Path
 ):
