@@ -40,11 +40,7 @@ test: setup  ## the tests that need neither a cluster nor a server (under 20 min
 
 .PHONY: test-system
 test-system: setup  ## the tests that kill processes and start servers
-	@$(PYTEST) -m "system and not unproven"
-
-.PHONY: test-unproven
-test-unproven: setup  ## the system tests that nobody has seen pass yet
-	@$(PYTEST) -m unproven
+	@$(PYTEST) -m system
 
 .PHONY: setup-pyfeat test-pyfeat
 setup-pyfeat: $(PYFEAT_VENV)/$(PYFEAT_LOCKED)  ## an environment with py-feat, for --analyzer pyfeat

@@ -37,7 +37,8 @@ class Host:
     log: Path
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        programs = Path(sys.executable).parent, Path(mlflow.__file__).parents[4] / "bin"
+        path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 ["ip", "netns", "exec", self.name, *words],
@@ -94,7 +95,20 @@ def cluster(hosts: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iter
     place = Path("/tmp") / f"icfh{os.getpid()}"  # Ray's sockets want a short path
     ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
     ray += ["--num-cpus", "1", "--disable-usage-stats"]
-    server = ["mlflow", "server", "--host", head.address, "--port", "5000", "--workers", "1", "--allowed-hosts", "*"]
+    server = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        head.address,
+        "--port",
+        "5000",
+        "--workers",
+        "1",
+        "--allowed-hosts",
+        "*",
+    ]
     server += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
     started = []
     try:
@@ -149,7 +163,6 @@ def test_the_hosts_are_apart(hosts: list[Host]):
         assert tried.wait() != 0, "a host must not see what listens on this machine's loopback"
 
 
-@pytest.mark.unproven
 def test_from_clips_to_a_registered_model(
     cluster: str, sample_clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
