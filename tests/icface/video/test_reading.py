@@ -20,10 +20,10 @@ def every_frame(path: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray(format="rgb24")
 
 
-def equals_plain_decoding(path: Path) -> int:
+def equals_plain_decoding(path: Path, reader: str) -> int:
     expected = every_frame(path)
     count = 0
-    for indices, frames in read_frames(path, window=50):
+    for indices, frames in read_frames(path, window=50, reader=reader):
         for index, frame in zip(indices, frames, strict=True):
             assert index == count
             assert np.array_equal(frame, next(expected)), f"frame {index} of {path}"
@@ -32,15 +32,31 @@ def equals_plain_decoding(path: Path) -> int:
     return count
 
 
+@pytest.mark.parametrize("reader", ["auto", "decord"])
 @pytest.mark.parametrize("clip", HARD)
-def test_hard_clips_decode_as_by_pyav(shared: Path, clip: str) -> None:
+def test_hard_clips_decode_as_by_pyav(shared: Path, clip: str, reader: str) -> None:
     """Open GOPs and edit lists: grey or shifted frames after a seek, made up frames at the end."""
-    assert equals_plain_decoding(shared / "clips" / clip / "00001.mp4") > 50
+    assert equals_plain_decoding(shared / "clips" / clip / "00001.mp4", reader) > 50
 
 
-def test_sample_clips_decode_as_by_pyav(sample_clips: dict[str, Path]) -> None:
-    counts = {name: equals_plain_decoding(path) for name, path in sample_clips.items()}
+@pytest.mark.parametrize("reader", ["auto", "decord"])
+def test_sample_clips_decode_as_by_pyav(sample_clips: dict[str, Path], reader: str) -> None:
+    counts = {name: equals_plain_decoding(path, reader) for name, path in sample_clips.items()}
     assert counts == {"WolfgangLanger_Pexels.mp4": 472, "single_face.mp4": 72}
+
+
+def test_what_decord_would_hold_whole_is_read_by_pyav(
+    sample_clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> Iterator[np.ndarray]:
+        raise AssertionError(f"decord opened {path}")
+
+    monkeypatch.setattr(reading, "_decord_frames", refused)
+    indices, _ = next(read_frames(sample_clips["WolfgangLanger_Pexels.mp4"]))  # 311 MiB of frames
+    assert len(indices) == 32
+    monkeypatch.setattr(reading, "DECORD_BYTES", 1 << 30)
+    with pytest.raises(AssertionError, match="decord opened"):
+        next(read_frames(sample_clips["WolfgangLanger_Pexels.mp4"]))
 
 
 def test_probe_tells_the_header(sample_clips: dict[str, Path]) -> None:
