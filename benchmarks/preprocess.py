@@ -2,8 +2,9 @@
 
 The limit is plain processes, one a core, that decode, analyse, cut and encode the same clips, without Ray, tracks,
 filters, hashes or Parquet. Rounds of both alternate. Two ratios are printed: of the wall-clock rates once both are
-started (goal 0.9), and of the CPU time a frame, which another program on the machine disturbs less. Start-up is shown
-apart. Memory: the peak of the largest process that reads clips (goal under 1 GB).
+started (goal 0.9), and of the CPU time a frame, which another program on the machine disturbs less. Start-up and the
+end (the index, Ray's farewell) are shown apart. Memory: the peak of the largest process that reads clips (goal under
+1 GB).
 """
 
 import argparse
@@ -29,6 +30,8 @@ class Round:
     """Seconds until the processes worked."""
     seconds: float
     """From then until the last clip was done."""
+    end: float
+    """From then until all was written and Ray was gone."""
     frames: int
     cpu: float
     """Seconds of CPU time of the processes that read clips, imports included."""
@@ -93,6 +96,7 @@ def limit(paths: list[str], every: int, workers: int) -> Round:
     return Round(
         start=started - began,
         seconds=seconds,
+        end=0.0,
         frames=sum(frames),
         cpu=sum(cpu),
         other_cpu=0.0,
@@ -125,6 +129,7 @@ def _pipeline(source: str, count: int | None, every: int, workers: int, answers:
     # Ray's workers stand back from other programs; the limit does not.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray reads it by this name
     from pipelines.config import PreprocessConfig
+    from pipelines.dataset import Dataset
     from pipelines.preprocess import preprocess
 
     usage = _Usage()
@@ -141,18 +146,19 @@ def _pipeline(source: str, count: int | None, every: int, workers: int, answers:
         began = time.monotonic()
         thread = threading.Thread(target=usage.watch, args=(workers,), daemon=True)
         thread.start()
-        told = []
-        preprocess(config, told.append)
+        preprocess(config)
         ended = time.monotonic()
         usage.stop.set()
         thread.join()
+        frames = int(Dataset.open(config.dataset).clips()["frames_read"].sum())
     readers, others = usage.sums()
-    started = usage.working or began
+    started, worked = usage.working or began, usage.worked or ended
     answers.put(
         Round(
             start=started - began,
-            seconds=ended - started,
-            frames=told[-1].frames,
+            seconds=worked - started,
+            end=ended - worked,
+            frames=frames,
             cpu=readers,
             other_cpu=others,
             peak_megabytes=usage.peak,
@@ -167,15 +173,19 @@ class _Usage:
         self.stop = threading.Event()
         self.working: float | None = None
         """When as many processes as were asked for had the analyzer loaded and read clips."""
+        self.worked: float | None = None
+        """When one of them was last seen to read a clip."""
         self.peak = 0.0
         self._seconds: dict[int, tuple[bool, float]] = {}
 
     def watch(self, workers: int) -> None:
-        while not self.stop.wait(0.2):
+        while not self.stop.wait(0.5):
             opened = 0
             for pid in _descendants(os.getpid()):
                 try:
+                    # One that has ended, and is still listed, has no command line any more.
                     reader = b"pipelines.clip_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                    reader = reader or self._seconds.get(pid, (False, 0.0))[0]
                     seconds, peak = _usage(pid)
                     if reader:
                         self.peak = max(self.peak, peak)
@@ -186,6 +196,8 @@ class _Usage:
                 self._seconds[pid] = (reader, seconds)
             if self.working is None and opened >= workers:
                 self.working = time.monotonic()
+            if opened:
+                self.worked = time.monotonic()
 
     def sums(self) -> tuple[float, float]:
         """Seconds of the processes that read clips, and of all others."""
@@ -265,7 +277,8 @@ def _measure(arguments: argparse.Namespace, source: str) -> None:
             print(
                 f"{name:8}  start-up {run.start:5.1f} s, then {run.frames} frames in {run.seconds:6.1f} s: "
                 f"{run.frames / run.seconds:5.1f} frames/s, {1000 * run.cpu / run.frames:.1f} ms CPU a frame "
-                f"(and {1000 * run.other_cpu / run.frames:.1f} of other processes), peak {run.peak_megabytes:.0f} MB",
+                f"(and {1000 * run.other_cpu / run.frames:.1f} of other processes), peak {run.peak_megabytes:.0f} MB, "
+                f"end {run.end:.1f} s",
                 flush=True,
             )
     rate = {name: statistics.median(run.frames / run.seconds for run in runs) for name, runs in rounds.items()}

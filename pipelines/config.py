@@ -75,7 +75,7 @@ class PreprocessConfig:
     """Clips in a shard on average; by default 1 to 64, so that a run has 64 shards or more where it can."""
     cpu_seconds: float = 1800.0
     """CPU time after which a clip counts as failed; ten times that in wall-clock time fails it for this run only."""
-    buffer_megabytes: int = 192
+    buffer_megabytes: int = 384
     """Source frames that a process keeps in memory; a longer clip is decoded twice."""
 
     def __post_init__(self) -> None:
