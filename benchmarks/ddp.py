@@ -55,6 +55,10 @@ def made_up_batch(config: TrainConfig, rank: int, ranks: int) -> Batch:
         for name in ("source", "driving", "neutral")
     }
     codes = {name: torch.from_numpy(rng.random((count, names), np.float32)) for name in ("source", "driving")}
+    landmarks = {
+        f"{name}_landmarks": torch.from_numpy(rng.random((count, 68, 2), np.float32))
+        for name in ("source", "driving", "neutral")
+    }
     return Batch(
         **pictures,
         has_neutral=torch.ones(count, dtype=torch.bool),
@@ -62,7 +66,7 @@ def made_up_batch(config: TrainConfig, rank: int, ranks: int) -> Batch:
         driving_code=codes["driving"],
         source_measured=torch.ones(count, names, dtype=torch.bool),
         driving_measured=torch.ones(count, names, dtype=torch.bool),
-        landmarks=torch.from_numpy(rng.random((count, 68, 2), np.float32)),
+        **landmarks,
         identity=torch.from_numpy(rng.integers(0, IDENTITIES, count)),
     )
 
@@ -139,17 +143,17 @@ def work_plainly(folder: Path, config: TrainConfig, steps: int, rounds: int, thr
 
 def work_under_ray(values: dict[str, Any]) -> None:
     from orchestration.checkpoints import Checkpoints
-    from orchestration.rank import _close, _hooks, _logger
+    from orchestration.rank import close_logger, hooks_of, logger_of
     from pipelines.storage import Folder
 
     job = values["job"]
     rank = world()[0]
-    logger = _logger(job) if rank == 0 else None
-    hooks = _hooks(job, Checkpoints(Folder.at(job.folder)), rank, logger, torch.device("cpu"))
+    logger = logger_of(job) if rank == 0 else None
+    hooks = hooks_of(job, Checkpoints(Folder.at(job.folder)), rank, logger, torch.device("cpu"))
     hooks = replace(hooks, on_checkpoint=Hooks().on_checkpoint)  # the same state goes to the same disk on both sides
     work(Path(values["turns"]), "ray", job.config, values["steps"], values["rounds"], hooks, job.threads)
     if logger is not None:
-        _close(logger, job)
+        close_logger(logger, job)
 
 
 def cpu_seconds(processes: set[int]) -> float:
@@ -219,6 +223,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
                 folder=place,
                 tracking_uri=uri,
                 mlflow_run_id=run,
+                cache=None,
                 threads=threads,
                 gpu=False,
                 ray_data=False,

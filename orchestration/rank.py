@@ -122,7 +122,7 @@ def _train(job: RankJob) -> None:
             stream = pairs.batches()
         logger = None
         if rank == 0:
-            logger = _logger(job)
+            logger = logger_of(job)
             job.board.post.remote({"step": first_step, "stage": _stage(ranks, first_step)})
         try:
             model = fit(
@@ -131,7 +131,7 @@ def _train(job: RankJob) -> None:
                 stream,
                 identities=len(pairs.identities),
                 deviations=pairs.deviations(),
-                hooks=_hooks(job, checkpoints, rank, logger, device),
+                hooks=hooks_of(job, checkpoints, rank, logger, device),
                 device=device,
                 resume=resume,
                 perceptual=perceptual_of(config.loss),
@@ -147,7 +147,7 @@ def _train(job: RankJob) -> None:
             raise
         finally:
             if logger is not None:
-                _close(logger, job)
+                close_logger(logger, job)
     if rank == 0 and not ray.get(job.board.stop_wanted.remote()):
         try:
             _store_bundle(model, folder)
@@ -214,7 +214,9 @@ def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None =
     return described if start is None else inherited(described, start)
 
 
-def _hooks(job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger | None, device: torch.device) -> Hooks:
+def hooks_of(
+    job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger | None, device: torch.device
+) -> Hooks:
     def checkpoint(step: int, save: Callable[[Path], None]) -> None:
         problem: IcfaceError | None = None
         if rank == 0:
@@ -244,12 +246,13 @@ def _hooks(job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger 
     return Hooks(on_log=log, on_images=images, on_checkpoint=checkpoint, should_stop=StopWanted(job.board))
 
 
-def _logger(job: RankJob) -> RunLogger:
+def logger_of(job: RankJob) -> RunLogger:
+    """Logs into the run of the job; what its server does not take is kept in a temporary file."""
     unsent = Path(tempfile.gettempdir()) / f"icface-unsent-{job.mlflow_run_id}-{os.getpid()}.jsonl"
     return RunLogger(job.mlflow_run_id, unsent, job.tracking_uri)
 
 
-def _close(logger: RunLogger, job: RankJob) -> None:
+def close_logger(logger: RunLogger, job: RankJob) -> None:
     """Close the logger; what the server never took goes to the run's folder, and the driver says so."""
     logger.close()
     if not logger.lost and not logger.lost_pictures:
