@@ -57,7 +57,7 @@ soak: setup  ## hours of random kills and mutated inputs
 	@$(PYTEST) -m soak
 
 # Those that ask for nothing; a program that is not there yet is left out.
-BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,planning preprocess loader train_step ddp animate))
+BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,planning preprocess loader train_step ddp tracking animate))
 .PHONY: bench
 bench: setup  ## speed, each against a baseline measured in the same run
 	@failed=0; for program in $(BENCHMARKS); do \

@@ -156,15 +156,16 @@ def work_under_ray(values: dict[str, Any]) -> None:
         close_logger(logger, job)
 
 
-def cpu_seconds(processes: set[int]) -> float:
-    total = 0.0
+def cpu_seconds(processes: set[int]) -> dict[int, float]:
+    """What each of the processes that still live has used."""
+    used = {}
     for process in processes:
         try:
             fields = (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total
+        used[process] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
 
 
 def rays_own(driver: int) -> set[int]:
@@ -239,7 +240,6 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
             thread = threading.Thread(target=trainer.fit, daemon=True)
             thread.start()
             torchrun = subprocess.Popen(plain, env=environment)
-            used = 0.0
             for number in range(rounds):
                 if number == 1:
                     daemons = rays_own(os.getpid())
@@ -253,7 +253,8 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
                         time.sleep(0.05)
                     if number:
                         results[side].append(json.loads(done.read_text()))
-            share = (cpu_seconds(daemons) - used) / (time.perf_counter() - began) / cores
+            since = sum(seconds - used[process] for process, seconds in cpu_seconds(daemons).items())
+            share = since / (time.perf_counter() - began) / cores
             thread.join()
             torchrun.wait()
         registry.end_run(run, "FINISHED")
