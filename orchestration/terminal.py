@@ -8,7 +8,7 @@ from typing import Any, Literal, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 LINE_SECONDS = 5.0
 """Off a terminal a job's progress comes as a line at most so often."""
@@ -94,11 +94,13 @@ class Reporter:
     def _show(self, name: str, done: int, total: int, text: str) -> None:
         if self._bar is None:
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
-                TextColumn("{task.completed}/{task.total}"),
-                TextColumn("{task.fields[text]}", markup=False),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=20),
+                TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+                # Only this column gives way on a narrow terminal.
+                TextColumn("{task.fields[text]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
                 console=self._console,
+                expand=True,
             )
             self._bar.start()
         if name not in self._tasks:

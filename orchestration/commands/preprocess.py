@@ -44,8 +44,8 @@ def run(config: PreprocessConfig, reporter: Reporter) -> None:
             progress.stage,
             progress.clips,
             progress.total,
-            f"{progress.frames} frames, {progress.frames_per_second:.0f}/s, {progress.rejected} rejected, "
-            f"{progress.failed} failed, {duration(progress.seconds_left)} left",
+            f"{duration(progress.seconds_left)} left, {progress.frames} frames, {progress.frames_per_second:.0f}/s, "
+            f"{progress.rejected} rejected, {progress.failed} failed",
             frames=progress.frames,
             frames_per_second=round(progress.frames_per_second, 1),
             rejected=progress.rejected,

@@ -80,11 +80,13 @@ def progress_of(reporter: Reporter, steps: int) -> Any:
         told["step"] = step
         losses = {name: round(numbers[name], 4) for name in SHOWN if name in numbers}
         speed = numbers.get("images_per_second")
-        text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        # A narrow terminal cuts the end off.
+        parts = []
         if speed is not None:
-            text += f"  {speed:.0f} images/s, {duration(numbers.get('seconds_left'))} left"
+            parts += [f"{duration(numbers.get('seconds_left'))} left", f"{speed:.0f} images/s"]
         if "checkpoint" in numbers:
-            text += f", checkpoint {numbers['checkpoint']}"
+            parts.append(f"checkpoint {numbers['checkpoint']}")
+        text = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
         facts = {key: numbers[key] for key in FACTS if key in numbers}
         reporter.progress("training", step, steps, text, **losses, **facts)
 
