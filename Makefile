@@ -56,8 +56,8 @@ test-pyfeat: setup-pyfeat  ## the tests that run py-feat's own networks, in that
 soak: setup  ## hours of random kills and mutated inputs
 	@$(PYTEST) -m soak
 
-# Those that ask for nothing; a program that is not there yet is left out.
-BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,planning preprocess loader train_step ddp tracking animate))
+# Those that ask for nothing.
+BENCHMARKS := $(patsubst %,benchmarks/%.py,planning preprocess loader train_step ddp tracking animate)
 .PHONY: bench
 bench: setup  ## speed, each against a baseline measured in the same run
 	@failed=0; for program in $(BENCHMARKS); do \

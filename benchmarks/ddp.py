@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from process_tree import descendants
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
@@ -170,25 +171,8 @@ def cpu_seconds(processes: set[int]) -> dict[int, float]:
 
 def rays_own(driver: int) -> set[int]:
     """Ray's daemons and idle workers: what descends from the driver and neither trains nor is torchrun."""
-    parents, words = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            words[int(folder.name)] = (folder / "cmdline").read_text()
-        except (OSError, ValueError):
-            continue
-
-    def descends(process: int) -> bool:
-        while process in parents and process != driver:
-            process = parents[process]
-        return process == driver
-
     others = ("TrainWorker", "torch.distributed.run", "ddp.py")
-    return {
-        process
-        for process, text in words.items()
-        if process != driver and descends(process) and not any(word in text for word in others)
-    }
+    return {process for process, text in descendants(driver).items() if not any(word in text for word in others)}
 
 
 def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from process_tree import descendants
+
 GOAL_RATIO, GOAL_MEGABYTES = 0.9, 1000.0
 SIZE = 128
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -181,11 +183,10 @@ class _Usage:
     def watch(self, workers: int) -> None:
         while not self.stop.wait(0.5):
             opened = 0
-            for pid in _descendants(os.getpid()):
+            for pid, words in descendants(os.getpid()).items():
                 try:
                     # One that has ended, and is still listed, has no command line any more.
-                    reader = b"pipelines.clip_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
-                    reader = reader or self._seconds.get(pid, (False, 0.0))[0]
+                    reader = "pipelines.clip_process" in words or self._seconds.get(pid, (False, 0.0))[0]
                     seconds, peak = _usage(pid)
                     if reader:
                         self.peak = max(self.peak, peak)
@@ -211,22 +212,6 @@ def _reads_a_clip(pid: int) -> bool:
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def _descendants(root: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                children.setdefault(_parent(int(entry.name)), []).append(int(entry.name))
-            except (OSError, ValueError, IndexError):
-                continue
-    found, todo = [], [root]
-    while todo:
-        here = children.get(todo.pop(), [])
-        found += here
-        todo += here
-    return found
 
 
 def _usage(pid: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.process_tree import descendants
 from icface.bundle import load_bundle
 from icface.training.checkpoint import load_state
 
@@ -67,21 +68,7 @@ def assert_whole(folder: Path) -> None:
 
 def rank_processes(driver: int) -> list[int]:
     """Ray Train's workers among the descendants of the driver."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            # The name in brackets may hold spaces; the parent is the second field after it.
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            names[int(folder.name)] = (folder / "cmdline").read_text()
-        except (OSError, ValueError):
-            continue
-
-    def descends(process: int) -> bool:
-        while process in parents and process != driver:
-            process = parents[process]
-        return process == driver
-
-    return [process for process, name in names.items() if "TrainWorker" in name and descends(process)]
+    return [process for process, name in descendants(driver).items() if "TrainWorker" in name]
 
 
 def bundle_weights(folder: Path) -> dict[str, torch.Tensor]:

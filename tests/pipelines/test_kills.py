@@ -15,6 +15,8 @@ import pytest
 from clip_faults import contents
 from datasets_made import made_here
 
+from benchmarks.process_tree import descendants
+
 CLIPS = 8
 KINDS = ("worker", "node", "driver")
 STATED = 240.0
@@ -38,25 +40,6 @@ def crowded(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFact
     place.write_bytes(sample_clips["single_face.mp4"].read_bytes()[:100_000])
     made_here(options(folder, "undisturbed"))
     return folder
-
-
-def descendants(root: int) -> dict[int, str]:
-    """Process ids below `root` with their command lines."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            # The name in brackets may hold spaces; the parent is the second field after it.
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            names[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-        except (OSError, ValueError):
-            continue
-
-    def descends(process: int) -> bool:
-        while process in parents and process != root:
-            process = parents[process]
-        return process == root
-
-    return {process: names[process] for process in parents if process != root and descends(process)}
 
 
 def workers(root: int) -> list[int]:
