@@ -217,7 +217,7 @@ def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None =
 def hooks_of(
     job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger | None, device: torch.device
 ) -> Hooks:
-    """What a rank does beside training: rank 0 writes checkpoints, and with its logger tells of numbers and pictures."""
+    """What a rank does beside training: rank 0 writes checkpoints, and its logger has numbers and pictures."""
 
     def checkpoint(step: int, save: Callable[[Path], None]) -> None:
         problem: IcfaceError | None = None
