@@ -4,7 +4,6 @@ Opening reads `dataset.json` and `index.parquet`; a row group is read by the foo
 """
 
 import hashlib
-import io
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, fields
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from icface.attributes import AttributeSchema
 from icface.crop import CropRule
 from icface.errors import IcfaceError
-from pipelines.format import CLIPS, SPLITS, VERSION
+from pipelines.format import CLIPS, SPLITS, VERSION, read_table
 from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
@@ -80,7 +79,7 @@ class Dataset:
         folder = Folder.at(url)
         try:
             data = folder.read(META)
-            groups = pq.read_table(io.BytesIO(folder.read(INDEX)), columns=GROUP_COLUMNS, read_dictionary=NAME_COLUMNS)
+            groups = read_table(folder.read(INDEX), columns=GROUP_COLUMNS, read_dictionary=NAME_COLUMNS)
         except FileNotFoundError:
             if folder.exists("clips"):
                 raise IcfaceError(f"{url} is not finished: run `icface preprocess` again, it goes on") from None
@@ -99,7 +98,7 @@ class Dataset:
     @property
     def index(self) -> pd.DataFrame:
         """`index.parquet`: one row a row group, with the statistics of every attribute."""
-        return pq.read_table(io.BytesIO(self._folder.read(INDEX))).to_pandas()
+        return read_table(self._folder.read(INDEX)).to_pandas()
 
     @property
     def schema(self) -> AttributeSchema:
@@ -162,7 +161,7 @@ class Dataset:
     def clips(self) -> pd.DataFrame:
         """One row a clip that was found, sorted by clip."""
         names = self._folder.names("clips", ".parquet")
-        tables = [pq.read_table(io.BytesIO(self._folder.read(f"clips/{name}"))) for name in names]
+        tables = [read_table(self._folder.read(f"clips/{name}")) for name in names]
         table = pa.concat_tables(tables) if tables else CLIPS.empty_table()
         return table.sort_by("clip").to_pandas()
 

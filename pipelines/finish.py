@@ -1,7 +1,6 @@
 """The end of a job: the parts of the finished shards put together into `dataset.json` and `index.parquet`."""
 
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 import icface
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
@@ -19,7 +17,7 @@ from icface.crop import CropRule
 from pipelines.card import CARD, card
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import INDEX, META
-from pipelines.format import CLIPS, SPLITS, VERSION, write_table
+from pipelines.format import CLIPS, SPLITS, VERSION, read_table, write_table
 from pipelines.format import INDEX as INDEX_SCHEMA
 from pipelines.shard import Shard
 from pipelines.storage import Folder
@@ -92,7 +90,7 @@ def _gathered(dataset: Folder, files: list[str], schema: pa.Schema, columns: lis
     """The tables of many small files as one."""
 
     def read(name: str) -> pa.Table:
-        return pq.read_table(io.BytesIO(dataset.read(name)), columns=columns)
+        return read_table(dataset.read(name), columns=columns)
 
     with ThreadPoolExecutor(READERS) as pool:
         tables = list(pool.map(read, files))

@@ -1,7 +1,6 @@
 """Taking people or clips out of a data set: their rows, their place in the index, and their way back in."""
 
 import hashlib
-import io
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from icface.errors import IcfaceError
 from pipelines.dataset import INDEX, META
 from pipelines.exclusions import Exclusions, name_without
 from pipelines.finish import Summary, conclude
-from pipelines.format import CLIPS, FrameWriter, write_table
+from pipelines.format import CLIPS, FrameWriter, read_table, write_table
 from pipelines.format import INDEX as INDEX_SCHEMA
 from pipelines.identities import forget_flags
 from pipelines.shard import Shard, remove_shard, shard_names, signature
@@ -88,13 +87,13 @@ def _check_known(
 
 
 def _members(dataset: Folder, shard: str) -> list[str]:
-    table = pq.read_table(io.BytesIO(dataset.read(f"clips/{shard}.parquet")), columns=["clip"])
+    table = read_table(dataset.read(f"clips/{shard}.parquet"), columns=["clip"])
     return [str(name) for name in table["clip"].to_pylist()]
 
 
 def _rewrite(dataset: Folder, name: str, target: str, out: frozenset[str]) -> None:
     """Write the shard `name` as `target` without the clips `out`, then remove it; one that is empty then is gone."""
-    rows = pq.read_table(io.BytesIO(dataset.read(f"clips/{name}.parquet")), schema=CLIPS).to_pylist()
+    rows = read_table(dataset.read(f"clips/{name}.parquet")).to_pylist()
     kept = [row | {"shard": target} for row in rows if row["clip"] not in out]
     if kept:
         shard = Shard(target, kept[0]["split"], ())
@@ -117,7 +116,7 @@ def _copy(dataset: Folder, old: Shard, writer: FrameWriter, out: frozenset[str])
     with dataset.fs.open(dataset.path(old.frames_file), "rb") as stream:
         file = pq.ParquetFile(stream)
         for ordinal in range(file.num_row_groups):
-            table = file.read_row_group(ordinal)
+            table = file.read_row_group(ordinal, use_threads=False)
             if table["clip"][0].as_py() not in out:
                 writer.write(table)
     writer.close()

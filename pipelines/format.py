@@ -3,7 +3,7 @@
 Everything is deterministic: the same rows give the same bytes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,20 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema
     """Write a small table (clips, index) as one Parquet file."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
     pq.write_table(table, path, compression="ZSTD", write_statistics=False)
+
+
+def read_table(
+    data: bytes, columns: Sequence[str] | None = None, read_dictionary: Sequence[str] | None = None
+) -> pa.Table:
+    """A table (clips, index) from the bytes of its Parquet file; columns of `read_dictionary` come as dictionaries.
+
+    No thread is started: those of `pq.read_table` may outlive it, and a process that ends soon after is aborted
+    (https://github.com/apache/arrow/issues/34314), which makes a finished job look failed.
+
+    Raises pyarrow.ArrowInvalid when the bytes are not a Parquet file.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=read_dictionary)
+    return file.read(columns=columns, use_threads=False)
 
 
 def list_array(values: np.ndarray | None, rows: int, kind: pa.DataType) -> pa.Array:

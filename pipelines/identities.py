@@ -5,7 +5,6 @@ clip is looked at. What is kept is a flag and a distance a clip; embeddings neve
 """
 
 import hashlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,12 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from icface.identity import FaceEmbedder, distances, strangers
 from icface.images import decode_image
 from pipelines.dataset import Dataset, RowGroup
-from pipelines.format import write_table
+from pipelines.format import read_table, write_table
 from pipelines.storage import Folder
 
 IDENTITIES = "identities.parquet"
@@ -83,7 +81,7 @@ def forget_flags(folder: Folder, gone: Callable[[str], bool]) -> None:
 
 def _stored(folder: Folder) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(folder.read(IDENTITIES)), schema=SCHEMA)
+        return read_table(folder.read(IDENTITIES))
     except FileNotFoundError:
         return SCHEMA.empty_table()
 

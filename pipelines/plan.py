@@ -1,10 +1,10 @@
 """What a job has to do: the shards of a source, which of them are finished, and whether the options still fit."""
 
-import io
 import json
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from icface.errors import IcfaceError
@@ -138,5 +138,5 @@ def _options(dataset: Folder) -> dict[str, Any]:
 
 
 def _clips_in(dataset: Folder, finished: set[str]) -> int:
-    files = (io.BytesIO(dataset.read(f"clips/{name}.parquet")) for name in sorted(finished))
+    files = (pa.BufferReader(dataset.read(f"clips/{name}.parquet")) for name in sorted(finished))
     return sum(pq.read_metadata(file).num_rows for file in files)

@@ -1,6 +1,5 @@
 """New labels for a data set whose pictures stay as they are: by the present mapping, or from OpenFace's files."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from icface.errors import IcfaceError
 from pipelines.clip_rows import baselines
 from pipelines.dataset import INDEX, META
 from pipelines.finish import Summary, conclude
-from pipelines.format import CLIPS, FrameWriter, write_table
+from pipelines.format import CLIPS, FrameWriter, read_table, write_table
 from pipelines.format import INDEX as INDEX_SCHEMA
 from pipelines.plan import OPTIONS, RELABELLING
 from pipelines.shard import Shard, shard_names
@@ -118,12 +117,12 @@ def _lists(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
 
 
 def _shard(dataset: Folder, name: str) -> Shard:
-    split = pq.read_table(io.BytesIO(dataset.read(f"clips/{name}.parquet")), columns=["split"])["split"][0].as_py()
+    split = read_table(dataset.read(f"clips/{name}.parquet"), columns=["split"])["split"][0].as_py()
     return Shard(name, str(split), ())
 
 
 def _clip_rows(dataset: Folder, shard: Shard) -> list[dict[str, Any]]:
-    return list(pq.read_table(io.BytesIO(dataset.read(shard.clips_file)), schema=CLIPS).to_pylist())
+    return list(read_table(dataset.read(shard.clips_file)).to_pylist())
 
 
 def _relabel(dataset: Folder, shard: Shard, labels: Labels) -> None:
@@ -173,4 +172,4 @@ def _row_groups(dataset: Folder, shard: Shard) -> Iterator[pa.Table]:
     with dataset.fs.open(dataset.path(shard.frames_file), "rb") as stream:
         file = pq.ParquetFile(stream)
         for ordinal in range(file.num_row_groups):
-            yield file.read_row_group(ordinal)
+            yield file.read_row_group(ordinal, use_threads=False)
