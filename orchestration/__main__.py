@@ -1,5 +1,7 @@
 """The command line: `icface COMMAND`. Only the command that is asked for is imported."""
 
+import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,10 +24,25 @@ COMMANDS = {
 }
 USAGE = 2
 INTERRUPTED = 130
+READER_GONE = 141
+"""As the shell reports SIGPIPE: whoever read the output has left, as `head` does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit status: 0 done, 1 failed (one line on standard error), 2 wrong usage."""
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_gone():
+            raise
+        # Python flushes once more when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -55,12 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"icface: {error}", file=sys.stderr)
         return 1
     except Exception as error:
-        if debug:
+        if debug or (isinstance(error, BrokenPipeError) and _reader_gone()):
             raise
         line = (str(error).strip() or "no message").splitlines()[0]
         print(f"icface: {type(error).__name__}: {line} (run it with --debug for the traceback)", file=sys.stderr)
         return 1
     return 0
+
+
+def _reader_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _help() -> str:

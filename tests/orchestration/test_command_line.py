@@ -1,13 +1,14 @@
 """The command line as a user meets it: help without heavy imports, one line for every failure, exit statuses."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from orchestration.__main__ import COMMANDS, main
+from orchestration.__main__ import COMMANDS, READER_GONE, main
 
 HEAVY = ("torch", "ray", "mlflow", "cv2", "mediapipe", "pandas")
 
@@ -23,6 +24,17 @@ def test_help_imports_nothing_heavy(command: list[str]):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_is_no_error(unbuffered: str):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "orchestration", "inspect", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == READER_GONE
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str]]:
