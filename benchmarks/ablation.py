@@ -41,6 +41,7 @@ BASE: dict[str, Any] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},
     "base, another seed": {"seed": 1},
+    "attributes not amplified": {"model": {"attribute_gain": 1.0}},
     "baselines taken off": {"data": {"baselines": True}},
     "pairs drawn evenly": {"data": {"balanced_share": 0.0}},
     "labels not smoothed": {"data": {"smoothing_frames": 1}},
@@ -53,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "adversarial weight x10": {"loss": {"adversarial": 1.0}},
     "feature matching": {"loss": {"feature_matching": 1.0}},
     "perceptual": {"loss": {"perceptual": 1.0}},
+    "adversarial, attribute x5, perceptual": {"loss": {"adversarial": 0.5, "attribute": 0.5, "perceptual": 1.0}},
     "no regions": {"loss": {"regions": 0.0}},
     "no landmarks": {"loss": {"landmarks": 0.0}},
     "resnet": {"model": {"architecture": "resnet"}},

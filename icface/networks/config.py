@@ -20,6 +20,8 @@ class ModelConfig:
     """Put the paper's image encoder I_E before the generator."""
     dropout: float = 0.0
     """Dropout between the convolutions of a residual block (the paper's code: 0.5)."""
+    attribute_gain: float = 1.0
+    """What the attributes, coded to -1..1, are multiplied by before a `warp` network sees them."""
     discriminator_width: int = 64
     """Channels of the discriminator's first level (ndf)."""
     discriminator_depth: int = 1
@@ -37,3 +39,5 @@ class ModelConfig:
             raise ValueError("model.encoder is the paper's I_E and goes with model.architecture resnet")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout must lie in 0..1, not {self.dropout}")
+        if self.attribute_gain <= 0:
+            raise ValueError(f"model.attribute_gain must be positive, not {self.attribute_gain}")

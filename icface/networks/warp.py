@@ -73,6 +73,7 @@ class WarpGenerator(nn.Module):
     def __init__(self, config: ModelConfig, attributes: int) -> None:
         super().__init__()
         condition = 128
+        self.gain = config.attribute_gain
         self.condition = nn.Sequential(
             nn.Linear(attributes, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU()
         )
@@ -101,7 +102,8 @@ class WarpGenerator(nn.Module):
 
         `with_flow` gives the flow behind it too, (B, 2, S, S): where each pixel comes from, in half widths.
         """
-        condition = self.condition(attributes * 2 - 1)
+        attributes = (attributes * 2 - 1) * self.gain
+        condition = self.condition(attributes)
         x = self.stem(F.pixel_unshuffle(image, 2))
         skips = []
         for level in self.down:
@@ -115,7 +117,7 @@ class WarpGenerator(nn.Module):
                 x = x + skips[-1 - index]
         flow, mask = self.flow(x).float().split([2, 1], dim=1)
         flow = F.interpolate(LARGEST_FLOW * torch.tanh(flow), scale_factor=2.0, mode="bilinear", align_corners=False)
-        flow = flow + affine_flow(self.affine(attributes * 2 - 1).float(), image.shape[2:])
+        flow = flow + affine_flow(self.affine(attributes).float(), image.shape[2:])
         mask = torch.sigmoid(F.interpolate(mask, scale_factor=2.0, mode="bilinear", align_corners=False))
         moved = warp(image.float(), flow)
         painted = (_coarse(moved) + F.pixel_shuffle(self.paint(x), 2).float()).clamp(-1, 1)

@@ -13,7 +13,7 @@ from icface.bundle import ICface
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
 
-SAME = ("architecture", "size", "width", "blocks", "encoder")
+SAME = ("architecture", "size", "width", "blocks", "encoder", "attribute_gain")
 """Fields of `ModelConfig` in which the two must agree; the others concern the discriminator and the training."""
 
 
@@ -64,9 +64,10 @@ def check_fits(config: ModelConfig, start: ICface) -> None:
 
 
 def _option(name: str, value: object) -> str:
+    option = name.replace("_", "-")
     if isinstance(value, bool):
-        return f"--model.{name}" if value else f"--model.no-{name}"
-    return f"--model.{name} {value}"
+        return f"--model.{option}" if value else f"--model.no-{option}"
+    return f"--model.{option} {value}"
 
 
 @torch.no_grad()

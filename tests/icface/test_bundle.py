@@ -44,6 +44,19 @@ def test_a_loaded_bundle_gives_the_same_pictures(tmp_path, architecture):
     assert not loaded.training
 
 
+def test_a_bundle_from_before_the_attributes_gain_is_read_as_it_was(tmp_path):
+    made = model()
+    save_bundle(made, tmp_path / "bundle")
+    config = tmp_path / "bundle/config.json"
+    values = json.loads(config.read_text())
+    assert values["model"].pop("attribute_gain") == 1
+    config.write_text(json.dumps(values))
+    image, attributes = inputs()
+    torch.testing.assert_close(
+        load_bundle(tmp_path / "bundle").generator(image, attributes), made.generator(image, attributes)
+    )
+
+
 def test_nothing_in_a_bundle_is_pickled(tmp_path):
     save_bundle(model(), tmp_path / "bundle")
     assert {path.name for path in (tmp_path / "bundle").iterdir()} == {"config.json", "model.safetensors", "README.md"}

@@ -58,6 +58,21 @@ def test_a_fresh_warp_generator_is_nearly_the_identity(size):
     assert (output - image).abs().mean() < 0.06
 
 
+def test_the_attributes_gain_multiplies_their_distance_from_the_middle():
+    torch.manual_seed(0)
+    plain = make_generator(ModelConfig(size=32, width=8, blocks=1), 20)
+    amplified = make_generator(ModelConfig(size=32, width=8, blocks=1, attribute_gain=4.0), 20)
+    with torch.no_grad():  # a fresh generator hardly hears the attributes
+        for parameter in plain.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    amplified.load_state_dict(plain.state_dict())
+    image, attributes = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 20)
+    expected = plain(image, attributes)
+    output = amplified(image, 0.5 + (attributes - 0.5) / 4)
+    torch.testing.assert_close(output, expected, atol=1e-4, rtol=0)  # rounding, amplified by large weights
+    assert (output - amplified(image, attributes)).abs().max() > 0.1
+
+
 def test_warp_samples_where_the_flow_points():
     rng = np.random.default_rng(0)
     image = rng.normal(size=(9, 12))

@@ -8,10 +8,10 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
-from icface.training.starting import begin_with, starting_schema
+from icface.training.starting import SAME, begin_with, starting_schema
 
 MODELS = {
-    "warp": ModelConfig(size=32, width=8, blocks=1),
+    "warp": ModelConfig(size=32, width=8, blocks=1, attribute_gain=3.0),
     "resnet": ModelConfig(architecture="resnet", size=32, width=4, blocks=1),
     "encoded": ModelConfig(architecture="resnet", size=32, width=4, blocks=1, encoder=True),
 }
@@ -29,7 +29,7 @@ def model_of(config, schema, seed):
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_training_goes_on_from_the_starting_models_outputs(kind):
     start = model_of(MODELS[kind], AttributeSchema.default(0.5), 1)
-    config = tiny_config(model={name: getattr(MODELS[kind], name) for name in ("architecture", "width", "encoder")})
+    config = tiny_config(model={name: getattr(MODELS[kind], name) for name in SAME})
     training = tiny_training(config, start=start)
     image, codes, neutral = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 20), torch.rand(2, 20)
     for model in (training.model.eval(), training.average.model):
@@ -67,7 +67,9 @@ def test_attributes_that_change_are_listed_and_keep_the_starting_models_range():
 
 def test_networks_that_do_not_fit_are_refused_with_the_options_that_would():
     model = model_of(MODELS["warp"], AttributeSchema.default(), 1)
-    with pytest.raises(IcfaceError, match=r"width 4 \(here 8\).*--model.architecture resnet .*--model.encoder"):
+    with pytest.raises(
+        IcfaceError, match=r"width 4 \(here 8\).*--model.architecture resnet .*--model.encoder --model.attribute-gain 1"
+    ):
         begin_with(model, model_of(MODELS["encoded"], AttributeSchema.default(), 1))
 
 
