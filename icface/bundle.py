@@ -99,11 +99,29 @@ class ICface(nn.Module):
     @torch.no_grad()
     def silence_untrained(self) -> None:
         """Zero the input weights of every attribute that was not trained, so that the output does not depend on it."""
+        for weight, untrained in self._untrained_weights():
+            weight.masked_fill_(untrained, 0)
+
+    def keep_untrained_silent(self) -> None:
+        """Silence them, and let no gradient reach them.
+
+        An attribute that nobody measured enters as its neutral code: a constant, whose weights would learn to be a
+        bias that the bundle then lacks.
+        """
+        self.silence_untrained()
+        for weight, untrained in self._untrained_weights():
+            weight.register_hook(lambda gradient, untrained=untrained: gradient.masked_fill(untrained, 0))
+
+    def _untrained_weights(self) -> list[tuple[Tensor, Tensor]]:
+        """The weights that attributes meet first, each with a mask (1, m, 1, ...) of those of untrained attributes."""
+        found = []
         for network in (self.neutraliser, self.generator):
             for weight, offset in network.attribute_weights():
+                untrained = torch.zeros(1, weight.shape[1], *[1] * (weight.dim() - 2), dtype=torch.bool)
                 for index, trained in enumerate(self.schema.trained):
-                    if not trained:
-                        weight[:, offset + index] = 0
+                    untrained[:, offset + index] = not trained
+                found.append((weight, untrained.to(weight.device)))
+        return found
 
 
 def save_bundle(model: ICface, path: str | os.PathLike[str]) -> None:

@@ -63,6 +63,6 @@ def made_up_frames(count):
     )
 
 
-def tiny_training(config, **options):
-    bundle = BundleConfig(model=config.model, schema=AttributeSchema.default())
+def tiny_training(config, schema=None, **options):
+    bundle = BundleConfig(model=config.model, schema=schema or AttributeSchema.default())
     return prepare(config, bundle, 3, np.full(20, 0.2, np.float32), torch.device("cpu"), **options)

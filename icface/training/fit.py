@@ -277,6 +277,7 @@ def prepare(
             if parameter.dim() == 4:  # convolutions run faster in this order
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         broadcast_parameters(network)
+    model.keep_untrained_silent()
     average = AveragedModel(model, config.optimiser.ema_halflife)  # without SyncBatchNorm, which refuses CPU tensors
     if device.type == "cuda" and world()[1] > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -288,3 +288,23 @@ def test_each_phase_changes_its_own_networks_alone(preset):
             now = list(learners[name].parameters())
             changed = any(not torch.equal(a, b) for a, b in zip(before[name], now, strict=True))
             assert changed == (name in phase.networks), (phase.name, name)
+
+
+@pytest.mark.parametrize("preset", ["small", "paper"])
+def test_saving_changes_no_output_where_an_attribute_was_not_trained(preset):
+    # Its code never varies, so its weights would become a bias that silencing takes away again.
+    shares = dict.fromkeys(AttributeSchema.default().names, 1.0) | {"AU14": 0.0, "AU23": 0.0}
+    schema = AttributeSchema.default().with_measured_shares(shares)
+    training = tiny_training(tiny_config(preset, optimiser={"ema_halflife": 0.0}), schema=schema)
+    for step in range(3):
+        training.step(made_up_batch(step))
+    model = training.average.model
+    code = torch.as_tensor(schema.neutral_code())[None].expand(2, -1)
+    image = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        before = model(image, code, code)
+        model.silence_untrained()
+        assert torch.equal(model(image, code, code), before)
+    learned = training.model.generator.attribute_weights()[0]
+    assert not learned[0][:, learned[1] + schema.index("AU14")].any()
+    assert learned[0][:, learned[1] + schema.index("AU12")].any()
