@@ -22,6 +22,8 @@ class ModelConfig:
     """Dropout between the convolutions of a residual block (the paper's code: 0.5)."""
     attribute_gain: float = 1.0
     """What the attributes, coded to -1..1, are multiplied by before a `warp` network sees them."""
+    flow_basis: int = 0
+    """Cells a side of the field that each attribute adds to a `warp` network's flow; 0 leaves the fields out."""
     discriminator_width: int = 64
     """Channels of the discriminator's first level (ndf)."""
     discriminator_depth: int = 1
@@ -39,5 +41,7 @@ class ModelConfig:
             raise ValueError("model.encoder is the paper's I_E and goes with model.architecture resnet")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout must lie in 0..1, not {self.dropout}")
+        if self.flow_basis < 0:
+            raise ValueError(f"model.flow_basis must not be negative: {self.flow_basis}")
         if self.attribute_gain <= 0:
             raise ValueError(f"model.attribute_gain must be positive, not {self.attribute_gain}")

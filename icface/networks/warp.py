@@ -2,10 +2,12 @@
 
 A mouth that opens shows what no pixel of the input holds, while skin, hair and background only move. So the
 network predicts a flow, a mask and a painted picture, and the output is
-`mask * warp(input, flow) + (1 - mask) * painted`. The flow is an affine one, linear in the attributes (a head that
-rolls or nods moves as a whole, and farther than any training frame shows), and what a convolution adds to it. It
-begins as the identity, so training starts at the quality of copying the source and only ever has to improve on it.
-The attributes reach every level as a scale and a shift of the normalised features (FiLM).
+`mask * warp(input, flow) + (1 - mask) * painted`. The flow is the sum of three. An affine one is linear in the
+attributes: a head that rolls moves as a whole, and farther than any training frame shows. A coarse one
+(`FlowBasis`) is linear too, a field of arrows for each attribute: the nose of a head that turns runs ahead of its
+outline, a jaw drops, much alike in all faces of one crop. What is left, a convolution adds. All begin at zero, so
+training starts at the quality of copying the source and only ever has to improve on it. The attributes reach every
+level as a scale and a shift of the normalised features (FiLM).
 """
 
 from itertools import pairwise
@@ -16,8 +18,9 @@ from torch import Tensor, nn
 
 from icface.networks.config import ModelConfig
 
-MASK_BIAS = 3.0
-"""Logit of the mask at the start: 95 % of the picture is the moved input."""
+MASK_BIAS = 8.0
+"""Logit of the mask at the start: all of the picture is the moved input. The lower it is, the sooner the network paints
+over what it has not yet learned to move, in the mean of the colours that may come there: blurred."""
 COARSE = 8
 """Pixels that share a colour in the ground of the painted picture."""
 LARGEST_FLOW = 0.5
@@ -63,6 +66,28 @@ class ModulatedBlock(nn.Module):
         return x + self.second(self.first(x, condition), condition)
 
 
+class FlowBasis(nn.Module):
+    """Flow (B, 2, H, W) in half widths out of attributes (B, n) and the features (B, C, h, w) of the picture.
+
+    A weighted sum of fields of `cells` x `cells` arrows, one an attribute, as the shape of an active appearance model
+    is one of its modes. The weights are the attributes that are asked for plus what is read off the picture: a
+    neutraliser is told where the face shall go but not where it is, and a neutral face may be left with a smile.
+    """
+
+    def __init__(self, cells: int, attributes: int, channels: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.fields = nn.Linear(attributes, 2 * cells**2)
+        self.read = nn.Parameter(0.02 * torch.randn(channels, attributes))
+        nn.init.zeros_(self.fields.weight)
+        nn.init.zeros_(self.fields.bias)
+
+    def forward(self, attributes: Tensor, features: Tensor, size: torch.Size) -> Tensor:
+        weights = attributes + features.mean(dim=(2, 3)) @ self.read
+        fields = self.fields(weights).float().view(-1, 2, self.cells, self.cells)
+        return F.interpolate(fields, size=tuple(size), mode="bicubic", align_corners=False)
+
+
 class WarpGenerator(nn.Module):
     """Neutraliser or generator (B, 3, S, S) x (B, n) -> (B, 3, S, S).
 
@@ -92,6 +117,7 @@ class WarpGenerator(nn.Module):
         # repaint the unmoved input instead of moving it.
         self.affine = nn.Linear(attributes, 6, bias=False)
         nn.init.zeros_(self.affine.weight)
+        self.basis = FlowBasis(config.flow_basis, attributes, channels[-1]) if config.flow_basis else None
         self.flow = nn.Conv2d(channels[0], 3, 3, padding=1)
         self.paint = nn.Conv2d(channels[0], 12, 3, padding=1)
         nn.init.zeros_(self.flow.weight)
@@ -111,6 +137,7 @@ class WarpGenerator(nn.Module):
             x = level(x, condition)
         for block in self.middle:
             x = block(x, condition)
+        lowest = x
         for index, level in enumerate(self.up):
             x = level(F.interpolate(x, scale_factor=2.0), condition)
             if index < len(self.up) - 1:
@@ -118,8 +145,10 @@ class WarpGenerator(nn.Module):
         flow, mask = self.flow(x).float().split([2, 1], dim=1)
         flow = F.interpolate(LARGEST_FLOW * torch.tanh(flow), scale_factor=2.0, mode="bilinear", align_corners=False)
         flow = flow + affine_flow(self.affine(attributes).float(), image.shape[2:])
+        if self.basis is not None:
+            flow = flow + self.basis(attributes, lowest, image.shape[2:])
         mask = torch.sigmoid(F.interpolate(mask, scale_factor=2.0, mode="bilinear", align_corners=False))
-        moved = warp(image.float(), flow)
+        moved = warp(image.float(), flow).clamp(-1, 1)
         painted = (_coarse(moved) + F.pixel_shuffle(self.paint(x), 2).float()).clamp(-1, 1)
         output = mask * moved + (1 - mask) * painted
         return (output, flow) if with_flow else output
@@ -128,7 +157,8 @@ class WarpGenerator(nn.Module):
         """The weights of the attributes; see `icface.networks.generators.AttributeGenerator`."""
         first = self.condition[0]
         assert isinstance(first, nn.Linear)
-        return [(first.weight, 0), (self.affine.weight, 0)]
+        fields = [(self.basis.fields.weight, 0), (self.basis.read, 0)] if self.basis is not None else []
+        return [(first.weight, 0), (self.affine.weight, 0), *fields]
 
 
 def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:
@@ -160,10 +190,12 @@ def followed(flow: Tensor, points: Tensor) -> Tensor:
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Sample `image` (B, C, H, W) at each pixel's own place plus `flow` (B, 2, H, W), in halves of the width.
 
-    A zero flow gives the image back; pixels from outside repeat the border.
+    A zero flow gives the image back; pixels from outside repeat the border. Cubic convolution, which may overshoot the
+    image's range: a picture is moved twice on its way, to the neutral face and from there, and bilinear sampling
+    blurs it each time.
     """
     height, width = image.shape[2:]
     ys = (torch.arange(height, device=image.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1
     xs = (torch.arange(width, device=image.device, dtype=flow.dtype) + 0.5) * (2 / width) - 1
     grid = torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), dim=-1)[None] + flow.permute(0, 2, 3, 1)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(image, grid, mode="bicubic", padding_mode="border", align_corners=False)

@@ -237,13 +237,13 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
 
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
-        model=ModelConfig(blocks=5, attribute_gain=3.0),
+        model=ModelConfig(blocks=5, attribute_gain=3.0, flow_basis=16),
         loss=LossConfig(landmarks=10.0, regions=2.0, neutral_noise=2.0, r1=0.5, r1_interval=8),
         precision="bf16",
     ),
     "small": TrainConfig(
         steps=2000,
-        model=ModelConfig(size=64, width=32, blocks=2, attribute_gain=3.0, discriminator_width=32),
+        model=ModelConfig(size=64, width=32, blocks=2, attribute_gain=3.0, flow_basis=16, discriminator_width=32),
         data=DataConfig(batch=8, rotate=15.0),
         loss=LossConfig(
             adversarial=0.1,

@@ -44,12 +44,13 @@ def test_a_loaded_bundle_gives_the_same_pictures(tmp_path, architecture):
     assert not loaded.training
 
 
-def test_a_bundle_from_before_the_attributes_gain_is_read_as_it_was(tmp_path):
+@pytest.mark.parametrize(("option", "before"), [("attribute_gain", 1), ("flow_basis", 0)])
+def test_a_bundle_from_before_an_option_is_read_as_it_was(tmp_path, option, before):
     made = model()
     save_bundle(made, tmp_path / "bundle")
     config = tmp_path / "bundle/config.json"
     values = json.loads(config.read_text())
-    assert values["model"].pop("attribute_gain") == 1
+    assert values["model"].pop(option) == before
     config.write_text(json.dumps(values))
     image, attributes = inputs()
     torch.testing.assert_close(

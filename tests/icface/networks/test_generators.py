@@ -1,13 +1,13 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import map_coordinates
 
 from icface.networks.config import ModelConfig
 from icface.networks.discriminator import Discriminator
 from icface.networks.generators import make_generator, make_neutraliser
-from icface.networks.warp import followed, warp
+from icface.networks.warp import FlowBasis, followed, warp
 from icface.training.config import TrainConfig
 
 
@@ -51,7 +51,7 @@ def test_paper_generator_counts_layers_as_the_release_does():
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_a_fresh_warp_generator_is_nearly_the_identity(size):
     torch.manual_seed(0)
-    network = make_generator(ModelConfig(size=size, width=8, blocks=1), 20)
+    network = make_generator(ModelConfig(size=size, width=8, blocks=1, flow_basis=8), 20)
     image = torch.rand(1, 3, size, size) * 2 - 1
     output = network(image, torch.rand(1, 20))
     assert output.shape == image.shape
@@ -74,21 +74,57 @@ def test_the_attributes_gain_multiplies_their_distance_from_the_middle():
 
 
 def test_warp_samples_where_the_flow_points():
+    # OpenCV's cubic interpolation as the independent one; it rounds places to 1/32 px, so ours lie on those.
     rng = np.random.default_rng(0)
-    image = rng.normal(size=(9, 12))
-    flow = rng.uniform(-0.4, 0.4, size=(2, 9, 12))
+    image = rng.normal(size=(9, 12)).astype(np.float32)
+    moved = rng.integers(-64, 64, size=(2, 9, 12)).astype(np.float32) / 32  # pixels
+    # The flow is in halves of the width: 2 units are 12 columns or 9 rows.
+    flow = np.stack([moved[0] * 2 / 12, moved[1] * 2 / 9])
     warped = warp(torch.from_numpy(image)[None, None], torch.from_numpy(flow)[None])[0, 0].numpy()
-    rows, columns = np.mgrid[:9, :12]
-    # The flow is in halves of the width: 2 units are 12 columns or 9 rows; pixels beyond the edge repeat it.
-    expected = map_coordinates(image, [rows + flow[1] * 9 / 2, columns + flow[0] * 12 / 2], order=1, mode="nearest")
-    np.testing.assert_allclose(warped, expected, atol=1e-5)
+    rows, columns = np.mgrid[:9, :12].astype(np.float32)
+    expected = cv2.remap(image, columns + moved[0], rows + moved[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    np.testing.assert_allclose(warped, expected, atol=1e-4)
+
+
+def test_fields_of_flow_add_up_with_the_attributes():
+    torch.manual_seed(0)
+    basis = FlowBasis(4, attributes=3, channels=8)
+    with torch.no_grad():
+        for parameter in basis.parameters():
+            parameter += torch.randn_like(parameter)
+    features = torch.randn(1, 8, 2, 2)
+    none, first, second, both = (
+        basis(torch.tensor([code]), features, torch.Size((32, 32)))
+        for code in ([0.0, 0, 0], [1.0, 0, 0], [0, 0.5, 0], [1.0, 0.5, 0])
+    )
+    assert none.shape == (1, 2, 32, 32)
+    torch.testing.assert_close(both - none, (first - none) + (second - none), atol=1e-5, rtol=0)
+    # A field's cell lies where it is in the picture: the last of the first row is the upper right.
+    with torch.no_grad():
+        basis.fields.weight[:, 2] = 0
+        basis.fields.weight[3, 2] = 1
+    none, one = (basis(torch.tensor([code]), features, torch.Size((32, 32))) for code in ([0.0, 0, 0], [0.0, 0, 1]))
+    field = (one - none)[0]
+    assert field[0].argmax() % 32 >= 24 and field[0].argmax() // 32 < 8
+    assert field[1].abs().max() < 1e-5
+
+
+def test_a_face_moves_with_what_is_seen_in_the_picture():
+    # A neutraliser is always told the same; how far it moves the face must come from the face.
+    torch.manual_seed(0)
+    basis = FlowBasis(4, attributes=3, channels=8)
+    with torch.no_grad():
+        basis.fields.weight += torch.randn_like(basis.fields.weight)
+    flows = basis(torch.zeros(2, 3), torch.randn(2, 8, 2, 2), torch.Size((32, 32)))
+    assert (flows[0] - flows[1]).abs().max() > 0.01
 
 
 def test_points_follow_the_flow_that_moves_the_picture():
     # What warp brings to a place, `followed` says where it was.
     columns, rows = torch.meshgrid((torch.arange(16) + 0.5) / 8 - 1, (torch.arange(16) + 0.5) / 8 - 1, indexing="xy")
     places = torch.stack([columns, rows])[None]  # a picture of its own coordinates
-    flow = 0.1 * torch.randn(1, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    # Whole pixels: between them cubic sampling does not give a ramp back.
+    flow = torch.randint(-3, 4, (1, 2, 16, 16), generator=torch.Generator().manual_seed(0)) / 8
     points = places[0, :, 5:11, 5:11].flatten(1).T[None]
     came_from = warp(places, flow)[0, :, 5:11, 5:11].flatten(1).T[None]
     torch.testing.assert_close(followed(flow, points), came_from, atol=1e-5, rtol=0)

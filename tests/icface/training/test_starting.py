@@ -11,7 +11,7 @@ from icface.networks.config import ModelConfig
 from icface.training.starting import SAME, begin_with, starting_schema
 
 MODELS = {
-    "warp": ModelConfig(size=32, width=8, blocks=1, attribute_gain=3.0),
+    "warp": ModelConfig(size=32, width=8, blocks=1, attribute_gain=3.0, flow_basis=4),
     "resnet": ModelConfig(architecture="resnet", size=32, width=4, blocks=1),
     "encoded": ModelConfig(architecture="resnet", size=32, width=4, blocks=1, encoder=True),
 }
@@ -75,7 +75,8 @@ def test_networks_that_do_not_fit_are_refused_with_the_options_that_would():
 
 def test_a_fresh_discriminator_learns_alone_first():
     start = model_of(MODELS["warp"], AttributeSchema.default(), 1)
-    training = tiny_training(tiny_config(steps=20, optimiser={"warmup": 0.1}), start=start)
+    model = {name: getattr(MODELS["warp"], name) for name in SAME}
+    training = tiny_training(tiny_config(steps=20, model=model, optimiser={"warmup": 0.1}), start=start)
     before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
     judge = next(training.discriminator.parameters()).clone()
     for step in range(2):
