@@ -56,7 +56,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "adversarial weight x10": {"loss": {"adversarial": 1.0}},
     "feature matching": {"loss": {"feature_matching": 1.0}},
     "perceptual": {"loss": {"perceptual": 1.0}},
-    "adversarial, attribute x5, perceptual": {"loss": {"adversarial": 0.5, "attribute": 0.5, "perceptual": 1.0}},
+    "perceptual, adversarial weight x5": {"loss": {"adversarial": 0.5, "perceptual": 1.0}},
+    "the paper's weights": {"loss": {"adversarial": 1.0, "attribute": 10.0, "identity": 10.0}},
+    "the paper's weights, perceptual": {
+        "loss": {"adversarial": 1.0, "attribute": 10.0, "identity": 10.0, "perceptual": 1.0}
+    },
     "no regions": {"loss": {"regions": 0.0}},
     "no landmarks": {"loss": {"landmarks": 0.0}},
     "resnet": {"model": {"architecture": "resnet"}},
@@ -153,14 +157,14 @@ def main() -> None:
     if options.json and options.json.exists():
         rows = json.loads(options.json.read_text())
     print(f"{options.steps} steps at {options.size} px, {len(pairs)} pairs of {dataset.url}")
-    print(f"{'':30}" + "".join(f"{name:>11}" for name in COLUMNS), flush=True)
+    print(f"{'':34}" + "".join(f"{name:>11}" for name in COLUMNS), flush=True)
     for name in options.only or VARIANTS:
         if name not in rows:
             model, numbers, milliseconds = train(base.merge(VARIANTS[name]), dataset)
             rows[name] = {**scores(model, numbers, pairs, analyzer), "ms/step": milliseconds}
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1))
-        print(f"{name:30}" + "".join(f"{rows[name][column]:11.3f}" for column in COLUMNS), flush=True)
+        print(f"{name:34}" + "".join(f"{rows[name][column]:11.3f}" for column in COLUMNS), flush=True)
     analyzer.close()
 
 

@@ -97,12 +97,13 @@ def test_sample_grids_show_four_columns():
 
 
 def test_training_brings_the_reconstruction_down():
+    # Made-up pairs differ in brightness, which no flow can change, and painting begins late.
     losses = []
     run(
-        tiny_config(steps=100, log_every=10),
+        tiny_config(steps=400, log_every=10),
         hooks=Hooks(on_log=lambda step, numbers: losses.append(numbers["A/reconstruction"])),
     )
-    assert losses[-1] < 0.8 * losses[0]
+    assert np.mean(losses[-10:]) < 0.8 * losses[0]  # one batch of noise is darker than another
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_itself():
