@@ -238,7 +238,16 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
         model=ModelConfig(blocks=5, attribute_gain=3.0, flow_basis=16),
-        loss=LossConfig(landmarks=10.0, regions=2.0, neutral_noise=2.0, r1=0.5, r1_interval=8),
+        loss=LossConfig(
+            adversarial=0.5,
+            attribute=0.1,
+            identity=0.1,
+            landmarks=10.0,
+            regions=2.0,
+            neutral_noise=2.0,
+            r1=0.5,
+            r1_interval=8,
+        ),
         precision="bf16",
     ),
     "small": TrainConfig(
