@@ -43,7 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "base, another seed": {"seed": 1},
     "attributes not amplified": {"model": {"attribute_gain": 1.0}},
     "no fields of flow": {"model": {"flow_basis": 0}},
-    "fields of 8 x 8 cells": {"model": {"flow_basis": 8}},
+    "fields of 16 x 16 cells": {"model": {"flow_basis": 16}},
     "baselines taken off": {"data": {"baselines": True}},
     "pairs drawn evenly": {"data": {"balanced_share": 0.0}},
     "labels not smoothed": {"data": {"smoothing_frames": 1}},

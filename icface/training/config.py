@@ -237,7 +237,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
 
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
-        model=ModelConfig(blocks=5, attribute_gain=3.0, flow_basis=16),
+        model=ModelConfig(blocks=5, attribute_gain=3.0, flow_basis=8),
         loss=LossConfig(
             adversarial=0.5,
             attribute=0.1,
@@ -252,7 +252,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "small": TrainConfig(
         steps=2000,
-        model=ModelConfig(size=64, width=32, blocks=2, attribute_gain=3.0, flow_basis=16, discriminator_width=32),
+        model=ModelConfig(size=64, width=32, blocks=2, attribute_gain=3.0, flow_basis=8, discriminator_width=32),
         data=DataConfig(batch=8, rotate=15.0),
         loss=LossConfig(
             adversarial=0.1,
