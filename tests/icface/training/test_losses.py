@@ -124,9 +124,9 @@ def test_adversarial_losses(gan, real, generated, deception):
 
 def test_eyes_and_mouth_weigh_more():
     landmarks = torch.full((1, 68, 2), 0.5)
-    landmarks[0, 36:42] = torch.tensor([0.3, 0.4]) + 0.05 * torch.randn(6, 2)
-    landmarks[0, 42:48] = torch.tensor([0.7, 0.4]) + 0.05 * torch.randn(6, 2)
-    landmarks[0, 48:68] = torch.tensor([0.5, 0.75]) + 0.05 * torch.randn(20, 2)
+    for points, place in ((slice(36, 42), [0.3, 0.4]), (slice(42, 48), [0.7, 0.4]), (slice(48, 68), [0.5, 0.75])):
+        around = torch.linspace(0, 2 * torch.pi, points.stop - points.start + 1)[:-1]
+        landmarks[0, points] = torch.tensor(place) + 0.05 * torch.stack([around.cos(), around.sin()], dim=1)
     weights = region_weights(landmarks, 64, 3.0)[0, 0]
     assert weights.shape == (64, 64)
     assert weights.mean().item() == pytest.approx(1)
