@@ -26,12 +26,13 @@ def moving_bundle(request: pytest.FixtureRequest, untrained_bundle: Path, tmp_pa
     """An untrained warp moves nothing; these change what they are given, and differ for each attribute."""
     config = load_bundle(untrained_bundle).config
     torch.manual_seed(1)
-    made = ModelConfig(architecture=request.param, size=32, width=8, blocks=2)
+    made = ModelConfig(architecture=request.param, size=32, width=8, blocks=2, flow_basis=4)
     model = ICface(replace(config, model=made))
     with torch.no_grad():
         for network in (model.generator, model.neutraliser):
             if request.param == "warp":
                 network.affine.weight.normal_(0.0, 0.2)
+                network.basis.fields.weight.normal_(0.0, 0.05)
                 network.flow.weight.normal_(0.0, 0.1)
             for layer in network.modules() if request.param == "resnet" else ():
                 if isinstance(layer, torch.nn.BatchNorm2d):

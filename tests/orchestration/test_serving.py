@@ -25,18 +25,18 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module", params=["mlflow models serve", "icface models serve"])
-def endpoint(request: pytest.FixtureRequest, workplace: Path, untrained_bundle: Path):
+def endpoint(request: pytest.FixtureRequest, workplace: Path, other_bundle: Path):
     """The address of a server: MLflow's of a registered version, ours of a bundle folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     if request.param == "icface models serve":
-        command = [sys.executable, "-m", "orchestration", "models", "serve", str(untrained_bundle)]
+        command = [sys.executable, "-m", "orchestration", "models", "serve", str(other_bundle)]
         command += ["--port", str(port)]
         environment = {**os.environ, "PYTHONPATH": str(Path(orchestration.__file__).parents[1])}
     else:
         run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
-        registry.register(run, untrained_bundle, "served")
+        registry.register(run, other_bundle, "served")
         # MLflow looks for the environment's own programs on the PATH.
         programs = {Path(sys.executable).parent, Path(mlflow.__file__).parents[4] / "bin"}
         path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
