@@ -235,35 +235,28 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
     return value
 
 
+OURS = LossConfig(
+    adversarial=0.5,
+    attribute=0.1,
+    identity=0.1,
+    landmarks=10.0,
+    regions=2.0,
+    neutral_noise=2.0,
+    r1=0.5,
+    r1_interval=8,
+)
+"""The weights of preset `icface`; docs/results.md says what they were chosen by."""
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
         model=ModelConfig(blocks=5, attribute_gain=3.0, flow_basis=8),
-        loss=LossConfig(
-            adversarial=0.5,
-            attribute=0.1,
-            identity=0.1,
-            landmarks=10.0,
-            regions=2.0,
-            neutral_noise=2.0,
-            r1=0.5,
-            r1_interval=8,
-        ),
+        loss=OURS,
         precision="bf16",
     ),
     "small": TrainConfig(
         steps=2000,
         model=ModelConfig(size=64, width=32, blocks=2, attribute_gain=3.0, flow_basis=8, discriminator_width=32),
         data=DataConfig(batch=8, rotate=15.0),
-        loss=LossConfig(
-            adversarial=0.1,
-            attribute=0.1,
-            identity=0.1,
-            landmarks=10.0,
-            regions=3.0,
-            neutral_noise=2.0,
-            r1=0.5,
-            r1_interval=8,
-        ),
+        loss=replace(OURS, adversarial=0.1, regions=3.0),
         optimiser=OptimiserConfig(generator_rate=1e-3, discriminator_rate=4e-4, decay_from=0.4),
         log_every=10,
         validate_every=50,
