@@ -84,7 +84,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes -q
 
 .PHONY: lock
 lock:  ## resolve the dependencies anew into requirements.lock and pyfeat.lock (needs uv on the PATH)
-	$(COMPILE) pyproject.toml -c torch.lock $(addprefix --extra ,s3 identity onnx dev) -o requirements.lock
+	$(COMPILE) pyproject.toml -c torch.lock $(addprefix --extra ,s3 identity onnx studio provenance dev) -o requirements.lock
 	@# py-feat's lock holds what it needs beyond those.
 	echo py-feat==2.1.5 | $(COMPILE) - -c requirements.lock -c pyfeat-torch.lock -o pyfeat.lock \
 	  --no-emit-package torchvision \
