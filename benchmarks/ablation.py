@@ -22,11 +22,11 @@ from icface.bundle import ICface
 from icface.evaluation import evaluate
 from icface.training.config import TrainConfig
 from icface.training.fit import Hooks, fit
-from orchestration.rank import describe, perceptual_of
+from orchestration.train.rank import describe, perceptual_of
 from pipelines.dataset import Dataset
-from pipelines.evaluation_pairs import EvaluationPairs
-from pipelines.pairs import PairBatches
-from pipelines.validation_frames import validation_frames
+from pipelines.loading.evaluation_pairs import EvaluationPairs
+from pipelines.loading.pairs import PairBatches
+from pipelines.loading.validation_frames import validation_frames
 
 BASE: dict[str, Any] = {
     "model": {"width": 16, "blocks": 1, "discriminator_width": 16},

@@ -143,8 +143,8 @@ def work_plainly(folder: Path, config: TrainConfig, steps: int, rounds: int, thr
 
 
 def work_under_ray(values: dict[str, Any]) -> None:
-    from orchestration.checkpoints import Checkpoints
-    from orchestration.rank import close_logger, hooks_of, logger_of
+    from orchestration.train.checkpoint_store import Checkpoints
+    from orchestration.train.rank import close_logger, hooks_of, logger_of
     from pipelines.storage import Folder
 
     job = values["job"]
@@ -180,10 +180,11 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
     import ray
     from ray.train.torch import TorchTrainer
 
-    from orchestration import registry, tracking
-    from orchestration.board import put_up
-    from orchestration.process_group import ProcessGroup
-    from orchestration.rank import RankJob
+    from orchestration.registry import versions as registry
+    from orchestration.tracking import run_logger
+    from orchestration.train.coordinator import put_up
+    from orchestration.train.process_group import ProcessGroup
+    from orchestration.train.rank import RankJob
     from pipelines.cluster import connect
 
     cores = os.cpu_count() or 1
@@ -193,10 +194,10 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        uri = tracking.use_tracking()
+        uri = run_logger.use_tracking()
         import mlflow
 
-        run = mlflow.MlflowClient().create_run(tracking.experiment_id()).info.run_id
+        run = mlflow.MlflowClient().create_run(run_logger.experiment_id()).info.run_id
         plain = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
         plain += [__file__, "--plain", str(folder), "--steps", str(steps), "--rounds", str(rounds), "--preset", preset]
         plain += ["--threads", str(threads)]

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from measuring import judged, side_by_side, surroundings
 
-import pipelines.pairs
+import pipelines.loading.pairs
 from icface.training.config import TrainConfig
 from icface.weights import SAMPLE_CLIPS, fetch
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
-from pipelines.pairs import PairBatches
-from pipelines.preprocess import preprocess
+from pipelines.loading.pairs import PairBatches
+from pipelines.preprocess.job import preprocess
 from pipelines.row_cache import RowCache
 
 CORES = 16
@@ -45,18 +45,18 @@ def sample_dataset(folder: Path) -> str:
 def drawn(pairs: PairBatches) -> list[np.ndarray]:
     """The bytes of every picture that the blocks decode."""
     taken: list[np.ndarray] = []
-    decode = pipelines.pairs.decode_jpeg
+    decode = pipelines.loading.pairs.decode_jpeg
 
     def note(data: np.ndarray) -> np.ndarray:
         taken.append(data.copy())
         return decode(data)
 
-    pipelines.pairs.decode_jpeg = note
+    pipelines.loading.pairs.decode_jpeg = note
     try:
         for number in pairs.blocks:
             pairs.arrays(number)
     finally:
-        pipelines.pairs.decode_jpeg = decode
+        pipelines.loading.pairs.decode_jpeg = decode
     return taken
 
 

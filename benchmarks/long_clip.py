@@ -11,8 +11,8 @@ from pathlib import Path
 
 import av
 
-from pipelines.clip_worker import ClipWorker
 from pipelines.config import PreprocessConfig
+from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.sources import list_clips
 from pipelines.storage import Folder
 

@@ -37,7 +37,7 @@ def measure(clips: int, dataset: str, finished: bool, answers: Any) -> None:
     from fsspec.spec import AbstractFileSystem
 
     from pipelines.config import PreprocessConfig
-    from pipelines.plan import make_plan
+    from pipelines.preprocess.plan import make_plan
     from pipelines.storage import Folder
 
     class MadeUp(AbstractFileSystem):

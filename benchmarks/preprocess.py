@@ -132,7 +132,7 @@ def _pipeline(source: str, count: int | None, every: int, workers: int, answers:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray reads it by this name
     from pipelines.config import PreprocessConfig
     from pipelines.dataset import Dataset
-    from pipelines.preprocess import preprocess
+    from pipelines.preprocess.job import preprocess
 
     usage = _Usage()
     with tempfile.TemporaryDirectory() as folder:
@@ -186,7 +186,7 @@ class _Usage:
             for pid, words in descendants(os.getpid()).items():
                 try:
                     # One that has ended, and is still listed, has no command line any more.
-                    reader = "pipelines.clip_process" in words or self._seconds.get(pid, (False, 0.0))[0]
+                    reader = "pipelines.preprocess.clip_process" in words or self._seconds.get(pid, (False, 0.0))[0]
                     seconds, peak = _usage(pid)
                     if reader:
                         self.peak = max(self.peak, peak)

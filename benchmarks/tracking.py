@@ -23,7 +23,7 @@ from icface.bundle import BundleConfig
 from icface.training.batch import Batch
 from icface.training.config import PRESETS, TrainConfig
 from icface.training.fit import prepare
-from orchestration.tracking import RunLogger, experiment_id, use_tracking
+from orchestration.tracking.run_logger import RunLogger, experiment_id, use_tracking
 
 GOAL = 0.01
 NUMBERS = 60

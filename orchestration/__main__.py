@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from icface.errors import IcfaceError
-from pipelines import job_environment
+from orchestration.cluster import job_environment
 
 COMMANDS = {
     "preprocess": "clips -> a Parquet data set of faces, action units and pose",

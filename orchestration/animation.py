@@ -17,7 +17,7 @@ from icface.labels import BASELINE_FRAMES
 from icface.sheets import Row, contact_sheet
 from icface.video.writing import write_gif, write_video
 from orchestration.config import AnimateJob
-from orchestration.references import resolve
+from orchestration.registry.references import resolve
 from pipelines.storage import Folder
 
 SHEET_FRAMES = 12

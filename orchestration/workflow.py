@@ -174,8 +174,8 @@ class _Run:
         self.done: list[str] = []
 
     def all(self) -> Outcome:
-        from orchestration.registry import nested_under
-        from orchestration.tracking import use_tracking
+        from orchestration.registry.versions import nested_under
+        from orchestration.tracking.run_logger import use_tracking
 
         use_tracking()
         dataset_hash = self._preprocess()
@@ -190,7 +190,7 @@ class _Run:
 
     def _sweep(self) -> str:
         """The run that all trainings of this file are parts of."""
-        from orchestration.registry import has_run, start_sweep
+        from orchestration.registry.versions import has_run, start_sweep
 
         known = self.state.known(SWEEP, self.workflow.model)
         if known is None or not has_run(known):
@@ -221,7 +221,7 @@ class _Run:
 
     def _preprocess(self) -> str:
         from pipelines.dataset import Dataset
-        from pipelines.preprocess import preprocess
+        from pipelines.preprocess.job import preprocess
 
         # It looks itself for what has changed in the source, and starts nothing where nothing has.
         self.tell("preprocess", "looking at the source")
@@ -231,9 +231,9 @@ class _Run:
         return Dataset.open(summary.url).hash
 
     def _train(self, trial: Trial, dataset_hash: str) -> int:
-        from orchestration import registry
-        from orchestration.runs import RunRecord, run_folder
-        from orchestration.training import train
+        from orchestration.registry import versions as registry
+        from orchestration.train.driver import train
+        from orchestration.train.run_folder import RunRecord, run_folder
 
         workflow = self.workflow
         config = TrainConfig.preset(trial.preset).merge(dict(trial.training))
@@ -272,8 +272,8 @@ class _Run:
         return int(self._step(f"train {trial.name}", inputs, work, there))
 
     def _evaluate(self, name: str, version: int, dataset_hash: str) -> float:
-        from orchestration.evaluation import evaluate_model
-        from orchestration.promotion import gate_score
+        from orchestration.registry.evaluation import evaluate_model
+        from orchestration.registry.promotion import gate_score
 
         workflow = self.workflow
 
@@ -285,7 +285,7 @@ class _Run:
         return float(self._step(f"evaluate {name}", [version, dataset_hash, workflow.per_track], work))
 
     def _compare(self, versions: list[int], dataset_hash: str) -> None:
-        from orchestration.comparison import compare
+        from orchestration.registry.comparison import compare
 
         workflow = self.workflow
 
@@ -299,7 +299,7 @@ class _Run:
         self._step("compare", inputs, work, lambda page: Path(page).exists())
 
     def _promote(self, best: str, version: int, scores: dict[str, float]) -> str:
-        from orchestration.promotion import promote
+        from orchestration.registry.promotion import promote
 
         workflow = self.workflow
 

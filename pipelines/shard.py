@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.clip_worker import ClipWorker
 from pipelines.format import CLIPS, FRAMES, INDEX, FrameWriter, write_table
+from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.sources import Clip
 from pipelines.storage import Folder
 

@@ -63,7 +63,7 @@ def offline() -> None:
 @pytest.fixture(scope="session")
 def small_dataset(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two sample clips as a data set of 32 px, every second frame; nobody is `val`. Do not write into it."""
-    from datasets_made import made_here
+    from support.datasets import made_here
 
     from pipelines.config import PreprocessConfig
 

@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _relabel(argv: Sequence[str]) -> None:
     options = parse(Relabel, argv, "dataset relabel")
-    from pipelines.relabel import relabel
+    from pipelines.curation.relabel import relabel
 
     with Reporter() as reporter:
         done = relabel(
@@ -79,7 +79,7 @@ def _relabel(argv: Sequence[str]) -> None:
 
 def _export(argv: Sequence[str]) -> None:
     options = parse(Export, argv, "dataset export", positional=False)
-    from pipelines.export import export
+    from pipelines.curation.export import export
 
     with Reporter() as reporter:
         files = export(
@@ -90,13 +90,13 @@ def _export(argv: Sequence[str]) -> None:
 
 def _forget(argv: Sequence[str]) -> None:
     options = parse(Forget, argv, "dataset forget")
-    from pipelines.forget import forget
+    from pipelines.curation.forget import forget
 
     with Reporter() as reporter:
         done = forget(options.dataset, options.identity, options.clip)
         reporter.result(dataset=options.dataset, clips=len(done.clips), shards_rewritten=done.shards)
-        from orchestration import registry
-        from orchestration.tracking import use_tracking
+        from orchestration.registry import versions as registry
+        from orchestration.tracking.run_logger import use_tracking
 
         uri = use_tracking()
         trained = registry.trained_on(options.dataset, done.hash_before)

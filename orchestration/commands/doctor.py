@@ -26,7 +26,7 @@ class Doctor:
 
 def main(argv: Sequence[str]) -> None:
     options = parse(Doctor, argv, "doctor")
-    from orchestration.doctor import examine, examine_cluster
+    from orchestration.cluster.doctor import examine, examine_cluster
 
     if options.address is None:
         findings = examine()

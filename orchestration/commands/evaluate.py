@@ -41,7 +41,7 @@ class Evaluate:
 def main(argv: Sequence[str]) -> None:
     options = parse(Evaluate, argv, "evaluate")
     from icface.evaluation.report import HEADLINE
-    from orchestration.evaluation import evaluate_model
+    from orchestration.registry.evaluation import evaluate_model
 
     with Reporter() as reporter:
         report = evaluate_model(

@@ -131,11 +131,12 @@ def main(argv: Sequence[str]) -> None:
 
 def _list(argv: Sequence[str]) -> None:
     options = parse(List, argv, "models list")
-    from orchestration import liveness, registry
-    from orchestration.tracking import use_tracking
+    from orchestration.registry import versions as registry
+    from orchestration.tracking import heartbeat
+    from orchestration.tracking.run_logger import use_tracking
 
     uri = use_tracking()
-    liveness.mend()
+    heartbeat.mend()
     with Reporter() as reporter:
         found = registry.versions(options.name)
         if not found:
@@ -160,9 +161,9 @@ def _list(argv: Sequence[str]) -> None:
 
 def _promote(argv: Sequence[str]) -> None:
     options = parse(Promote, argv, "models promote")
-    from orchestration import registry
-    from orchestration.promotion import promote
-    from orchestration.tracking import use_tracking
+    from orchestration.registry import versions as registry
+    from orchestration.registry.promotion import promote
+    from orchestration.tracking.run_logger import use_tracking
 
     use_tracking()
     with Reporter() as reporter:
@@ -185,8 +186,8 @@ def _compare(argv: Sequence[str]) -> None:
     from pathlib import Path
 
     from icface.images import encode_png
-    from orchestration.comparison import compare
-    from orchestration.tracking import use_tracking
+    from orchestration.registry.comparison import compare
+    from orchestration.tracking.run_logger import use_tracking
     from pipelines.storage import Folder
 
     use_tracking()
@@ -211,7 +212,7 @@ def _compare(argv: Sequence[str]) -> None:
 
 def _export(argv: Sequence[str]) -> None:
     options = parse(Export, argv, "models export", positional=False)
-    from orchestration.export import export
+    from orchestration.registry.export import export
 
     with Reporter() as reporter:
         model = export(options.model, options.output, options.format)
@@ -221,8 +222,8 @@ def _export(argv: Sequence[str]) -> None:
 def _serve(argv: Sequence[str]) -> None:
     options = parse(Serve, argv, "models serve")
     from icface.bundle import load_bundle
-    from orchestration.references import resolve
-    from orchestration.serving import serve
+    from orchestration.registry.references import resolve
+    from orchestration.registry.serving import serve
 
     with Reporter() as reporter:
         licence = load_bundle(resolve(options.model).folder).config.licence

@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _dry_run(config: PreprocessConfig, reporter: Reporter) -> None:
-    from pipelines.estimate import estimate
+    from pipelines.preprocess.estimate import estimate
 
     found = estimate(config)
     reporter.result(
@@ -36,8 +36,8 @@ def _dry_run(config: PreprocessConfig, reporter: Reporter) -> None:
 
 def run(config: PreprocessConfig, reporter: Reporter) -> None:
     """Make the data set, showing how far it is."""
-    from pipelines.preprocess import preprocess
-    from pipelines.progress import Progress
+    from pipelines.preprocess.job import preprocess
+    from pipelines.preprocess.progress import Progress
 
     def show(progress: Progress) -> None:
         reporter.progress(

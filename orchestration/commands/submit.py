@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
         if not argv:
             raise SystemExit(2)
         return
-    from orchestration import submission
+    from orchestration.cluster import submission
 
     with Reporter() as reporter:
         if argv[0] in ("status", "stop"):

@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run(options: TrainJob, reporter: Reporter) -> None:
     """Train, showing how far it is."""
-    from orchestration.training import train
+    from orchestration.train.driver import train
 
     result = train(options, progress_of(reporter, options.training.steps))
     if result.unsent:
@@ -110,7 +110,7 @@ def _generators_of(model: str) -> dict[str, Any]:
     """The fields of `ModelConfig` that shape the generators of MODEL."""
     from icface.bundle import load_bundle
     from icface.training.starting import SAME
-    from orchestration.references import resolve
+    from orchestration.registry.references import resolve
 
     config = load_bundle(resolve(model).folder).config.model
     return {name: getattr(config, name) for name in SAME}

@@ -11,10 +11,10 @@
 """
 
 from pipelines.sources.clip import Clip
-from pipelines.sources.cuts import Cut, read_cut
 from pipelines.sources.fetch import ClipFiles
 from pipelines.sources.grouping import group_clips, shard_name
 from pipelines.sources.listing import list_clips
+from pipelines.sources.spans import Cut, read_cut
 from pipelines.sources.splits import assign_splits, official_test
 
 __all__ = [

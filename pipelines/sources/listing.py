@@ -11,8 +11,8 @@ from typing import Any
 from icface.errors import IcfaceError
 from icface.video.pictures import is_frame_file
 from pipelines.sources.clip import VIDEO_SUFFIXES, Clip, clip_name, stem_of
-from pipelines.sources.cuts import track_cut
 from pipelines.sources.fetch import TABLE_SUFFIX, home
+from pipelines.sources.spans import track_cut
 from pipelines.sources.tables import METADATA, Wanted, is_metadata, listed_clips, metadata_clips, read_table
 from pipelines.storage import Folder
 

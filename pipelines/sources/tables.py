@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from icface.errors import IcfaceError
 from pipelines.sources.clip import Clip, span_name, stem_of
-from pipelines.sources.cuts import span_cut
 from pipelines.sources.fetch import located
+from pipelines.sources.spans import span_cut
 from pipelines.storage import Folder
 
 METADATA = "vox-metadata.csv"

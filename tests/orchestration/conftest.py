@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
-from made_up_pairs import TINY
+from support.synthetic_pairs import TINY
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working directory of a module's tests; MLflow keeps its sqlite file there."""
-    from orchestration.tracking import use_tracking
+    from orchestration.tracking.run_logger import use_tracking
 
     folder = tmp_path_factory.mktemp("workplace")
     before, uri = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -36,7 +36,7 @@ def untrained_bundle(small_dataset: Path, tmp_path_factory: pytest.TempPathFacto
     import torch
 
     from icface.bundle import ICface, save_bundle
-    from orchestration.rank import describe
+    from orchestration.train.rank import describe
     from pipelines.dataset import Dataset
 
     torch.manual_seed(0)

@@ -8,13 +8,13 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
-from made_up_pairs import TINY
+from support.synthetic_pairs import TINY
 
 from icface.errors import IcfaceError
-from orchestration import registry
 from orchestration import workflow as module
-from orchestration.promotion import gate_score
-from orchestration.tracking import experiment_id
+from orchestration.registry import versions as registry
+from orchestration.registry.promotion import gate_score
+from orchestration.tracking.run_logger import experiment_id
 from orchestration.workflow import Workflow, run
 from pipelines.cluster import connect
 

@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from datasets_made import made_here
+from support.datasets import made_here
 
 from pipelines.config import PreprocessConfig
 

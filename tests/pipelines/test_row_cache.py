@@ -15,7 +15,7 @@ import torch
 from icface.errors import IcfaceError
 from icface.training.config import DataConfig
 from pipelines.dataset import Dataset
-from pipelines.pairs import PairBatches
+from pipelines.loading.pairs import PairBatches
 from pipelines.row_cache import RowCache
 
 KILOBYTE = pa.table({"image": pa.array([bytes(1000)])})

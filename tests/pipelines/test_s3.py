@@ -18,8 +18,8 @@ from icface.training.config import DataConfig
 from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
-from pipelines.pairs import PairBatches
-from pipelines.preprocess import preprocess
+from pipelines.loading.pairs import PairBatches
+from pipelines.preprocess.job import preprocess
 from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 

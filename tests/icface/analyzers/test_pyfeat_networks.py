@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.synthetic_pyfeat import CHAIN, MADE_UP, mesh_detector, place
 
 from icface.analyzers import create
 from icface.analyzers.blendshapes import BLENDSHAPE_NAMES
@@ -18,7 +19,6 @@ from icface.analyzers.pyfeat import WEIGHTS, PyFeatAnalyzer
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from icface.video.reading import read_frames
-from tests.icface.analyzers.made_up_pyfeat import CHAIN, MADE_UP, mesh_detector, place
 
 pytestmark = [
     pytest.mark.pyfeat,
@@ -196,8 +196,8 @@ def test_made_up_weights_plumbing_only_the_whole_job(tmp_path: Path, sample_clip
     (tmp_path / "clips/ann/v/1.mp4").symlink_to(sample_clips["single_face.mp4"])
     weights = tmp_path / "weights"
     MADE_UP["v1"](weights)
-    from pipelines.clip_worker import ClipWorker
     from pipelines.config import PreprocessConfig
+    from pipelines.preprocess.clip_worker import ClipWorker
     from pipelines.sources import Clip
 
     config = PreprocessConfig(

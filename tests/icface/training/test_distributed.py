@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from made_up_pairs import made_up_batch, tiny_config, tiny_training
+from support.synthetic_pairs import made_up_batch, tiny_config, tiny_training
 
 from icface.training.config import TrainConfig
 from icface.training.distributed import any_rank, average_statistics

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_up_pairs import made_up_batch, made_up_frames, tiny_config, tiny_training
+from support.synthetic_pairs import made_up_batch, made_up_frames, tiny_config, tiny_training
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig

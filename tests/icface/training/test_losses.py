@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from made_up_pairs import made_up_batch, tiny_config, tiny_training
+from support.synthetic_pairs import made_up_batch, tiny_config, tiny_training
 
 from icface.networks.discriminator import Judgement
 from icface.training.batch import mean_weights

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_up_pairs import made_up_batch, tiny_config, tiny_training
+from support.synthetic_pairs import made_up_batch, tiny_config, tiny_training
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from made_up_pairs import made_up_frames, tiny_config, tiny_training
+from support.synthetic_pairs import made_up_frames, tiny_config, tiny_training
 
 from icface.training.validation import Findings, correlation, look
 

@@ -1,0 +1,1 @@
+"""Ray clusters: nodes, the doctor, submitted jobs."""

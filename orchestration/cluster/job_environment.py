@@ -1,0 +1,30 @@
+"""Variables of a submitted job, keys of the storage among them, without their values in any log.
+
+Ray writes a job's `env_vars` into its nodes' logs. So what `icface submit` passes on lies in a file of the job's
+working directory, and every process of the job reads it before it does anything else.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+VARIABLE = "ICFACE_JOB_ENVIRONMENT"
+"""Names the file, relative to the job's working directory; Ray may log it."""
+FILE = "job_environment.json"
+LOAD = "orchestration.cluster.job_environment.load"
+"""For Ray's `worker_process_setup_hook`."""
+
+
+def write(folder: Path, variables: Mapping[str, str]) -> None:
+    """Put the variables into a job's working directory."""
+    path = folder / FILE
+    path.touch(0o600)
+    path.write_text(json.dumps(dict(variables)))
+
+
+def load() -> None:
+    """Set the variables of the job that this process belongs to; does nothing outside such a job."""
+    name = os.environ.get(VARIABLE)
+    if name:
+        os.environ.update(json.loads(Path(name).read_text()))

@@ -1,0 +1,197 @@
+"""A command as a Ray job: the same `icface COMMAND ...`, run on a cluster's head with this folder's code."""
+
+import logging
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orchestration
+from icface.errors import IcfaceError
+from orchestration.cluster import job_environment, versions
+from orchestration.cluster.versions import COMMIT_VARIABLE
+
+COMMANDS = ("preprocess", "train", "evaluate")
+PASSED_ON = (
+    *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    *("MLFLOW_S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL", "GOOGLE_APPLICATION_CREDENTIALS"),
+)
+"""Variables that a job gets from here when they are set."""
+REQUIREMENTS = "requirements.txt"
+PACKAGES = ("icface", "pipelines", "orchestration")
+CONFIGS = ("*.yaml", "*.yml", "pyproject.toml")
+"""What travels of the working directory besides our packages: a data set or a run that lies there does not."""
+DONE = ("SUCCEEDED", "FAILED", "STOPPED")
+POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a job stands."""
+
+    id: str
+    status: str
+    """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
+    message: str = ""
+    command: str = ""
+
+
+def client(address: str) -> Any:
+    """Ray's job client of the head at `address`, http://HOST:8265.
+
+    Raises IcfaceError when nothing answers there, or it wants a token that this process does not have.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
+    if not address.startswith(("http://", "https://")):
+        raise IcfaceError(f"--address {address}: name the head's job server, as http://HEAD:8265")
+    try:
+        return JobSubmissionClient(address)
+    except Exception as error:  # the client raises whatever its transport does
+        raise _refused(address, error) from None
+
+
+def submit(
+    address: str, command: Sequence[str], environment: Mapping[str, str], requirements: str | None = None
+) -> str:
+    """Start `icface COMMAND ...` as a job; returns its id. `environment` is what the job gets besides.
+
+    The working directory's code travels with it. What the project needs is installed on the nodes (ray_cluster.yaml
+    does that); the packages of the file `requirements`, by default the working directory's requirements.txt, are
+    installed for the job on top. The command joins the cluster that it runs on unless it names an `--address` itself.
+    """
+    if not command or command[0] not in COMMANDS:
+        raise IcfaceError(
+            f"submit takes one of the commands {', '.join(COMMANDS)}, as: icface submit train DATASET ..."
+        )
+    words = list(command)
+    tracking = environment.get("MLFLOW_TRACKING_URI", "")
+    if words[0] != "preprocess" and not tracking.startswith(("http://", "https://", "databricks")):
+        raise IcfaceError(
+            f"the job would keep its records in {tracking or 'a folder of its own'}, which goes with it or which only "
+            "one node sees: export MLFLOW_TRACKING_URI=http://SERVER:5000"
+        )
+    if words[0] != "evaluate" and not any(word.split("=")[0] == "--address" for word in words):
+        words += ["--address", "auto"]
+    packages = _packages(requirements)
+    server = client(address)
+    with tempfile.TemporaryDirectory(prefix="icface-job-") as folder:
+        code = _gather(Path(folder))
+        known = {COMMIT_VARIABLE: commit} if (commit := versions.commit(code)) else {}
+        job_environment.write(Path(folder), {**known, **environment})
+        runtime: dict[str, Any] = {
+            "working_dir": folder,
+            "env_vars": {job_environment.VARIABLE: job_environment.FILE},
+            "worker_process_setup_hook": job_environment.LOAD,
+        }
+        if packages:
+            runtime["pip"] = packages
+        try:
+            return str(
+                server.submit_job(
+                    entrypoint=f"python -m orchestration {shlex.join(words)}",
+                    runtime_env=runtime,
+                    metadata={"icface": words[0]},
+                )
+            )
+        except Exception as error:
+            raise _refused(address, error) from None
+
+
+def passed_on(names: Sequence[str] = ()) -> dict[str, str]:
+    """The variables of this process that a job gets: `PASSED_ON` as far as they are set, and `names`.
+
+    Raises IcfaceError when one of `names` is not set.
+    """
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise IcfaceError(f"--env {missing[0]}: the variable is not set here")
+    return {name: os.environ[name] for name in (*PASSED_ON, *names) if name in os.environ}
+
+
+def state(address: str, job: str) -> Job:
+    """Where a job stands. Raises IcfaceError for an unknown one."""
+    try:
+        found = client(address).get_job_info(job)
+    except IcfaceError:
+        raise
+    except Exception as error:
+        raise IcfaceError(f"{address} knows no job {job}: {_line(error)}") from None
+    return Job(id=job, status=str(found.status.value), message=found.message or "", command=found.entrypoint)
+
+
+def stop(address: str, job: str) -> Job:
+    """Ask a job to end and wait until it has: a training writes its checkpoint first."""
+    server = client(address)
+    state(address, job)
+    server.stop_job(job)
+    while (found := state(address, job)).status not in DONE:
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def follow(address: str, job: str, write: Callable[[str], object]) -> Job:
+    """Pass the job's output on as it comes until it ends; returns how it ended."""
+    server = client(address)
+    told = 0
+    while True:
+        # Asked before the output, so that what comes last is not lost.
+        found = state(address, job)
+        text = server.get_job_logs(job)
+        write(text[told:])
+        told = len(text)
+        if found.status in DONE:
+            return found
+        time.sleep(POLL_SECONDS)
+
+
+def _packages(requirements: str | None) -> list[str]:
+    """Lines of a requirements file that name packages."""
+    path = Path(requirements) if requirements else Path.cwd() / REQUIREMENTS
+    try:
+        lines = [line.split(" #")[0].strip() for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        if requirements is None:
+            return []
+        raise IcfaceError(f"--requirements {requirements} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise IcfaceError(f"--requirements {path} cannot be read: {_line(error)}") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _gather(folder: Path) -> Path:
+    """Copy what travels: our packages (the working directory's, else those that are imported here) and configs.
+
+    Returns where the packages were.
+    """
+    here = Path.cwd()
+    own = all((here / name / "__init__.py").exists() for name in PACKAGES)
+    root = here if own else Path(orchestration.__file__).parents[1]
+    for name in PACKAGES:
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for pattern in CONFIGS:
+        for path in here.glob(pattern):
+            shutil.copy(path, folder / path.name)
+    return root
+
+
+def _refused(address: str, error: Exception) -> IcfaceError:
+    text = _line(error)
+    if any(word in text.lower() for word in ("token", "authenticat", "unauthorized", "401", "403")):
+        return IcfaceError(
+            f"{address} wants a token: export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE with the head's token "
+            "(on the head: ~/.ray/auth_token), here as there"
+        )
+    return IcfaceError(f"{address} does not answer as a Ray job server: {text}")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

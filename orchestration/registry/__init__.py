@@ -1,0 +1,1 @@
+"""The model registry: versions, evaluation, comparison, promotion, export, serving."""

@@ -1,0 +1,88 @@
+"""A model out of the registry: as a bundle folder, or as ONNX for other runtimes."""
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from icface.bundle import ICface, load_bundle, save_bundle
+from icface.errors import IcfaceError
+from orchestration.registry.references import resolve
+
+Format = Literal["bundle", "onnx"]
+TOLERANCE = 1e-4
+"""Largest difference between torch's output and onnxruntime's that is let pass; outputs are -1..1."""
+
+
+def export(model: str, output: str, form: Format = "bundle") -> ICface:
+    """Write MODEL to the new folder `output`; returns it, for its licence.
+
+    `onnx`: `neutraliser.onnx` and `generator.onnx`, each `image` (B, 3, S, S) in [-1, 1] and `attributes` (B, n)
+    coded -> `picture`, batch of any size, checked against torch in onnxruntime, beside the bundle's config.json and
+    README.md. Raises IcfaceError when there is no such model, something lies at `output`, or the check fails.
+    """
+    target = Path(output).absolute()
+    if target.exists():
+        raise IcfaceError(f"{output} exists; choose another folder")
+    loaded = load_bundle(resolve(model).folder)
+    if form == "bundle":
+        save_bundle(loaded, target)
+        return loaded
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+        partial = Path(scratch) / "onnx"
+        save_bundle(loaded, Path(scratch) / "bundle")
+        partial.mkdir()
+        for name in ("config.json", "README.md"):
+            shutil.copy(Path(scratch) / "bundle" / name, partial / name)
+        for name in ("neutraliser", "generator"):
+            _write_onnx(getattr(loaded, name).eval(), loaded, partial / f"{name}.onnx")
+        os.replace(partial, target)
+    return loaded
+
+
+def _write_onnx(network: torch.nn.Module, model: ICface, path: Path) -> None:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise IcfaceError("ONNX needs packages that are not installed: pip install 'icface[onnx]'") from None
+    inputs = _inputs(model, 2)
+    batch = torch.export.Dim("batch", min=1)
+    # It would name what it leaves out of torchvision, which no network here uses.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        torch.onnx.export(
+            network,
+            inputs,
+            str(path),
+            input_names=["image", "attributes"],
+            output_names=["picture"],
+            dynamic_shapes=({0: batch}, {0: batch}),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        image, attributes = _inputs(model, count)
+        with torch.inference_mode():
+            expected = network(image, attributes).numpy()
+        (found,) = session.run(None, {"image": image.numpy(), "attributes": attributes.numpy()})
+        difference = float(np.abs(found - expected).max())
+        if difference > TOLERANCE:
+            raise IcfaceError(
+                f"{path.name} differs from torch by {difference:.2g}, more than {TOLERANCE:g}; not exported"
+            )
+
+
+def _inputs(model: ICface, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    image = torch.rand(count, 3, model.size, model.size, generator=generator) * 2 - 1
+    return image, torch.rand(count, len(model.schema), generator=generator)

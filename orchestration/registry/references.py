@@ -1,0 +1,78 @@
+"""MODEL on the command line: a bundle folder, `runs:/ID/PATH`, `models:/NAME/VERSION` or `models:/NAME@ALIAS`."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from icface.errors import IcfaceError
+from orchestration.tracking.run_logger import use_tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReference:
+    """A model that was found."""
+
+    folder: Path
+    """On this machine; `icface.bundle.load_bundle` takes it."""
+    name: str | None = None
+    """Of the registered model."""
+    version: int | None = None
+    run_id: str | None = None
+    given: str
+    """What the user wrote."""
+
+    @property
+    def pinned(self) -> str:
+        """A name that means this model tomorrow too: an alias moves on, a version does not."""
+        if self.name is not None:
+            return f"models:/{self.name}/{self.version}"
+        return self.given if re.match(r"runs:/", self.given) else str(self.folder.absolute())
+
+
+def resolve(model: str) -> ModelReference:
+    """Find a model; registered and logged ones are brought to this machine.
+
+    Raises IcfaceError when there is none.
+    """
+    if not re.match(r"(runs|models):/", model):
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            raise IcfaceError(
+                f"{model} is no model: give a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or "
+                "models:/NAME@ALIAS"
+            )
+        return ModelReference(folder=folder, given=model)
+    uri = use_tracking()
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from orchestration.tracking import heartbeat
+
+    try:
+        name, number, run_id = None, None, None
+        if model.startswith("models:/"):
+            name, number, run_id = _version(model)
+        else:
+            run_id = model.removeprefix("runs:/").lstrip("/").split("/")[0]
+            heartbeat.mend()
+        target = f"models:/{name}/{number}" if name else model
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=target))
+    except (MlflowException, OSError, ValueError) as error:
+        raise IcfaceError(f"{model} is not in {uri}: {str(error).strip().splitlines()[0]}") from None
+    return ModelReference(folder=folder, name=name, version=number, run_id=run_id, given=model)
+
+
+def _version(model: str) -> tuple[str, int, str | None]:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    rest = model.removeprefix("models:/").strip("/")
+    if "@" in rest:
+        name, alias = rest.split("@", 1)
+        found = client.get_model_version_by_alias(name, alias)
+    else:
+        name, _, number = rest.rpartition("/")
+        if not name or not number.isdigit():
+            raise ValueError("write models:/NAME/VERSION or models:/NAME@ALIAS")
+        found = client.get_model_version(name, number)
+    return name, int(found.version), found.run_id

@@ -1,0 +1,68 @@
+"""`icface models serve`: a model behind MLflow's scoring server, the protocol that `mlflow models serve` speaks."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+
+from icface.bundle import load_bundle
+from icface.errors import IcfaceError
+from orchestration.registry.references import resolve
+from orchestration.registry.versions import pyfunc_options
+
+STOP_SECONDS = 20
+KILL_SECONDS = 5
+
+
+def serve(model: str, host: str, port: int, workers: int) -> None:
+    """Answer `POST /invocations` until interrupted; see `orchestration.registry.served_model` for the table.
+
+    Raises IcfaceError when there is no such model or the server ends by itself.
+    """
+    reference = resolve(model)
+    with tempfile.TemporaryDirectory(prefix="icface-served-") as scratch:
+        folder = reference.folder
+        if not (folder / "MLmodel").exists():
+            load_bundle(folder)
+            mlflow.pyfunc.save_model(path=str(Path(scratch) / "model"), **pyfunc_options(folder))
+            folder = Path(scratch) / "model"
+        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
+        command += ["--host", host, "--port", str(port), "--workers", str(workers)]
+        # Whoever supervises a server ends it by SIGTERM; its processes must not outlive it then either.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        server = subprocess.Popen(command, env=_environment(), start_new_session=True)
+        try:
+            status = server.wait()
+        finally:
+            _end(server)
+    raise IcfaceError(f"the server ended with status {status}; is port {port} in use?")
+
+
+def _environment() -> dict[str, str]:
+    # MLflow looks for its server's program on the PATH: it lies beside our Python, or beside the shared environment's.
+    programs = {str(Path(sys.executable).parent), str(Path(mlflow.__file__).parents[4] / "bin")}
+    quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    return {**quiet, **os.environ, "PATH": os.pathsep.join([*sorted(programs), os.environ.get("PATH", "")])}
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """End the server and its workers, by their process group, and wait until all are gone.
+
+    Where process 1 does not collect dead processes, as in many containers, they stay in the group: what was sent
+    SIGKILL is gone all the same.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    how = signal.SIGTERM
+    while time.monotonic() < deadline + KILL_SECONDS:
+        try:
+            os.killpg(server.pid, how)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+        server.poll()
+        how = signal.SIGKILL if time.monotonic() > deadline else signal.Signals(signal.SIGCONT)

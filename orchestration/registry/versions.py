@@ -1,0 +1,304 @@
+"""Runs and registered models in MLflow."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+import icface
+from icface.animate import DEFAULT_ANALYZER, READS_FILES
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.bundle import load_bundle
+from icface.errors import IcfaceError
+from icface.evaluation.report import Report
+from icface.licences import sources
+from icface.weights import FACE_LANDMARKER, fetch
+from orchestration.cluster import versions as versions_of_code
+from orchestration.registry.example_portrait import portrait_png
+from orchestration.tracking.run_logger import experiment_id
+from pipelines.dataset import Dataset
+from pipelines.storage import Folder
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+EVALUATION_TAG = "icface.evaluation"
+LICENCE_TAG = "icface.licence"
+SOURCES_TAG = "icface.sources"
+REASON_TAG = "icface.promoted"
+SERVING_PACKAGES = (
+    *("torch", "numpy", "pandas", "pillow", "mediapipe", "opencv-contrib-python", "safetensors", "av", "mlflow"),
+)
+KEPT_METRICS = ("face_l1", "ssim", "pose_error", "sharpness")
+"""Scores that a version keeps, of each group of pairs."""
+TAG_LENGTH = 5000
+"""Characters that MLflow takes in a version's tag."""
+
+
+_parent: ContextVar[str | None] = ContextVar("parent", default=None)
+
+
+@contextmanager
+def nested_under(run_id: str | None) -> Iterator[None]:
+    """Runs that begin inside the block are parts of this run, which ends with it: FINISHED, FAILED or KILLED."""
+    token = _parent.set(run_id)
+    status = "FINISHED"
+    try:
+        if run_id:
+            end_run(run_id, "RUNNING")
+        yield
+    except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        raise
+    finally:
+        _parent.reset(token)
+        if run_id:
+            end_run(run_id, status)
+
+
+def start_sweep(name: str, tags: Mapping[str, str]) -> str:
+    """A new run that others are to be parts of; returns its id."""
+    client = mlflow.MlflowClient()
+    return str(client.create_run(experiment_id(), run_name=name, tags=dict(tags)).info.run_id)
+
+
+def start_run(
+    name: str, params: Mapping[str, Any], facts: Mapping[str, Any], commit: str | None, dataset: Dataset
+) -> str:
+    """A new run with its parameters, tags and the data set as its input; returns the run's id."""
+    client = mlflow.MlflowClient()
+    tags = {f"icface.{key}": str(value) for key, value in facts.items()}
+    tags |= {"mlflow.source.name": "icface train", "mlflow.source.type": "LOCAL"}
+    if parent := _parent.get():
+        tags["mlflow.parentRunId"] = parent
+    commit = commit or versions_of_code.commit()
+    if commit:
+        tags["mlflow.source.git.commit"] = commit.rstrip("+")
+        tags["icface.commit"] = commit
+    run = client.create_run(experiment_id(), run_name=name, tags=tags)
+    run_id = str(run.info.run_id)
+    items = [mlflow.entities.Param(key, str(value)) for key, value in params.items()]
+    client.log_batch(run_id, params=items)
+    client.log_dict(run_id, dict(params), "config.json")
+    client.log_inputs(run_id, [_dataset_input(dataset)])
+    return run_id
+
+
+def _dataset_input(dataset: Dataset) -> Any:
+    from mlflow.entities import Dataset as TrackedDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    counts = dataset.meta["counts"]
+    return DatasetInput(
+        dataset=TrackedDataset(
+            name=Path(dataset.url).name,
+            digest=dataset.hash[:36],
+            source_type="local",
+            source=json.dumps({"uri": dataset.url}),
+            profile=json.dumps({"counts": counts, "analyzer": dataset.analyzer}),
+        ),
+        tags=[InputTag("mlflow.data.context", "training")],
+    )
+
+
+def end_run(run_id: str, status: str) -> None:
+    """Set a run's status: RUNNING, FINISHED, FAILED or KILLED."""
+    client = mlflow.MlflowClient()
+    try:
+        if status == "RUNNING":
+            client.update_run(run_id, status=status)
+        else:
+            client.set_terminated(run_id, status=status)
+    except MlflowException as error:
+        raise IcfaceError(f"the run {run_id} is not in {mlflow.get_tracking_uri()}: {_line(error)}") from None
+
+
+def has_run(run_id: str) -> bool:
+    """Whether the tracking server knows the run."""
+    try:
+        mlflow.MlflowClient().get_run(run_id)
+    except MlflowException:
+        return False
+    return True
+
+
+def log_bundle(run_id: str, bundle: Path) -> None:
+    """The bundle's files as the run's artifact `bundle`."""
+    mlflow.MlflowClient().log_artifacts(run_id, str(bundle), "bundle")
+
+
+def log_report(run_id: str, report: Report) -> None:
+    """An evaluation as metrics and as `evaluation.json` of a run."""
+    client = mlflow.MlflowClient()
+    for name, value in report.metrics().items():
+        client.log_metric(run_id, name, value)
+    client.log_dict(run_id, report.to_json(), "evaluation.json")
+
+
+def signature() -> "ModelSignature":
+    """A portrait (PNG or JPEG bytes) and any of the attributes by name; out comes a PNG a row."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    attributes = [ColSpec("double", name, required=False) for name in ATTRIBUTE_NAMES]
+    return ModelSignature(
+        inputs=Schema([ColSpec("binary", "portrait"), *attributes]), outputs=Schema([ColSpec("binary", "png")])
+    )
+
+
+def input_example(schema: AttributeSchema) -> pd.DataFrame:
+    """A drawn face that is to turn, smile and open its mouth, as far as the model was trained to."""
+    wanted = {"pose_yaw": 0.3, "AU12": 3.0, "AU25": 2.0}
+    trained = dict(zip(schema.names, schema.trained, strict=True))
+    return pd.DataFrame(
+        {"portrait": [portrait_png()], **{name: [value] for name, value in wanted.items() if trained.get(name)}}
+    )
+
+
+def pyfunc_options(bundle: Path) -> dict[str, Any]:
+    """What MLflow's pyfunc flavour is told to wrap a bundle: code as files, nothing pickled, nothing to fetch."""
+    config = load_bundle(bundle).config
+    artifacts = {"bundle": str(bundle)}
+    if config.analyzer.get("name", DEFAULT_ANALYZER) in (DEFAULT_ANALYZER, *READS_FILES):
+        artifacts[FACE_LANDMARKER.name] = str(fetch(FACE_LANDMARKER))
+    return {
+        "python_model": str(Path(__file__).parent / "served_model.py"),
+        "artifacts": artifacts,
+        "code_paths": [str(Path(icface.__file__).parent)],
+        "pip_requirements": [f"{package}=={_released(package)}" for package in SERVING_PACKAGES],
+        "signature": signature(),
+        "input_example": input_example(config.schema),
+        "metadata": {"licence": config.licence, "sources": sources(config), "icface": icface.__version__},
+    }
+
+
+def _released(package: str) -> str:
+    """The version without the build's mark, as in 2.13.0+cpu, which the package index does not know."""
+    return package_version(package).split("+")[0]
+
+
+def register(run_id: str, bundle: Path, name: str) -> int:
+    """Log the bundle as a pyfunc model of the run and make it a version of `name`; returns the version's number.
+
+    The bundle lies at `artifacts/bundle` of the model; the code is a file and our package, nothing is pickled. The
+    version has the model card as its description, licence and sources as tags.
+    """
+    config = load_bundle(bundle).config
+    card = (bundle / "README.md").read_text()
+    with mlflow.start_run(run_id=run_id):
+        info = mlflow.pyfunc.log_model(name="model", **pyfunc_options(bundle))
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise IcfaceError(f"{name!r} cannot be registered: {_line(error)}") from None
+    made = client.create_model_version(
+        name,
+        info.model_uri,
+        run_id=run_id,
+        tags={LICENCE_TAG: config.licence, SOURCES_TAG: json.dumps(sources(config))[:TAG_LENGTH]},
+        description=card[:TAG_LENGTH],
+        model_id=info.model_id,
+    )
+    return int(made.version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A registered version."""
+
+    name: str
+    number: int
+    aliases: tuple[str, ...]
+    created: datetime
+    run_id: str
+    licence: str
+    evaluation: dict[str, Any] | None
+    """`conditions`, `metrics` and `pairs` of its last evaluation."""
+
+
+def versions(name: str | None = None) -> list[Version]:
+    """Every registered version, or those of `name`, newest first. Raises IcfaceError for an unknown name."""
+    client = mlflow.MlflowClient()
+    names = [name] if name else [model.name for model in client.search_registered_models()]
+    found = []
+    for each in names:
+        aliases = _aliases(client, each)
+        for item in client.search_model_versions(f"name='{each}'"):
+            number = int(item.version)
+            evaluation = item.tags.get(EVALUATION_TAG)
+            found.append(
+                Version(
+                    name=each,
+                    number=number,
+                    aliases=tuple(sorted(alias for alias, at in aliases.items() if at == number)),
+                    created=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
+                    run_id=item.run_id or "",
+                    licence=item.tags.get(LICENCE_TAG, "unknown"),
+                    evaluation=json.loads(evaluation) if evaluation else None,
+                )
+            )
+    return sorted(found, key=lambda item: (item.name, -item.number))
+
+
+def trained_on(url: str, sha256: str) -> list[Version]:
+    """Registered versions whose run read the data set at `url`, or one whose dataset.json had this hash."""
+    client = mlflow.MlflowClient()
+    place = Folder.at(url).absolute
+    found = []
+    for item in versions():
+        try:
+            tags = client.get_run(item.run_id).data.tags if item.run_id else {}
+        except MlflowException:  # the run was deleted, the version was not
+            continue
+        known = tags.get("icface.dataset")
+        if tags.get("icface.dataset_hash") == sha256 or (known and Folder.at(known).absolute == place):
+            found.append(item)
+    return found
+
+
+def note_evaluation(name: str, number: int, report: Report, pairs: Mapping[str, Any] | None = None) -> None:
+    """Keep an evaluation's numbers with a version, and how its `pairs` are made again: the gate reads them."""
+    metrics = {key: value for key, value in report.metrics().items() if key.split("/", 1)[1] in KEPT_METRICS}
+    values = {
+        "conditions": conditions(report),
+        "metrics": {key: round(value, 6) for key, value in metrics.items()},
+        "pairs": dict(pairs) if pairs else None,
+    }
+    mlflow.MlflowClient().set_model_version_tag(name, str(number), EVALUATION_TAG, json.dumps(values))
+
+
+def conditions(report: Report) -> str:
+    """Equal strings: the same pair list, analyzer and protocol. Models of two sizes see the pairs at their own size."""
+    return replace(report, size=0).comparable
+
+
+def give_alias(name: str, number: int, alias: str, reason: str) -> None:
+    """Let an alias name this version, and keep the reason with it. Raises IcfaceError for an alias MLflow refuses."""
+    client = mlflow.MlflowClient()
+    try:
+        client.set_registered_model_alias(name, alias, str(number))
+    except MlflowException as error:
+        raise IcfaceError(f"the alias {alias!r} is refused: {_line(error)}") from None
+    client.set_model_version_tag(name, str(number), REASON_TAG, f"{alias}: {reason}"[:TAG_LENGTH])
+
+
+def _aliases(client: Any, name: str) -> dict[str, int]:
+    try:
+        return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+    except MlflowException:
+        raise IcfaceError(f"no model {name!r} is registered in {mlflow.get_tracking_uri()}") from None
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

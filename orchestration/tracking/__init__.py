@@ -1,0 +1,1 @@
+"""MLflow runs: what a training records, and whether its driver is alive."""

@@ -1,0 +1,1 @@
+"""Distributed training: the driver, the ranks, their checkpoints."""

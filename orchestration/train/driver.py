@@ -1,0 +1,194 @@
+"""Launching a training with Ray Train, and what becomes of it: a run in MLflow, a bundle, a registered version."""
+
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from icface.bundle import ICface, load_bundle
+from icface.errors import IcfaceError
+from icface.training.starting import check_fits, starting_schema
+from orchestration.cluster.versions import commit, versions
+from orchestration.config import TrainJob
+from orchestration.registry import versions as registry
+from orchestration.registry.references import resolve
+from orchestration.tracking import heartbeat, run_logger
+from orchestration.train.launch import OnProgress, launch
+from orchestration.train.rank import describe, perceptual_of
+from orchestration.train.run_folder import BUNDLE, UNSENT, RunRecord, run_folder
+from pipelines.dataset import Dataset
+from pipelines.storage import Folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training left behind."""
+
+    name: str
+    run_id: str
+    bundle: str | None
+    """The bundle's folder or URL; None when the training was stopped."""
+    version: int | None
+    steps: int
+    unsent: str | None = None
+    """What the tracking server never took, and where it lies."""
+
+
+def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> TrainResult:
+    """Train, and record, store and register the result.
+
+    `on_progress` is told, about twice a second, the last numbers: `step`, losses, `images_per_second`,
+    `seconds_left`, `checkpoint`. Ctrl-C writes a checkpoint and ends the training; `resume` goes on from it.
+
+    Raises IcfaceError for a data set that cannot be trained on, a name that exists without `resume`, a resume that
+    would change something, storage or tracking that a cluster cannot see, and a training that failed.
+    """
+    dataset = Dataset.open(Folder.at(job.dataset).absolute)
+    describe(job.training, dataset)
+    perceptual_of(job.training.loss)  # told here, before anything is started, when its weights cannot be had
+    name = job.name or f"{Path(dataset.url).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = run_folder(job.storage, name)
+    run_logger.check_reach(job.address)
+    uri = run_logger.use_tracking()
+    for dead in heartbeat.mend():
+        on_progress({"stage": f"the run {dead} had died; MLflow has it as KILLED now"})
+    earlier = RunRecord.read(folder) if job.resume else None
+    origin = _origin(job.init_from or (earlier.init_from if earlier else None), job, dataset)
+    record = _record(job, name, folder, dataset, origin)
+    try:
+        with heartbeat.driving(record.mlflow_run_id):
+            done = folder.exists(f"{BUNDLE}/config.json")
+            if not done:
+                if origin is not None:
+                    on_progress({"stage": origin.told})
+                on_progress({"stage": "starting Ray"})
+            start = origin.model if origin is not None else None
+            schema = describe(job.training, dataset, start.config if start is not None else None).schema
+            state = {} if done else launch(job, name, folder, dataset, record, uri, on_progress, start, schema)
+            finished = done or folder.exists(f"{BUNDLE}/config.json")
+            if finished:
+                on_progress({"stage": "recording the bundle"})
+                number = _record_bundle(job, folder, record)
+            else:
+                number = None
+                registry.end_run(record.mlflow_run_id, "KILLED")
+    except BaseException as error:
+        with suppress(IcfaceError):  # the error that is on its way says more
+            registry.end_run(record.mlflow_run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    return TrainResult(
+        name=name,
+        run_id=record.mlflow_run_id,
+        bundle=folder.absolute_path(BUNDLE) if finished else None,
+        version=number,
+        steps=state.get("step", job.training.steps if finished else 0),
+        unsent=state.get("unsent"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """The model that a training begins with."""
+
+    model: ICface
+    name: str
+    """Pinned: see `ModelReference.pinned`."""
+    changes: list[str]
+    """What becomes of its attributes, a line each."""
+
+    @property
+    def told(self) -> str:
+        """In words, for the terminal."""
+        return "\n  ".join([f"beginning with the weights of {self.name}", *self.changes])
+
+
+def _origin(init_from: str | None, job: TrainJob, dataset: Dataset) -> _Origin | None:
+    """Raises IcfaceError when there is no such model or its weights do not fit the configuration."""
+    if init_from is None:
+        return None
+    reference = resolve(init_from)
+    start = load_bundle(reference.folder)
+    check_fits(job.training.model, start)
+    _, changes = starting_schema(dataset.schema, start.schema)
+    return _Origin(model=start, name=reference.pinned, changes=changes)
+
+
+def _record_bundle(job: TrainJob, folder: Folder, record: RunRecord) -> int | None:
+    """The finished bundle into MLflow, and the run's end; returns the version's number if it was to be registered."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="icface-bundle-") as temporary:
+            local = _local_bundle(folder, Path(temporary))
+            registry.log_bundle(record.mlflow_run_id, local)
+            number = registry.register(record.mlflow_run_id, local, job.register) if job.register else None
+        registry.end_run(record.mlflow_run_id, "FINISHED")
+    except (MlflowException, OSError, IcfaceError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise IcfaceError(
+            f"the training is done and its bundle is {folder.absolute_path(BUNDLE)}, but it could not be recorded in "
+            f"{mlflow.get_tracking_uri()} ({line}): the same command with --resume records it when that is mended"
+        ) from None
+    return number
+
+
+def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: _Origin | None) -> RunRecord:
+    """The run's record: the one that is there (`resume`) or a new one with a new MLflow run."""
+    record = RunRecord.read(folder)
+    config = job.training.to_json()
+    init_from = origin.name if origin else None
+    if record is not None:
+        if not job.resume:
+            raise IcfaceError(
+                f"the run {name} exists in {job.storage}: add --resume to go on, or choose another --name"
+            )
+        record.check_same(config, dataset.hash, init_from)
+        heartbeat.check_free(record.mlflow_run_id)
+        registry.end_run(record.mlflow_run_id, "RUNNING")
+        _send_unsent(folder, record.mlflow_run_id)
+        return record
+    if job.resume:
+        raise IcfaceError(f"there is no run {name} in {job.storage} to resume; leave --resume out to start it")
+    facts = {
+        "dataset": dataset.url,
+        "dataset_hash": dataset.hash,
+        "analyzer": dataset.analyzer["fingerprint"],
+        "licence": dataset.licence,
+        "workers": job.workers,
+        "checkpoints": folder.url,
+        **versions(),
+    }
+    parameters = run_logger.flat(config)
+    if origin is not None:
+        parameters["init_from"] = origin.name
+        facts |= {"licence": describe(job.training, dataset, origin.model.config).licence}
+        facts["init_from_changes"] = "; ".join(origin.changes) or "none"
+    record = RunRecord(
+        config=config,
+        dataset=dataset.url,
+        dataset_hash=dataset.hash,
+        mlflow_run_id=registry.start_run(name, parameters, facts, commit(), dataset),
+        init_from=init_from,
+    )
+    record.write(folder)
+    return record
+
+
+def _send_unsent(folder: Folder, run_id: str) -> None:
+    """What the tracking server did not take last time, now that it answers."""
+    if folder.exists(UNSENT):
+        with suppress(MlflowException, ValueError, KeyError):  # it stays where it is
+            run_logger.send_again(run_id, folder.read(UNSENT))
+            folder.remove(UNSENT)
+
+
+def _local_bundle(folder: Folder, temporary: Path) -> Path:
+    if folder.local:
+        return Path(folder.path(BUNDLE))
+    target = temporary / BUNDLE
+    target.mkdir()
+    for name in folder.names(BUNDLE):
+        (target / name).write_bytes(folder.read(f"{BUNDLE}/{name}"))
+    return target

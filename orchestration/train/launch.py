@@ -1,0 +1,185 @@
+"""The driver's side of a training under Ray: the ranks are started, listened to, and asked to stop."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+
+import orchestration
+from icface.attributes import AttributeSchema
+from icface.bundle import ICface
+from icface.errors import IcfaceError
+from orchestration.cluster.nodes import refuse_a_split
+from orchestration.config import TrainJob
+from orchestration.train.checkpoint_store import Checkpoints
+from orchestration.train.coordinator import put_up
+from orchestration.train.rank import RankJob, train_on_rank
+from orchestration.train.run_folder import RUN, RunRecord
+from pipelines.cluster import check_every_node_sees, connect
+from pipelines.dataset import META, Dataset
+from pipelines.row_cache import RowCache
+from pipelines.storage import Folder
+
+POLL_SECONDS = 0.5
+DEATHS = 50
+"""After so many deaths Ray Train gives up."""
+
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+def launch(
+    job: TrainJob,
+    name: str,
+    folder: Folder,
+    dataset: Dataset,
+    record: RunRecord,
+    uri: str,
+    on_progress: OnProgress,
+    start: ICface | None,
+    schema: AttributeSchema,
+) -> dict[str, Any]:
+    """Train under Ray, beginning with the weights of `start` if given; returns the last numbers of the board.
+
+    `schema` is the bundle's. Ctrl-C and SIGTERM ask the ranks for a checkpoint and an end. Raises IcfaceError when
+    the training failed.
+    """
+    least, most = job.worker_range
+    # Ray Data's readers, and one CPU for the tasks that hand out the work.
+    readers = max(1, job.training.data.workers) if job.ingest == "ray" else 0
+    wanted = most * (1 + readers) + (1 if readers else 0)
+    with connect(job.address, wanted, packages=(orchestration,)):
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        if readers and not job.gpu and cores < least * (1 + readers) + 1:
+            raise IcfaceError(
+                f"--ingest ray wants a CPU for each of the {least * readers} readers beside the training, and one to "
+                f"spare; the cluster has {cores} CPUs"
+            )
+        check_every_node_sees(folder, RUN, "--storage")
+        check_every_node_sees(Folder.at(dataset.url), META, "the data set")
+        if job.address != "local":
+            refuse_a_split(None, None, uri)
+        _quiet_train()
+        board = put_up()
+        threads = max(1, (os.cpu_count() or 1) // most) if job.address == "local" else 1
+        rank_job = RankJob(
+            config=job.training,
+            dataset=dataset.url,
+            folder=folder.absolute,
+            tracking_uri=uri,
+            mlflow_run_id=record.mlflow_run_id,
+            cache=RowCache(Path(job.cache).absolute(), int(job.cache_gib * 2**30)) if job.cache else None,
+            threads=threads,
+            gpu=job.gpu,
+            ray_data=bool(readers),
+            board=board,
+            start=ray.put(start) if start is not None else None,
+        )
+        trainer = _trainer(job, name, rank_job, readers, schema)
+        outcome: dict[str, Any] = {}
+        # Not Thread.join: interrupted by Ctrl-C, it takes the thread for dead (CPython issue 89437).
+        ended = threading.Event()
+
+        def run() -> None:
+            try:
+                outcome["result"] = trainer.fit()
+            except BaseException as error:  # a KeyboardInterrupt of Ray's own must not pass for success
+                outcome["error"] = error
+            finally:
+                ended.set()
+
+        # In a thread of its own, so that Ctrl-C reaches us and not Ray Train, which would abort without a checkpoint.
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        stopping = False
+        _terminate_like_ctrl_c()
+        while not ended.is_set():
+            try:
+                ended.wait(POLL_SECONDS)
+                on_progress(_read(board))
+            except KeyboardInterrupt:
+                if stopping:
+                    raise
+                stopping = True
+                on_progress({"stage": "stopping: a checkpoint is written (Ctrl-C again leaves without)"})
+                board.ask_to_stop.remote()
+        state = _read(board)
+        error = state.get("error") or outcome.get("error")
+        if error is not None:
+            line = error if isinstance(error, str) else _cause(error)
+            raise IcfaceError(f"the training {name} failed at step {state.get('step', 0)}: {line}")
+        return state
+
+
+def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int, schema: AttributeSchema) -> Any:
+    from ray.train.torch import TorchTrainer
+
+    from orchestration.train.process_group import ProcessGroup
+
+    base = Folder.at(job.storage)
+    options: dict[str, Any] = {"storage_path": base.root}
+    if not base.local:
+        import pyarrow.fs
+
+        options["storage_filesystem"] = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(base.fs))
+    data: dict[str, Any] = {}
+    if readers:
+        from pipelines.loading.ray_ingest import PairIngest, blocks_of
+
+        checkpoints = Checkpoints(Folder.at(rank_job.folder))
+        config = rank_job.config
+        data = {
+            # Called at each start of the ranks, which go on from the newest checkpoint.
+            "datasets": {"pairs": lambda: blocks_of(config, checkpoints.newest() or 0)},
+            "dataset_config": PairIngest(rank_job.dataset, rank_job.cache, config, schema, readers),
+        }
+    least, most = job.worker_range
+    scaling: dict[str, Any] = {
+        "num_workers": most if least == most else (least, most),
+        "use_gpu": job.gpu,
+        # A group that grows starts again from its checkpoint: not before there is a new one.
+        "elastic_resize_monitor_interval_s": 120 * job.training.checkpoint_minutes,
+    }
+    return TorchTrainer(
+        train_on_rank,
+        train_loop_config={"job": rank_job},
+        scaling_config=ray.train.ScalingConfig(**scaling),
+        torch_config=ProcessGroup(backend="nccl" if job.gpu else "gloo"),
+        # Whether to start again is the board's decision: Ray counts deaths, however far apart. Ray's own limit is for
+        # ranks that never get as far as asking the board.
+        run_config=ray.train.RunConfig(
+            name=name, failure_config=ray.train.FailureConfig(max_failures=DEATHS), **options
+        ),
+        **data,
+    )
+
+
+def _terminate_like_ctrl_c() -> None:
+    """A job that is stopped, a node that is taken away: both say SIGTERM first, and a checkpoint takes a moment."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _read(board: Any) -> dict[str, Any]:
+    try:
+        return dict(ray.get(board.read.remote(), timeout=10))
+    except ray.exceptions.RayError:
+        return {}
+
+
+def _quiet_train() -> None:
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+    for name in ("ray.train", "ray.train.v2"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,284 @@
+"""What each rank of a training does: read its slice of the batches, run `fit`, tell the driver and MLflow."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from icface.bundle import BundleConfig, save_bundle
+from icface.errors import IcfaceError
+from icface.licences import inherited
+from icface.networks.features import PerceptualDistance, perceptual_distance
+from icface.training.config import LossConfig, TrainConfig
+from icface.training.distributed import any_rank, from_first_rank
+from icface.training.fit import Hooks, NonFiniteLoss, fit
+from icface.training.starting import starting_schema
+from orchestration.tracking.run_logger import RunLogger
+from orchestration.train.checkpoint_store import Checkpoints
+from orchestration.train.coordinator import StopWanted
+from orchestration.train.run_folder import BUNDLE, UNSENT
+from pipelines.dataset import Dataset
+from pipelines.loading.pairs import PairBatches
+from pipelines.loading.validation_frames import validation_frames
+from pipelines.row_cache import RowCache
+from pipelines.storage import Folder
+
+CALIBRATION_STEPS = 16
+"""Batches on which the batch norms of the averaged weights are estimated anew."""
+
+OVER = -1
+"""Said by rank 0 in place of a first step: the training is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankJob:
+    """What the driver hands to every rank; pickled by Ray."""
+
+    config: TrainConfig
+    dataset: str
+    folder: str
+    """Of the run."""
+    tracking_uri: str
+    mlflow_run_id: str
+    cache: RowCache | None
+    """Where each node keeps copies of what it reads."""
+    threads: int
+    """Torch threads a rank."""
+    gpu: bool
+    ray_data: bool
+    """Whether Ray Data brings the batches."""
+    board: Any
+    """Handle of a `Board` actor."""
+    start: Any = None
+    """Handle of the `ICface` whose weights the training begins with; None begins anew."""
+
+
+class StorageFailed(IcfaceError):
+    """Rank 0 could not store something; every rank raises it."""
+
+
+def train_on_rank(values: dict[str, Any]) -> None:
+    """Ray Train's loop per worker; `values` holds a `RankJob` under `job`.
+
+    What every rank runs into ends the loop on all of them. A failure of this rank alone is raised, so that Ray Train
+    ends the others, which wait for this one.
+    """
+    job: RankJob = values["job"]
+    try:
+        _train(job)
+    except (NonFiniteLoss, StorageFailed) as error:
+        if ray.train.get_context().get_world_rank() == 0:
+            ray.get(job.board.fail.remote(str(error)))
+    except IcfaceError as error:
+        ray.get(job.board.fail.remote(str(error)))
+        raise
+    except Exception as error:
+        ray.get(job.board.note.remote((str(error).strip().splitlines() or [type(error).__name__])[-1]))
+        raise
+
+
+def _train(job: RankJob) -> None:
+    context = ray.train.get_context()
+    rank, ranks = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(job.threads)
+    device = ray.train.torch.get_device() if job.gpu else torch.device("cpu")
+    folder = Folder.at(job.folder)
+    checkpoints = Checkpoints(folder)
+    first_step = _first_step(job, rank, checkpoints, device)
+    if first_step == OVER:
+        return
+    job.board.join.remote(rank, ray.util.get_node_ip_address())
+    dataset = Dataset.open(job.dataset, job.cache)
+    config = job.config
+    start = ray.get(job.start) if job.start is not None else None
+    bundle_config = describe(config, dataset, start.config if start is not None else None)
+    with checkpoints.reading(first_step) if first_step else nullcontext() as resume:
+        batches = partial(
+            PairBatches,
+            dataset,
+            config.data,
+            bundle_config.schema,
+            config.model.size,
+            seed=config.seed,
+            rank=rank,
+            world_size=ranks,
+        )
+        pairs = batches(first_step=first_step, steps=config.steps)
+        if job.ray_data:
+            from pipelines.loading.ray_ingest import batches_of
+
+            stream = batches_of(ray.train.get_dataset_shard("pairs"), pairs)
+        else:
+            stream = pairs.batches()
+        logger = None
+        if rank == 0:
+            logger = logger_of(job)
+            job.board.post.remote({"step": first_step, "stage": _stage(ranks, first_step)})
+        try:
+            model = fit(
+                config,
+                bundle_config,
+                stream,
+                identities=len(pairs.identities),
+                deviations=pairs.deviations(),
+                hooks=hooks_of(job, checkpoints, rank, logger, device),
+                device=device,
+                resume=resume,
+                perceptual=perceptual_of(config.loss),
+                validation=validation_frames(dataset, config.data, bundle_config.schema, config.model.size),
+                # Read at the end, and only for networks with batch norm; the first steps' batches, resumed or not.
+                calibration=batches(steps=CALIBRATION_STEPS).batches(),
+                start=start,
+            )
+        except NonFiniteLoss as error:
+            if error.here:
+                with folder.writing(f"non-finite-batch-{rank}.pt") as path:
+                    torch.save({"step": error.step, "batch": vars(error.batch)}, path)
+            raise
+        finally:
+            if logger is not None:
+                close_logger(logger, job)
+    if rank == 0 and not ray.get(job.board.stop_wanted.remote()):
+        try:
+            _store_bundle(model, folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageFailed(
+                f"the bundle cannot be written to {folder.url} ({reason}); the checkpoint of the last step is whole: "
+                "mend that, then go on with --resume"
+            ) from None
+
+
+def _first_step(job: RankJob, rank: int, checkpoints: Checkpoints, device: torch.device) -> int:
+    """The step to go on from, as rank 0 finds it in the store, or `OVER`."""
+    step = 0
+    if rank == 0:
+        checkpoints.tidy()
+        step = checkpoints.newest() or 0
+        if not ray.get(job.board.begin.remote(step)):
+            step = OVER
+    return from_first_rank(step, device)
+
+
+def _stage(ranks: int, first_step: int) -> str:
+    processes = f"training with {ranks} process{'es' if ranks > 1 else ''}"
+    return f"{processes}, from the checkpoint of step {first_step}" if first_step else processes
+
+
+def perceptual_of(loss: LossConfig) -> PerceptualDistance | None:
+    """The network of `loss.perceptual`; None where the term is left out.
+
+    Raises IcfaceError when its weights cannot be had.
+    """
+    return perceptual_distance(loss.perceptual_network, loss.perceptual_weights) if loss.perceptual else None
+
+
+def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None = None) -> BundleConfig:
+    """What the bundle of a training on `dataset`, which may begin with the model of `start`, says of itself.
+
+    Raises IcfaceError when the data set's pictures are smaller than the model's.
+    """
+    if dataset.size < config.model.size:
+        raise IcfaceError(
+            f"{dataset.url} holds pictures of {dataset.size} px and the model wants {config.model.size}: train with "
+            f"--model.size {dataset.size}, or preprocess with --size {config.model.size}"
+        )
+    groups = dataset.row_groups("train")
+    described = BundleConfig(
+        model=config.model,
+        schema=dataset.schema if start is None else starting_schema(dataset.schema, start.schema)[0],
+        crop_rule=dataset.crop_rule.to_json(),
+        analyzer=dataset.analyzer,
+        baselines=config.data.baselines,
+        licence=dataset.licence,
+        training={
+            "config": config.to_json(),
+            "steps": config.steps,
+            "batch": config.data.batch,
+            "dataset_hash": dataset.hash,
+            "sources": list(dataset.meta["sources"]),
+            "frames": sum(group.rows for group in groups),
+            "identities": len({group.identity for group in groups}),
+        },
+    )
+    return described if start is None else inherited(described, start)
+
+
+def hooks_of(
+    job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger | None, device: torch.device
+) -> Hooks:
+    """What a rank does beside training: rank 0 writes checkpoints, and its logger has numbers and pictures."""
+
+    def checkpoint(step: int, save: Callable[[Path], None]) -> None:
+        problem: IcfaceError | None = None
+        if rank == 0:
+            try:
+                checkpoints.write(step, save)
+                job.board.post.remote({"checkpoint": step})
+            except IcfaceError as error:
+                problem = error
+        # Every rank must know, or the others would wait for rank 0 in the next step's all-reduce.
+        (failed,) = any_rank(problem is not None, device=device)
+        if failed:
+            raise StorageFailed(str(problem or "rank 0 could not store a checkpoint"))
+
+    if logger is None:
+        return Hooks(on_checkpoint=checkpoint)
+
+    def log(step: int, numbers: dict[str, float]) -> None:
+        job.board.post.remote({"step": step, **numbers})
+        extra = {}
+        if job.gpu:
+            extra["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        logger.numbers(step, {name: value for name, value in (numbers | extra).items() if name != "seconds_left"})
+
+    def images(step: int, grid: np.ndarray) -> None:
+        logger.picture(step, grid)
+
+    return Hooks(on_log=log, on_images=images, on_checkpoint=checkpoint, should_stop=StopWanted(job.board))
+
+
+def logger_of(job: RankJob) -> RunLogger:
+    """Logs into the run of the job; what its server does not take is kept in a temporary file."""
+    unsent = Path(tempfile.gettempdir()) / f"icface-unsent-{job.mlflow_run_id}-{os.getpid()}.jsonl"
+    return RunLogger(job.mlflow_run_id, unsent, job.tracking_uri)
+
+
+def close_logger(logger: RunLogger, job: RankJob) -> None:
+    """Close the logger; what the server never took goes to the run's folder, and the driver says so."""
+    logger.close()
+    if not logger.lost and not logger.lost_pictures:
+        return
+    lines = logger.unsent.read_bytes() if logger.lost else b""
+    logger.unsent.unlink(missing_ok=True)
+    folder = Folder.at(job.folder)
+    kept = folder.read(UNSENT) if folder.exists(UNSENT) else b""
+    if lines:
+        folder.write(UNSENT, kept + lines)
+    count = (kept + lines).count(b"\n")
+    words = f"{count} numbers, kept in {folder.url}/{UNSENT}"
+    if logger.lost_pictures:
+        words += f", and {logger.lost_pictures} sample pictures"
+    job.board.post.remote({"unsent": words})
+
+
+def _store_bundle(model: Any, folder: Folder) -> None:
+    """Put the bundle into the run's folder, locally in one rename, elsewhere file by file with config.json last."""
+    if folder.local:
+        save_bundle(model, folder.path(BUNDLE))
+        return
+    with tempfile.TemporaryDirectory(prefix="icface-bundle-") as temporary:
+        path = Path(temporary) / BUNDLE
+        save_bundle(model, path)
+        for name in ("README.md", "model.safetensors", "config.json"):
+            folder.write(f"{BUNDLE}/{name}", (path / name).read_bytes())

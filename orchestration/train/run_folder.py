@@ -1,0 +1,61 @@
+"""A run's folder: `storage/name`, with `run.json`, Ray Train's checkpoints and, at the end, the bundle."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from icface.errors import IcfaceError
+from pipelines.storage import Folder
+
+RUN = "run.json"
+BUNDLE = "bundle"
+UNSENT = "unsent.jsonl"
+"""Numbers that the tracking server did not take; the next start of the run sends them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What decides a run, and where it is recorded."""
+
+    config: dict[str, Any]
+    """The resolved `TrainConfig`."""
+    dataset: str
+    dataset_hash: str
+    mlflow_run_id: str
+    init_from: str | None = None
+    """The model that the training began with, by a name that does not move on."""
+
+    def write(self, folder: Folder) -> None:
+        folder.write(RUN, (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Folder) -> "RunRecord | None":
+        """The record in a run's folder, or None when there is no run yet."""
+        try:
+            return cls(**json.loads(folder.read(RUN)))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise IcfaceError(f"{folder.url}/{RUN} is damaged ({error}); start under another --name") from None
+
+    def check_same(self, config: dict[str, Any], dataset_hash: str, init_from: str | None) -> None:
+        """Raise IcfaceError naming what a resumed run would change."""
+        from orchestration.tracking.run_logger import flat
+
+        old, new = flat(self.config), flat(config)
+        changed = [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
+        if dataset_hash != self.dataset_hash:
+            changed.append("the data set's contents")
+        if init_from != self.init_from:
+            changed.append(f"init_from {self.init_from} -> {init_from}")
+        if changed:
+            raise IcfaceError(f"--resume would change {', '.join(changed)}; resume as it was, or choose another --name")
+
+
+def run_folder(storage: str, name: str) -> Folder:
+    """The folder of a run. Raises IcfaceError for a name that is no plain file name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise IcfaceError(f"--name {name!r}: use letters, digits, '.', '_' and '-', at most 100")
+    base = Folder.at(storage)
+    return Folder.at(f"{base.absolute.rstrip('/')}/{name}")

@@ -1,0 +1,1 @@
+"""What is done with a finished data set: inspect, relabel, export, forget, check identities."""

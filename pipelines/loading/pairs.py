@@ -1,0 +1,232 @@
+"""Training pairs out of a data set: source and driving frames of one track, drawn without any state.
+
+The batch of a step is a function of (data set, config, seed, step) alone. Steps come in blocks of
+`pairs_per_visit`: a block visits `batch` row groups of as many identities as there are and takes one pair of each
+visit for each of its steps, so that a row group is read once for several pairs while a batch does not repeat a
+person. A rank reads and decodes only its slice of each batch. To know what there is, training opens `index.parquet`
+and no other footer; a visit opens the file that it reads.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from icface.attributes import AttributeSchema
+from icface.errors import IcfaceError
+from icface.images import decode_jpeg, resize
+from icface.training.augmentation import View
+from icface.training.batch import Batch
+from icface.training.config import DataConfig
+from pipelines.dataset import Dataset
+from pipelines.loading.row_group_reader import Visit, VisitReader
+
+Arrays = dict[str, np.ndarray]
+PICTURES = ("source", "driving", "neutral")
+SAMPLED_GROUPS = 64
+"""Row groups from which the attributes' standard deviations are taken."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random numbers of one step, for every slot of the whole batch; all in 0..1."""
+
+    balanced: npt.NDArray[np.float64]
+    driving: npt.NDArray[np.float64]
+    source: npt.NDArray[np.float64]
+    flip: npt.NDArray[np.float64]
+    turns: npt.NDArray[np.float64]
+    """(B, 2) of the source and the driving frame."""
+
+    @classmethod
+    def of(cls, seed: int, step: int, batch: int) -> "Draw":
+        # One generator a step: making one a pair takes as long as a quarter of a picture's decoding.
+        balanced, driving, source, flip, *turns = np.random.default_rng((seed, 2, step)).random((6, batch))
+        return cls(balanced, driving, source, flip, np.stack(turns, axis=1))
+
+
+class PairBatches(TorchDataset[Arrays]):
+    """Batches of one rank, step by step; iterate over `batches`.
+
+    Beneath them are blocks of consecutive steps, each made on its own in any order by any process: `blocks` names
+    those that cover the steps, `block(number)` makes one (`arrays` and `in_steps` do it where it crosses processes).
+
+    Raises IcfaceError when the data set has no training rows.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: DataConfig,
+        schema: AttributeSchema,
+        size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        first_step: int = 0,
+        steps: int,
+    ) -> None:
+        if config.batch % world_size:
+            raise IcfaceError(f"data.batch {config.batch} cannot be shared by {world_size} workers; choose a multiple")
+        self.config = config
+        self.schema = schema
+        self.size = size
+        self.seed = seed
+        self.first_step, self.steps = first_step, steps
+        share = config.batch // world_size
+        self.slots = range(rank * share, (rank + 1) * share)
+        self._reader = VisitReader(dataset, config.smoothing_frames, config.baselines)
+        groups = dataset.row_group_table("train")
+        # Stable, so that one data set gives one order, and the groups of a person lie side by side.
+        groups = groups[groups["rows"] > 1].sort_values("identity", kind="stable")
+        if not len(groups):
+            raise IcfaceError(f"{dataset.url} has no training frames; look at it with: icface inspect {dataset.url}")
+        # Plain arrays: VoxCeleb2 has a million row groups, and every reading process gets a copy.
+        self._files, self._file = np.unique(groups["file"].astype(str), return_inverse=True)
+        self._ordinal = groups["ordinal"].to_numpy(np.int32)
+        identities, first = np.unique(groups["identity"].astype(str), return_index=True)
+        self.identities: tuple[str, ...] = tuple(identities.tolist())
+        """Of the training, in the order of their indices in `Batch.identity`."""
+        self._first = np.append(first, len(groups))
+        # Within a person a row group is drawn by its number of rows.
+        self._rows_before = np.append(0, np.cumsum(groups["rows"].to_numpy(np.int64)))
+
+    def batches(self) -> Iterator[Batch]:
+        """This rank's slice of each step's batch, from `first_step` to the last step."""
+        workers = self.config.workers
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=self.blocks,
+            num_workers=workers,
+            prefetch_factor=2 if workers else None,
+            # A forked reader would inherit locks of the training process' threads.
+            multiprocessing_context="spawn" if workers else None,
+            worker_init_fn=_one_thread,
+        )
+        for block in loader:
+            yield from self.in_steps(block)
+
+    @property
+    def blocks(self) -> range:
+        """Numbers of the blocks that cover the steps from `first_step` to the last."""
+        length = self.config.pairs_per_visit
+        return range(self.first_step // length, -(-self.steps // length))
+
+    def block(self, number: int) -> list[Batch]:
+        """This rank's slices of the batches of one block's steps, but for those before `first_step`."""
+        return list(self.in_steps(self.arrays(number)))
+
+    def arrays(self, number: int) -> Arrays:
+        """The same as plain arrays, under the names of `Batch`.
+
+        Arrays have the dimensions (steps, share of the batch, ...); pictures are (steps, share, S, S, 3) uint8 RGB.
+        A function of (data set, config, seed, number) and the rank's slots.
+        """
+        length = self.config.pairs_per_visit
+        steps = range(max(number * length, self.first_step), min((number + 1) * length, self.steps))
+        draws = [Draw.of(self.seed, step, self.config.batch) for step in steps]
+        chosen = self._visited(number)
+        arrays = self._empty(len(steps))
+        for place, slot in enumerate(self.slots):
+            identity, group = chosen[slot]
+            visit = self._reader.visit(str(self._files[self._file[group]]), int(self._ordinal[group]))
+            arrays["identity"][:, place] = identity
+            arrays["has_neutral"][:, place] = visit.neutral is not None
+            neutral = None if visit.neutral is None else self._decode(visit, visit.neutral)
+            for index, draw in enumerate(draws):
+                self._fill(arrays, (index, place), visit, draw, slot, neutral)
+        for name in ("source", "driving"):
+            raw = arrays.pop(f"{name}_raw")
+            codes, _ = self.schema.code(raw.reshape(-1, raw.shape[-1]))
+            arrays[f"{name}_code"] = codes.reshape(*raw.shape[:2], -1)
+            arrays[f"{name}_measured"] = self.schema.measured(raw)
+        return arrays
+
+    __getitem__ = arrays
+
+    def in_steps(self, block: Arrays) -> Iterator[Batch]:
+        """The batches of a block, step by step; their pictures are views of it in channels-last order."""
+        tensors = {name: torch.as_tensor(array) for name, array in block.items()}
+        for name in PICTURES:
+            tensors[name] = tensors[name].permute(0, 1, 4, 2, 3)
+        for index in range(len(tensors["identity"])):
+            yield Batch(**{name: tensor[index] for name, tensor in tensors.items()})
+
+    def deviations(self) -> npt.NDArray[np.float32]:
+        """(n,) standard deviation of each coded attribute over a fixed sample of the training row groups."""
+        chosen = np.random.default_rng(self.seed).permutation(len(self._file))[:SAMPLED_GROUPS]
+        visits = [self._reader.visit(str(self._files[self._file[g]]), int(self._ordinal[g])) for g in sorted(chosen)]
+        labels = np.concatenate([visit.labels for visit in visits])
+        coded, _ = self.schema.code(labels)
+        coded = np.where(self.schema.measured(labels), coded, np.nan)
+        return np.array([np.nanstd(column) if np.isfinite(column).any() else 0.0 for column in coded.T], np.float32)
+
+    def _visited(self, number: int) -> list[tuple[int, int]]:
+        """Identity and row group of each slot of the whole batch, for one block of steps."""
+        rng = np.random.default_rng((self.seed, 1, number))
+        count = len(self.identities)
+        # Whole rounds over all identities before any comes twice.
+        rounds = [rng.permutation(count) for _ in range(-(-self.config.batch // count))]
+        identities = np.concatenate(rounds)[: self.config.batch]
+        low, high = self._rows_before[self._first[identities]], self._rows_before[self._first[identities + 1]]
+        rows = low + (rng.random(len(identities)) * (high - low)).astype(np.int64)
+        groups = np.searchsorted(self._rows_before, rows, side="right") - 1
+        return list(zip(identities.tolist(), groups.tolist(), strict=True))
+
+    def _empty(self, steps: int) -> Arrays:
+        shape, n = (steps, len(self.slots)), len(self.schema)
+        return {
+            **{name: np.empty((*shape, self.size, self.size, 3), np.uint8) for name in PICTURES},
+            "has_neutral": np.empty(shape, bool),
+            "source_raw": np.empty((*shape, n), np.float32),
+            "driving_raw": np.empty((*shape, n), np.float32),
+            **{f"{name}_landmarks": np.empty((*shape, 68, 2), np.float32) for name in PICTURES},
+            "identity": np.empty(shape, np.int64),
+        }
+
+    def _fill(
+        self,
+        arrays: Arrays,
+        place: tuple[int, int],
+        visit: Visit,
+        draw: Draw,
+        slot: int,
+        neutral: npt.NDArray[np.uint8] | None,
+    ) -> None:
+        """Draw one pair of a visit and put it at its place in the arrays of the block."""
+        config, count = self.config, len(visit.chances)
+        if draw.balanced[slot] < config.balanced_share:
+            driving = min(int(np.searchsorted(visit.chances, draw.driving[slot], side="right")), count - 1)
+        else:
+            driving = int(draw.driving[slot] * count)
+        source = int(draw.source[slot] * (count - 1))
+        source += source >= driving
+        flip = bool(config.flip and draw.flip[slot] < 0.5)
+        turns = np.deg2rad((2 * draw.turns[slot] - 1) * config.rotate)
+        for name, row, turn in (("source", source, turns[0]), ("driving", driving, turns[1])):
+            view = View(flip, turn)
+            arrays[name][place] = view.picture(self._decode(visit, row))
+            arrays[f"{name}_raw"][place] = view.labels(visit.labels[row])
+            arrays[f"{name}_landmarks"][place] = view.landmarks(visit.landmarks[row].astype(np.float32))
+        if neutral is None or visit.neutral is None:
+            for of in ("neutral", "neutral_landmarks"):
+                arrays[of][place] = arrays[of.replace("neutral", "source")][place]
+        else:
+            view = View(flip, 0.0)  # a neutral face is upright, so the neutraliser learns to turn it back
+            arrays["neutral"][place] = view.picture(neutral)
+            arrays["neutral_landmarks"][place] = view.landmarks(visit.landmarks[visit.neutral].astype(np.float32))
+
+    def _decode(self, visit: Visit, row: int) -> npt.NDArray[np.uint8]:
+        return resize(decode_jpeg(visit.jpeg(row)), self.size)
+
+
+def _one_thread(_: int) -> None:
+    """In each reading process: there are as many of them as cores, and OpenCV would start as many threads in each."""
+    cv2.setNumThreads(0)

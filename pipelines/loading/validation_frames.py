@@ -1,0 +1,62 @@
+"""Real frames that a training looks at and does not learn from: of the val split, else held-out ones."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.images import decode_image, resize
+from icface.labels import smooth
+from icface.training.config import DataConfig
+from icface.training.validation import RealFrames
+from pipelines.dataset import Dataset, RowGroup
+from pipelines.loading.baselines import track_baseline
+
+Item = TypeVar("Item")
+
+FRAMES = 256
+"""About so many frames."""
+PEOPLE = 64
+"""Of at most so many people, spread evenly over the list of all."""
+GROUPS_OF_ONE = 4
+"""Row groups that are read of one person, spread evenly."""
+
+
+def validation_frames(dataset: Dataset, config: DataConfig, schema: AttributeSchema, size: int) -> RealFrames | None:
+    """The same frames for every training on `dataset`, as many of each person; None where there are none to be had.
+
+    Labels are read as those of the training pairs are (`config`); pictures are `size` px.
+    """
+    people: dict[str, list[RowGroup]] = defaultdict(list)
+    for group in dataset.row_groups("val") or dataset.row_groups("train", held_out=True):
+        people[group.identity].append(group)
+    if not people:
+        return None
+    chosen = _spread(sorted(people), PEOPLE)
+    frames: dict[str, list[np.ndarray]] = defaultdict(list)
+    for number, person in enumerate(chosen):
+        groups = _spread(people[person], GROUPS_OF_ONE)
+        each = -(-FRAMES // (len(chosen) * len(groups)))
+        for group in groups:
+            table = dataset.read(group, ["frame", "image", *ATTRIBUTE_NAMES])
+            raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
+            labels = smooth(table["frame"].to_numpy(), raw, config.smoothing_frames)
+            if config.baselines:
+                labels = labels - track_baseline(dataset, group)
+            for row in _spread(range(len(labels)), each):
+                picture = resize(decode_image(table["image"][row].as_py()), size)
+                frames["pictures"].append(picture.transpose(2, 0, 1))
+                frames["codes"].append(schema.code(labels[row : row + 1])[0][0])
+                frames["measured"].append(schema.measured(labels[row : row + 1])[0])
+                frames["identity"].append(np.array(number))
+    return RealFrames(**{name: torch.from_numpy(np.stack(values)) for name, values in frames.items()})
+
+
+def _spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` of a sequence's items, evenly spread."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]

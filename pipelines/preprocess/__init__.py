@@ -1,0 +1,1 @@
+"""Preprocessing: clips in, shards of Parquet out, on Ray Data."""

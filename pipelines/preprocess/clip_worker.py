@@ -1,0 +1,143 @@
+"""The parent's side of `pipelines.preprocess.clip_process`: starts it, hands it clips, and judges its deaths."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, astuple
+from pathlib import Path
+from typing import Any
+
+import pipelines
+from icface.errors import IcfaceError
+from pipelines.config import PreprocessConfig
+from pipelines.format import failed_row
+from pipelines.preprocess.clip_process import ONE_THREAD
+from pipelines.sources import Clip
+
+START_SECONDS = 600.0
+"""Longest wait for the process to be ready."""
+WALL_FACTOR = 10.0
+"""The wall-clock limit of a clip over its CPU limit: a machine may be busy with other things."""
+LONELY_DEATHS = 2
+"""A clip fails when so many processes died that had this clip alone to do."""
+
+
+class ProcessDied(Exception):
+    """The process ended without an answer; `status` is its return code as `subprocess` has it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the process ended with status {status}")
+        self.status = status
+
+
+class TookTooLong(Exception):
+    """No answer within the wall-clock limit."""
+
+
+class ClipWorker:
+    """Turns clips into rows in a process of its own, which is started anew when it dies."""
+
+    def __init__(self, config: PreprocessConfig) -> None:
+        self.config = config
+        self.ready: dict[str, Any] = {}
+        """What the process said of its analyzer: `fingerprint` and `measures`."""
+        self.cpu_seconds = 0.0
+        """CPU time that clips have taken."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> dict[str, Any]:
+        """Start the process if there is none, and return what it says of its analyzer.
+
+        Raises IcfaceError when the analyzer cannot be made.
+        """
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipelines.preprocess.clip_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=_environment(),
+                # Ctrl-C at a terminal is for the driver; this process ends with its parent.
+                process_group=0,
+            )
+            try:
+                answer = self._ask({"config": asdict(self.config)}, START_SECONDS)
+            except (ProcessDied, TookTooLong) as error:
+                self.close()
+                raise IcfaceError(f"the process that reads clips cannot be started: {error}") from None
+            if "error" in answer:
+                self.close()
+                raise IcfaceError(answer["error"])
+            self.ready = answer
+        return self.ready
+
+    def rows(self, clip: Clip, split: str, out: Path) -> tuple[dict[str, Any], bool]:
+        """The clip's row of `clips`, and whether a later run should try it again; its frames are in `out` then.
+
+        A clip whose process dies is a suspect: it is run again as the first and only work of a new process, and
+        fails when `LONELY_DEATHS` of those die too. Only this process sees those deaths: when it dies itself, or its
+        node, nobody counts anything.
+        """
+        for lonely_deaths in range(-1, LONELY_DEATHS):
+            self.start()
+            try:
+                answer = self._ask(
+                    {"clip": astuple(clip), "split": split, "out": str(out)},
+                    self.config.cpu_seconds * WALL_FACTOR,
+                )
+                if lonely_deaths >= 0:
+                    self.close()
+                self.cpu_seconds += answer["cpu_seconds"]
+                return answer["row"], answer["again"]
+            except ProcessDied as death:
+                self.close()
+                status = death.status
+                if status == -signal.SIGXCPU:
+                    return failed_row(clip, f"took more than {self.config.cpu_seconds:g} s of CPU time"), False
+            except TookTooLong:
+                self.close()
+                seconds = self.config.cpu_seconds * WALL_FACTOR
+                return failed_row(clip, f"took more than {seconds:g} s; the next run tries again"), True
+        return failed_row(clip, f"the process that read it died three times ({_status(status)})"), False
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise ValueError("start() comes first")
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            raise ProcessDied(process.wait()) from None
+        if not select.select([process.stdout], [], [], seconds)[0]:
+            raise TookTooLong(f"no answer after {seconds:g} s")
+        line = process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise ProcessDied(process.wait())
+        return dict(json.loads(line))
+
+
+def _status(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"status {status}"
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the process: our packages can be imported, and every library uses one thread."""
+    home = str(Path(pipelines.__file__).resolve().parents[1])
+    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**dict.fromkeys(ONE_THREAD, "1"), **os.environ, "PYTHONPATH": path}

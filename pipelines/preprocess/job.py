@@ -1,0 +1,199 @@
+"""The job: clips in, a data set out, by Ray Data.
+
+Each task writes one shard. A shard that is finished is never done again, so a job that was stopped, by whatever,
+goes on where it was; the result is the same to the bit.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, replace
+from typing import Any
+
+import numpy as np
+
+from icface.errors import IcfaceError
+from pipelines.config import PreprocessConfig
+from pipelines.curation.identity_check import check_identities
+from pipelines.dataset import INDEX, META, Dataset
+from pipelines.manifest import Summary, finish
+from pipelines.preprocess.clip_worker import ClipWorker
+from pipelines.preprocess.plan import Plan, check_options, clear_the_way, make_plan
+from pipelines.preprocess.progress import OnProgress, Progress, Tally
+from pipelines.shard import Shard, write_shard
+from pipelines.sources import Clip
+from pipelines.storage import Folder
+
+PROGRESS_SECONDS = 0.5
+
+
+def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progress: None) -> Summary:
+    """Make the data set, or finish it, or bring it up to date with the clips that are there now.
+
+    `on_progress` is called about twice a second, from another thread, until this returns.
+
+    Raises IcfaceError for a source without clips, options that differ from those of the data set, a missing
+    analyzer or dlib, a cluster that does not answer, and, when all is written, more failed clips than `max_failed`
+    allows.
+    """
+    source, dataset = Folder.at(config.source), Folder.at(config.dataset)
+    # The processes that read clips work in other folders.
+    config = replace(config, source=source.absolute)
+    plan = make_plan(config, source, dataset)
+    analyzer = _analyzer(config)
+    check_options(config, plan, dataset, analyzer)
+    summary = _finished(plan, dataset)
+    if summary is None:
+        clear_the_way(plan, dataset)
+        if plan.todo:
+            _run(config, plan, dataset, on_progress)
+            # A worker or node that was killed on the way left half a file.
+            dataset.remove_temporary()
+        summary = replace(
+            finish(dataset, plan.shards, plan.signature, config, analyzer),
+            new_clips=sum(len(shard.clips) for shard in plan.todo),
+        )
+    if config.check_identities:
+        summary = replace(summary, flagged=_flagged(config, summary, on_progress))
+    if summary.failed > config.max_failed * summary.clips:
+        raise IcfaceError(
+            f"{summary.failed} of {summary.clips} clips failed, more than --max-failed {config.max_failed:g}; the rest "
+            f"is written. See why with: icface inspect {config.dataset}"
+        )
+    return summary
+
+
+def _analyzer(config: PreprocessConfig) -> dict[str, str]:
+    """Name and fingerprint of the analyzer, as the processes that use it say."""
+    # This process may be on a node without a GPU; the labels' identity does not depend on the device.
+    detector = config.analyzer_options().get("detector", "auto")
+    worker = ClipWorker(replace(config, gpus=0.0, pyfeat_detector=detector))
+    try:
+        return {"name": config.analyzer, "fingerprint": worker.start()["fingerprint"]}
+    finally:
+        worker.close()
+
+
+def _flagged(config: PreprocessConfig, summary: Summary, on_progress: OnProgress) -> int:
+    """Number of clips that are not the person whose folder they lie in."""
+    progress = Progress(clips=0, total=0, frames=0, rejected=0, failed=0, seconds=0.0, stage="comparing identities")
+
+    def tell(done: int, total: int) -> None:
+        on_progress(replace(progress, clips=done, total=total))
+
+    return int(check_identities(summary.url, config.address, config.workers, tell)["flagged"].sum())
+
+
+def _finished(plan: Plan, dataset: Folder) -> Summary | None:
+    """What the data set holds, if there is nothing left to do."""
+    if plan.todo or plan.stale or not dataset.exists(INDEX) or not dataset.exists(META):
+        return None
+    meta = Dataset.open(dataset.url).meta
+    return Summary(url=dataset.url, **meta["counts"]) if meta["shards"] == plan.signature else None
+
+
+class ShardActor:
+    """A Ray Data actor that writes shards."""
+
+    def __init__(self, config: PreprocessConfig, dataset: Folder, tally: Any) -> None:
+        import ray
+
+        self.dataset, self.tally = dataset, tally
+        self.node = ray.get_runtime_context().get_node_id()
+        self.worker = ClipWorker(config)
+        self.worker.start()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for text in batch["shard"]:
+            shard = _unpacked(str(text))
+            write_shard(shard, self.dataset, self.worker, on_clip=self._tell)
+        return {"shards": np.array([len(batch["shard"])])}
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        self.tally.add.remote({name: row[name] for name in ("status", "frames_read")}, self.node)
+
+
+def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> None:
+    """Write the shards that are left to do."""
+    done = plan.clips - sum(len(shard.clips) for shard in plan.todo)
+    start = Progress(clips=done, total=plan.clips, frames=0, rejected=0, failed=0, seconds=0.0, stage="starting Ray")
+    on_progress(start)
+    import ray
+
+    from pipelines.cluster import connect, quiet_data
+
+    with connect(config.address, config.workers) as cores:
+        quiet_data()
+        tally = ray.remote(num_cpus=0)(Tally).remote()
+        workers = min(cores, len(plan.todo))
+        # Long shards first, so that no process works alone at the end.
+        todo = sorted(plan.todo, key=lambda shard: (-sum(clip.size for clip in shard.clips), shard.name))
+        shards = ray.data.from_items(
+            [{"shard": _packed(shard)} for shard in todo], override_num_blocks=len(todo)
+        ).map_batches(
+            ShardActor,
+            fn_constructor_args=(config, dataset, tally),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=1,
+            num_gpus=config.gpus or None,
+        )
+        with _reporting(tally, start, on_progress):
+            try:
+                for _ in shards.iter_batches(batch_size=None, prefetch_batches=0):
+                    pass
+            except ray.exceptions.RayError as error:
+                raise IcfaceError(f"the job stopped: {_cause(error)}; run the same command again to go on") from None
+
+
+@contextmanager
+def _reporting(tally: Any, start: Progress, on_progress: OnProgress) -> Iterator[None]:
+    """Call `on_progress` with what the tally says until the block ends."""
+    import ray
+
+    stop = threading.Event()
+
+    def report() -> None:
+        since = None
+        while not stop.wait(PROGRESS_SECONDS):
+            try:
+                counts = ray.get(tally.read.remote(), timeout=10)
+            except ray.exceptions.RayError:
+                continue
+            since = since or time.monotonic()
+            on_progress(
+                replace(
+                    start,
+                    clips=start.clips + counts["new"],
+                    seconds=time.monotonic() - since,
+                    stage="analysing clips",
+                    **counts,
+                )
+            )
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=15)
+
+
+def _packed(shard: Shard) -> str:
+    return json.dumps([shard.name, shard.split, [astuple(clip) for clip in shard.clips]])
+
+
+def _unpacked(text: str) -> Shard:
+    name, split, clips = json.loads(text)
+    return Shard(name, split, tuple(Clip(*clip) for clip in clips))
+
+
+def _cause(error: Exception) -> str:
+    """The last line of what went wrong inside a task."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return (str(cause).strip() or type(cause).__name__).splitlines()[-1]

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from icface.errors import IcfaceError
+from orchestration.registry import versions as registry
+from orchestration.registry.comparison import compare
+from orchestration.registry.evaluation import evaluate_model
+from orchestration.tracking.run_logger import experiment_id
+from pipelines.dataset import Dataset
+from pipelines.loading.evaluation_pairs import EvaluationPairs
+
+
+def test_scores_faces_and_configs_stand_side_by_side(
+    untrained_bundle: Path, other_bundle: Path, small_dataset: Path, workplace: Path
+):
+    told = []
+    found = compare(
+        [str(untrained_bundle), str(other_bundle)],
+        str(small_dataset),
+        per_track=3,
+        progress=lambda *arguments: told.append(arguments),
+    )
+    assert found.evaluated
+    assert {label for label, *_ in told} == {str(untrained_bundle), str(other_bundle)}
+    heading, *rows = found.metrics()
+    assert heading[:4] == ("metric", "better", str(untrained_bundle), str(other_bundle))
+    first, second = (contender.report.metrics() for contender in found.contenders)
+    row = next(row for row in rows if row[0] == "held_out/face_l1")
+    assert row[1] == "lower"
+    assert float(row[2]) == pytest.approx(first["held_out/face_l1"], abs=1e-4)
+    assert float(row[3]) == pytest.approx(second["held_out/face_l1"], abs=1e-4)
+    # The untrained model copies its source; faces moved at random are farther off.
+    assert row[4].endswith("worse")
+    assert row[4].startswith(f"{second['held_out/face_l1'] - first['held_out/face_l1']:+.4f}")
+    assert found.configs()[1:] == [("licence", "test licence", "non-commercial")]
+    assert found.samples is not None
+    found.write(workplace / "comparison.html")
+    page = (workplace / "comparison.html").read_text()
+    assert "data:image/jpeg;base64," in page
+    assert "held_out/face_l1" in page
+
+
+def test_stored_evaluations_are_used_where_they_are_of_the_same_pairs(
+    untrained_bundle: Path, other_bundle: Path, small_dataset: Path, workplace: Path
+):
+    models = []
+    for bundle in (untrained_bundle, other_bundle):
+        run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+        models.append(f"models:/compared/{registry.register(run, bundle, 'compared')}")
+    with pytest.raises(IcfaceError, match="--dataset"):
+        compare(models)
+    anew = compare(models, str(small_dataset), per_track=2)
+    assert anew.evaluated
+    stored = compare(models)
+    assert not stored.evaluated
+    assert stored.metrics() == anew.metrics()
+    assert stored.samples is not None
+    assert (stored.samples == anew.samples).all(), "the same faces, of the data set that the evaluation was on"
+    assert not compare(models, str(small_dataset), per_track=2).evaluated
+    assert compare(models, str(small_dataset), per_track=1).evaluated, "these are other pairs"
+
+
+def test_where_evaluations_differ_both_are_made_anew_on_the_pairs_of_the_first(
+    untrained_bundle: Path, other_bundle: Path, small_dataset: Path, workplace: Path
+):
+    models = []
+    for bundle, frames in ((untrained_bundle, 2), (other_bundle, 3)):
+        run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+        models.append(f"models:/differing/{registry.register(run, bundle, 'differing')}")
+        evaluate_model(models[-1], str(small_dataset), per_track=frames, tracks=1)
+    found = compare(models)
+    assert found.evaluated
+    of_two = EvaluationPairs(Dataset.open(str(small_dataset)), per_track=2, tracks=1).hash
+    assert [contender.report.pairs_hash for contender in found.contenders] == [of_two] * 2
+
+
+def test_one_model_is_no_comparison(untrained_bundle: Path):
+    with pytest.raises(IcfaceError, match="two or more"):
+        compare([str(untrained_bundle)])
+    with pytest.raises(IcfaceError, match="two or more"):
+        compare([str(untrained_bundle)] * 2)
+
+
+def test_models_are_named_that_were_trained_on_a_data_set(untrained_bundle: Path, small_dataset: Path, workplace: Path):
+    client = mlflow.MlflowClient()
+    tagged = client.create_run(experiment_id(), tags={"icface.dataset": str(small_dataset)}).info.run_id
+    hashed = client.create_run(experiment_id(), tags={"icface.dataset_hash": "abc"}).info.run_id
+    neither = client.create_run(experiment_id(), tags={"icface.dataset": str(workplace)}).info.run_id
+    numbers = [registry.register(run, untrained_bundle, "lineage") for run in (tagged, hashed, neither)]
+    found = registry.trained_on(str(small_dataset), "abc")
+    assert sorted(item.number for item in found if item.name == "lineage") == numbers[:2]

@@ -1,0 +1,105 @@
+"""The gate before an alias, on versions that were really evaluated."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from icface.errors import IcfaceError
+from orchestration.__main__ import main
+from orchestration.registry import versions as registry
+from orchestration.registry.evaluation import evaluate_model
+from orchestration.registry.promotion import promote
+from orchestration.registry.references import resolve
+from orchestration.tracking.run_logger import experiment_id
+
+
+def register(bundle: Path, name: str) -> str:
+    run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+    return f"models:/{name}/{registry.register(run, bundle, name)}"
+
+
+def tag(name: str, number: int, key: str) -> str:
+    return mlflow.MlflowClient().get_model_version(name, str(number)).tags[key]
+
+
+@pytest.fixture(scope="module")
+def good_and_bad(workplace: Path, untrained_bundle: Path, other_bundle: Path, small_dataset: Path) -> str:
+    """A registered model: version 1 copies its source, version 2 moves it at random; both evaluated on equal pairs."""
+    for bundle in (untrained_bundle, other_bundle):
+        evaluate_model(register(bundle, "gate"), str(small_dataset), groups=("held_out",), per_track=2)
+    return "gate"
+
+
+def test_a_version_without_an_evaluation_is_refused(workplace: Path, untrained_bundle: Path, small_dataset: Path):
+    model = register(untrained_bundle, "plain")
+    with pytest.raises(IcfaceError, match=f"is not evaluated: icface evaluate {model} DATASET"):
+        promote("plain", 1, "champion")
+    assert registry.versions("plain")[0].aliases == ()
+    with pytest.raises(IcfaceError, match="has no version 7; it has 1"):
+        promote("plain", 7, "champion")
+    report = evaluate_model(model, str(small_dataset), groups=("held_out",), per_track=2)
+    assert promote("plain", 1, "champion") == "evaluated, and nothing had the alias"
+    assert promote("plain", 1, "champion") == "evaluated, and it had the alias already"
+    found = registry.versions("plain")[0]
+    assert found.aliases == ("champion",)
+    assert found.evaluation["metrics"]["held_out/face_l1"] == pytest.approx(report.metrics()["held_out/face_l1"], 1e-4)
+    assert found.evaluation["pairs"]["dataset"] == str(small_dataset)
+    assert resolve("models:/plain@champion").version == 1
+    run = mlflow.MlflowClient().get_run(found.run_id)
+    assert run.data.metrics["held_out/face_l1"] == report.metrics()["held_out/face_l1"]
+
+
+def test_a_worse_version_is_refused_unless_forced_and_why_is_kept(good_and_bad: str):
+    promote(good_and_bad, 1, "best")
+    with pytest.raises(IcfaceError, match="version 2 is worse than version 1: held_out/face_l1"):
+        promote(good_and_bad, 2, "best")
+    assert resolve(f"models:/{good_and_bad}@best").version == 1
+    reason = promote(good_and_bad, 2, "best", force=True)
+    assert reason.startswith("forced: gate version 2 is worse")
+    assert resolve(f"models:/{good_and_bad}@best").version == 2
+    assert tag(good_and_bad, 2, registry.REASON_TAG) == f"best: {reason}"
+    assert "of version 2" in promote(good_and_bad, 1, "best"), "the better one gets it back"
+
+
+@pytest.mark.parametrize("champion", ["on other pairs", "not evaluated"])
+def test_both_are_evaluated_anew_where_the_evaluations_cannot_be_compared(
+    workplace: Path, untrained_bundle: Path, other_bundle: Path, small_dataset: Path, champion: str
+):
+    name = champion.replace(" ", "-")
+    first, second = register(untrained_bundle, name), register(other_bundle, name)
+    evaluate_model(first, str(small_dataset), groups=("held_out",), per_track=1)
+    promote(name, 1, "champion")
+    if champion == "not evaluated":
+        mlflow.MlflowClient().delete_model_version_tag(name, "1", registry.EVALUATION_TAG)
+    evaluate_model(second, str(small_dataset), groups=("held_out",), per_track=2)
+    told = set()
+    with pytest.raises(IcfaceError, match=r"is worse than version 1.*both evaluated anew"):
+        promote(name, 2, "champion", progress=lambda label, done, total: told.add(label))
+    assert told == {first, second}
+    both = registry.versions(name)
+    assert both[0].evaluation["conditions"] == both[1].evaluation["conditions"]
+    assert [item.evaluation["pairs"]["per_track"] for item in both] == [2, 2]
+
+
+def test_what_cannot_be_compared_is_refused_with_what_to_do(
+    workplace: Path, untrained_bundle: Path, small_dataset: Path, capsys: pytest.CaptureFixture[str]
+):
+    for _ in range(2):
+        model = register(untrained_bundle, "apart")
+        report = evaluate_model(model, str(small_dataset), groups=("held_out",), per_track=1)
+    promote("apart", 1, "champion")
+    values = json.loads(json.dumps(report.to_json())) | {"pairs_hash": "others"}
+    registry.note_evaluation("apart", 2, type(report).from_json(values))
+    with pytest.raises(IcfaceError, match="name the data set to evaluate both on with --dataset"):
+        promote("apart", 2, "champion")
+    registry.note_evaluation("apart", 2, type(report).from_json(values), {"dataset": "gone", "groups": ["val"]})
+    with pytest.raises(IcfaceError, match="cannot be evaluated anew: gone is not a data set"):
+        promote("apart", 2, "champion")
+    capsys.readouterr()
+    assert main(["models", "promote", "apart", "2", "--dataset", str(small_dataset)]) == 0
+    said = capsys.readouterr().out
+    assert "both evaluated anew" in said
+    assert '"licence": "test licence"' in said
+    assert resolve("models:/apart@champion").version == 2

@@ -1,0 +1,103 @@
+"""The registered model behind MLflow's own server: the real HTTP endpoint."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pytest
+
+import orchestration
+from icface.images import decode_image, encode_jpeg
+from icface.video.reading import read_frames
+from orchestration.registry import versions as registry
+from orchestration.tracking.run_logger import experiment_id, tracking_uri
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module", params=["mlflow models serve", "icface models serve"])
+def endpoint(request: pytest.FixtureRequest, workplace: Path, other_bundle: Path):
+    """The address of a server: MLflow's of a registered version, ours of a bundle folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if request.param == "icface models serve":
+        command = [sys.executable, "-m", "orchestration", "models", "serve", str(other_bundle)]
+        command += ["--port", str(port)]
+        environment = {**os.environ, "PYTHONPATH": str(Path(orchestration.__file__).parents[1])}
+    else:
+        run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+        registry.register(run, other_bundle, "served")
+        # MLflow looks for the environment's own programs on the PATH.
+        programs = {Path(sys.executable).parent, Path(mlflow.__file__).parents[4] / "bin"}
+        path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
+        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served/1", "--env-manager"]
+        command += ["local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri(), "PATH": path}
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=2).close()
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+        yield address
+    finally:
+        # Ours ends the server that it started, which has a process group of its own.
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=60)
+    assert falls_silent(address)
+
+
+def falls_silent(address: str) -> bool:
+    """Whether nobody listens there any more, soon after the server's first process is gone."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{address}/ping", timeout=2).close()
+        except OSError as error:
+            if "refused" in str(error):
+                return True
+        time.sleep(0.2)
+    return False
+
+
+def ask(endpoint: str, records: list[dict]) -> list[dict]:
+    body = json.dumps({"dataframe_records": records}).encode()
+    request = urllib.request.Request(f"{endpoint}/invocations", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["predictions"]
+
+
+def test_a_portrait_in_a_png_out(endpoint: str, sample_clips: dict[str, Path]):
+    _, frames = next(read_frames(sample_clips["single_face.mp4"]))
+    portrait = base64.b64encode(encode_jpeg(frames[0])).decode()
+    pictures = [
+        decode_image(base64.b64decode(row["png"]))
+        for row in ask(endpoint, [{"portrait": portrait, "AU12": 0.0}, {"portrait": portrait, "AU12": 4.0}])
+    ]
+    assert [picture.shape for picture in pictures] == [(32, 32, 3)] * 2
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_an_attribute_that_was_not_trained_is_an_error(endpoint: str, sample_clips: dict[str, Path]):
+    _, frames = next(read_frames(sample_clips["single_face.mp4"]))
+    portrait = base64.b64encode(encode_jpeg(frames[0])).decode()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(endpoint, [{"portrait": portrait, "AU14": 1.0}])
+    assert refused.value.code >= 400
+    assert b"AU14 cannot be set" in refused.value.read()

@@ -1,0 +1,195 @@
+"""From a data set to a registered model with real Ray Train and MLflow, and what a second start does."""
+
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import torch
+
+import orchestration
+from icface.bundle import load_bundle
+from icface.errors import IcfaceError
+from icface.images import decode_image, encode_jpeg
+from icface.training.checkpoint import load_state
+from icface.video.reading import read_frames
+from orchestration.config import TrainJob
+from orchestration.registry.references import resolve
+from orchestration.train.driver import train
+from pipelines.cluster import connect
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_here(workplace: Path):
+    with connect("local", 6, packages=(orchestration,)):  # two that train, Ray Data's two readers, and what they need
+        yield
+
+
+@pytest.fixture(scope="module")
+def job(small_dataset: Path, tiny) -> TrainJob:
+    return TrainJob(dataset=str(small_dataset), training=tiny, workers=2, name="first", register="face")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[dict]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def trained(job: TrainJob, told: list[dict]):
+    return train(job, lambda numbers: told.append(dict(numbers)))
+
+
+def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
+    run = mlflow.MlflowClient().get_run(trained.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["data.batch"] == "4"
+    assert run.data.params["model.size"] == "32"
+    assert run.data.tags["icface.workers"] == "2"
+    assert run.data.metrics["A/reconstruction"] > 0
+    assert run.data.metrics["images_per_second"] > 0
+    names = {item.path for item in mlflow.MlflowClient().list_artifacts(trained.run_id, "bundle")}
+    assert names == {"bundle/README.md", "bundle/config.json", "bundle/model.safetensors"}
+    assert mlflow.MlflowClient().list_artifacts(trained.run_id, "samples")
+    assert run.inputs.dataset_inputs[0].dataset.name == "data"
+    last = [numbers for numbers in told if "step" in numbers][-1]
+    assert (last["step"], last["checkpoint"]) == (6, 6)
+
+
+def test_the_runs_folder_holds_whole_checkpoints_and_the_bundle(trained, workplace: Path):
+    folder = workplace / "runs" / "first"
+    checkpoints = sorted(folder.glob("checkpoint_0*"))
+    assert [path.name for path in checkpoints] == ["checkpoint_00000004", "checkpoint_00000006"]
+    assert [load_state(path)["steps_done"] for path in checkpoints] == [4, 6]
+    model = load_bundle(trained.bundle)
+    assert model.config.licence == "test licence"
+    assert model.config.training["identities"] == 2
+    assert not model.schema.attributes[model.schema.index("AU14")].trained
+
+
+@pytest.mark.parametrize("form", ["models:/face/1", "runs:/{run}/bundle", "{bundle}"])
+def test_a_model_is_found_under_every_name(trained, form: str):
+    found = resolve(form.format(run=trained.run_id, bundle=trained.bundle))
+    one, other = load_bundle(found.folder).state_dict(), load_bundle(trained.bundle).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize("form", ["models:/face/99", "models:/nobody@champion", "runs:/0123/bundle", "models:/face"])
+def test_a_model_that_is_not_there(trained, form: str):
+    with pytest.raises(IcfaceError, match="is not in sqlite"):
+        resolve(form)
+
+
+def test_an_existing_name_is_refused(trained, job: TrainJob):
+    with pytest.raises(IcfaceError, match="the run first exists"):
+        train(job)
+
+
+def test_resume_refuses_other_options(trained, job: TrainJob):
+    from dataclasses import replace
+
+    with pytest.raises(IcfaceError, match=r"optimiser\.generator_rate 0\.001 -> 0.5"):
+        train(
+            replace(
+                job,
+                resume=True,
+                training=job.training.merge({"optimiser": {"generator_rate": 0.5}}),
+            )
+        )
+    with pytest.raises(IcfaceError, match="no run other"):
+        train(replace(job, name="other", resume=True))
+
+
+def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, workplace: Path):
+    from dataclasses import replace
+
+    from pipelines.storage import Folder
+
+    asked = []
+
+    def stop_early(numbers):
+        if numbers.get("step", 0) >= 2 and not asked:
+            asked.append(1)
+            raise KeyboardInterrupt
+
+    stopped = train(replace(job, name="stopped", register=None), stop_early)
+    assert asked
+    if stopped.bundle is None:  # it may have been over before the wish arrived
+        assert list((workplace / "runs/stopped").glob("checkpoint_0*/training.pt"))
+        assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "KILLED"
+        again = train(replace(job, name="stopped", register=None, resume=True))
+        assert again.run_id == stopped.run_id
+        stopped = again
+    assert Folder.at(stopped.bundle).exists("config.json")
+    one, other = load_bundle(stopped.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "FINISHED"
+
+
+def test_the_registered_model_answers(trained, sample_clips):
+    model = mlflow.pyfunc.load_model("models:/face/1")
+    _, frames = next(read_frames(sample_clips["single_face.mp4"]))
+    portrait = encode_jpeg(frames[0])
+    table = pd.DataFrame({"portrait": [portrait, portrait], "AU12": [0.0, 5.0], "pose_yaw": [0.0, 0.5]})
+    answer = model.predict(table)
+    pictures = [decode_image(data) for data in answer["png"]]
+    assert [picture.shape for picture in pictures] == [(32, 32, 3)] * 2
+    assert (pictures[0] != pictures[1]).any()
+    with pytest.raises(IcfaceError, match="AU14 cannot be set"):
+        model.predict(pd.DataFrame({"portrait": [portrait], "AU14": [1.0]}))
+
+
+def test_ray_data_brings_the_same_batches(trained, job: TrainJob):
+    from dataclasses import replace
+
+    fed = train(replace(job, name="fed", register=None, ingest="ray"))
+    one, other = load_bundle(fed.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_a_loss_that_is_not_finite_ends_with_one_line(job: TrainJob, workplace: Path):
+    from dataclasses import replace
+
+    config = job.training.merge({"optimiser": {"generator_rate": 1e30, "discriminator_rate": 1e30}})
+    with pytest.raises(IcfaceError, match="is not finite"):
+        train(replace(job, name="broken", training=config, register=None))
+    assert list((workplace / "runs/broken").glob("non-finite-batch-*.pt"))
+    assert not (workplace / "runs/broken/bundle").exists()
+
+
+def test_a_training_begins_with_another_model(job: TrainJob, other_bundle: Path):
+    from dataclasses import replace
+
+    # The whole training is the discriminator's warm-up: the generators must come out as they went in.
+    config = job.training.merge({"optimiser": {"warmup": 1.0}})
+    result = train(replace(job, name="tuned", training=config, register=None, init_from=str(other_bundle)))
+    start, tuned = load_bundle(other_bundle), load_bundle(result.bundle)
+    start.silence_untrained()
+    assert all(torch.equal(tensor, tuned.state_dict()[name]) for name, tensor in start.state_dict().items())
+    assert tuned.config.licence == start.config.licence == "non-commercial"
+    run = mlflow.MlflowClient().get_run(result.run_id)
+    assert run.data.params["init_from"] == str(other_bundle)
+    assert run.data.tags["icface.init_from_changes"] == "none"
+    assert run.data.metrics["D/adversarial"] > 0
+    assert "N/variance" in run.data.metrics
+    with pytest.raises(IcfaceError, match=r"init_from .* -> models:/face/1"):
+        train(replace(job, name="tuned", training=config, init_from="models:/face/1", resume=True))
+
+
+def test_a_start_that_does_not_fit_is_refused(job: TrainJob, other_bundle: Path):
+    from dataclasses import replace
+
+    wide = job.training.merge({"model": {"width": 16}})
+    with pytest.raises(IcfaceError, match=r"train with --model\.width 8"):
+        train(replace(job, name="wide", training=wide, init_from=str(other_bundle)))
+
+
+def test_the_command_takes_the_starting_models_sizes(job: TrainJob, other_bundle: Path, monkeypatch):
+    from orchestration.commands import train as command
+
+    asked = []
+    monkeypatch.setattr(command, "run", lambda options, reporter: asked.append(options))
+    command.main([job.dataset, "--preset", "small", "--init-from", str(other_bundle), "--model.blocks", "3"])
+    (options,) = asked
+    assert (options.init_from, options.training.steps) == (str(other_bundle), 2000)
+    assert (options.training.model.size, options.training.model.width, options.training.model.blocks) == (32, 8, 3)

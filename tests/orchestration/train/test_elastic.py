@@ -1,0 +1,69 @@
+"""A node is taken away while a training runs on three of a cluster's nodes: it goes on with two."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from support.killed_trainings import assert_whole
+
+import orchestration
+from orchestration.config import TrainJob
+from orchestration.train.driver import train
+from pipelines.cluster import connect
+
+pytestmark = pytest.mark.system
+EVERY = 10
+
+
+@pytest.fixture(scope="module")
+def cluster(workplace: Path):
+    from ray.cluster_utils import Cluster
+
+    # Dead nodes are noticed within two seconds instead of half a minute.
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        cluster.shutdown()
+        patch.undo()
+
+
+def losses(run: str) -> dict[int, float]:
+    history = mlflow.MlflowClient().get_metric_history(run, "A/reconstruction")
+    return {item.step: item.value for item in history}
+
+
+def test_a_removed_node_costs_a_worker_and_no_run(cluster, small_dataset: Path, workplace: Path, tiny):
+    config = tiny.merge({"steps": 100, "data": {"batch": 6}, "log_every": 5, "checkpoint_every": EVERY})
+    job = TrainJob(dataset=str(small_dataset), training=config, workers="1-3", name="elastic")
+    told: list[dict] = []
+    doomed = list(cluster.worker_nodes)[-1]
+
+    def remove_a_node(numbers: dict) -> None:
+        told.append(dict(numbers))
+        if numbers.get("checkpoint") and doomed in cluster.worker_nodes:
+            cluster.remove_node(doomed, allow_graceful=False)
+
+    with connect(cluster.address, 3, packages=(orchestration,)):
+        result = train(job, remove_a_node)
+        assert doomed not in cluster.worker_nodes
+        alone = train(replace(job, name="alone", workers=1))
+    counts = [numbers["workers"] for numbers in told if numbers.get("workers")]
+    assert counts[0] == 3 and counts[-1] == 2
+    first, again = [numbers["starts"] for numbers in told if "starts" in numbers][-1]
+    assert first == 0
+    assert again >= next(numbers["checkpoint"] for numbers in told if "checkpoint" in numbers)
+    assert_whole(workplace / "runs/elastic")
+    # Three, two or one: the batches are the same, and the sums differ in their order.
+    with_three, with_one = losses(result.run_id), losses(alone.run_id)
+    assert with_three.keys() == with_one.keys()
+    np.testing.assert_allclose([*with_three.values()], [*with_one.values()], rtol=0.05)

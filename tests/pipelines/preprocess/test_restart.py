@@ -1,0 +1,93 @@
+"""Coming back to a data set: what is done is not done again, and what is added touches nothing else."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.clip_faults import contents
+
+from icface.errors import IcfaceError
+from pipelines.cluster import connect
+from pipelines.config import PreprocessConfig
+from pipelines.preprocess.job import preprocess
+
+
+@pytest.fixture
+def config(crowd: Path) -> PreprocessConfig:
+    """That of `crowd`, which is finished."""
+    clips = crowd / "clips"
+    original = clips.readlink()
+    clips.unlink()
+    shutil.copytree(original, clips, symlinks=True)
+    return PreprocessConfig(
+        source=str(clips),
+        dataset=str(crowd / "data"),
+        size=32,
+        every=6,
+        val_fraction=0.0,
+        shard_clips=4,
+        licence="test licence",
+    )
+
+
+def test_a_finished_data_set_starts_no_ray(config: PreprocessConfig):
+    before = contents(Path(config.dataset))
+    code = (
+        "import sys; from pipelines.config import PreprocessConfig; from pipelines.preprocess.job import preprocess\n"
+        f"assert preprocess(PreprocessConfig(**{config.__dict__!r})).new_clips == 0\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] == 'ray']"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert contents(Path(config.dataset)) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"size": 48, "every": 3}, "every was 6 and is 3 now; size was 32 and is 48 now"),
+        ({"crop": "frame"}, "crop was"),
+        ({"licence": "other"}, "licence was 'test licence' and is 'other' now"),
+        ({"max_pose": 0.5}, "max_pose was 0.7 and is 0.5 now"),
+        ({"shard_clips": 2}, "shard_clips was 4 and is 2 now"),
+    ],
+)
+def test_other_options_are_refused_by_name(config: PreprocessConfig, changes: dict, said: str):
+    before = contents(Path(config.dataset))
+    with pytest.raises(IcfaceError, match=said):
+        preprocess(replace(config, **changes))
+    assert contents(Path(config.dataset)) == before
+
+
+@pytest.mark.parametrize("changes", [{"workers": 1}, {"limit": 2}, {"cpu_seconds": 99.0}, {"max_failed": 0.5}])
+def test_options_that_name_nothing_may_change(config: PreprocessConfig, changes: dict):
+    assert preprocess(replace(config, **changes)).new_clips == 0
+
+
+def test_an_added_clip_writes_its_shard_alone(config: PreprocessConfig):
+    data = Path(config.dataset)
+    before = contents(data)
+    times = {name: (data / name).stat().st_mtime_ns for name in before}
+    place = Path(config.source, "zoe/v/1.mp4")
+    place.parent.mkdir(parents=True)
+    place.symlink_to(next(Path(config.source).rglob("ann/v/1.mp4")).resolve())
+    with connect("local", 1):
+        summary = preprocess(config)
+    after = contents(data)
+    assert summary.clips == 7
+    whole = {"dataset.json", "index.parquet", "README.md"}
+    gone = before.keys() - after.keys()
+    new = after.keys() - before.keys()
+    # Zoe is last in order: the last shard changes its name, and no other file is touched.
+    assert 0 < summary.new_clips < 7
+    assert len({name.rsplit("/", 1)[-1] for name in new}) == 1
+    assert len({name.rsplit("/", 1)[-1] for name in gone}) <= 1
+    for name in before.keys() & after.keys() - whole:
+        assert (data / name).stat().st_mtime_ns == times[name], name
+    # The same as if all had been there from the beginning.
+    with connect("local", 1):
+        fresh = preprocess(replace(config, dataset=str(data.parent / "fresh")))
+    assert contents(Path(fresh.url)) == after

@@ -1,0 +1,26 @@
+"""Data sets for tests, made in this process: the same files as `icface preprocess` writes, without a start of Ray."""
+
+from dataclasses import replace
+
+from pipelines.config import PreprocessConfig
+from pipelines.manifest import Summary, finish
+from pipelines.preprocess.clip_worker import ClipWorker
+from pipelines.preprocess.plan import check_options, make_plan
+from pipelines.shard import write_shard
+from pipelines.storage import Folder
+
+
+def made_here(config: PreprocessConfig) -> Summary:
+    """Make the data set that `config` asks for; `preprocess/test_restart.py` holds it against the real job's."""
+    source, dataset = Folder.at(config.source), Folder.at(config.dataset)
+    config = replace(config, source=source.absolute)
+    plan = make_plan(config, source, dataset)
+    worker = ClipWorker(config)
+    try:
+        analyzer = {"name": config.analyzer, "fingerprint": worker.start()["fingerprint"]}
+        check_options(config, plan, dataset, analyzer)
+        for shard in plan.todo:
+            write_shard(shard, dataset, worker, on_clip=lambda row: None)
+    finally:
+        worker.close()
+    return finish(dataset, plan.shards, plan.signature, config, analyzer)
