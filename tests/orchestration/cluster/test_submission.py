@@ -181,7 +181,7 @@ def test_a_missing_token_is_a_sentence(head: str):
     words = ["submit", "status", "x", "--address", head]
     bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     # Ray would look for a token in the home folder.
-    bare |= {"HOME": "/nonexistent", "PYTHONPATH": str(Path(submission.__file__).parents[1])}
+    bare |= {"HOME": "/nonexistent", "PYTHONPATH": str(Path(submission.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", program, *words], env=bare, capture_output=True, text=True, timeout=120
     )

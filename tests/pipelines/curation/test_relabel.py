@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.pipelines.test_labels_from_files import labels
+from support.openface_tables import openface_table
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
@@ -70,7 +70,7 @@ def test_openfaces_files_replace_the_labels_and_unsure_frames_go(crowd: Path):
     root = crowd / "csv"
     tables = {}
     for clip in sorted({clip for clip, _ in before.index}):
-        table = labels(int(before.loc[clip].index.max()) + 6, seed=len(tables))
+        table = openface_table(int(before.loc[clip].index.max()) + 6, seed=len(tables))
         table.loc[6, "success"] = 0
         path = root / f"{clip}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)

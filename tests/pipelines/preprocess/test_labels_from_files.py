@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.openface_tables import openface_table
 
-from icface.analyzers.openface import LANDMARK_COLUMNS
-from icface.attributes import ACTION_UNIT_NAMES
 from icface.video.reading import read_frames
 from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
@@ -29,23 +28,6 @@ def frames(sample_clips: dict[str, Path]) -> int:
     return sum(len(indices) for indices, _ in read_frames(sample_clips["single_face.mp4"]))
 
 
-def labels(frames: int, seed: int = 4) -> pd.DataFrame:
-    """OpenFace's columns for a face that stands in the middle of the picture."""
-    rng = np.random.default_rng(seed)
-    columns: dict[str, np.ndarray] = {
-        "frame": np.arange(1, frames + 1),
-        "confidence": np.full(frames, 0.97),
-        "success": np.ones(frames, int),
-    }
-    for name in ("pose_Rx", "pose_Ry", "pose_Rz"):
-        columns[name] = rng.uniform(-0.4, 0.4, frames)
-    for name, value in zip(LANDMARK_COLUMNS, rng.uniform(150, 290, len(LANDMARK_COLUMNS)), strict=True):
-        columns[name] = np.full(frames, value)
-    for name in ACTION_UNIT_NAMES:
-        columns[f"{name}_r"] = rng.uniform(0, 5, frames)
-    return pd.DataFrame(columns)
-
-
 @pytest.fixture
 def source(tmp_path: Path, sample_clips: dict[str, Path]) -> Path:
     for identity in ("ann", "bob", "cyd"):
@@ -58,10 +40,10 @@ def test_labels_are_those_of_the_files_and_a_file_of_another_clip_fails_its_clip
     source: Path, tmp_path: Path, frames: int
 ):
     root = tmp_path / "csv"
-    table = labels(frames)
+    table = openface_table(frames)
     table.loc[6, "success"] = 0
     table.loc[9, "confidence"] = 0.5
-    shorter = labels(frames - EVERY - 1)
+    shorter = openface_table(frames - EVERY - 1)
     for identity, data in (("ann", table), ("bob", shorter)):
         (root / identity / "v").mkdir(parents=True)
         data.rename(columns=lambda name: f" {name}").to_csv(root / identity / "v/1.csv", index=False)
@@ -93,7 +75,7 @@ def test_labels_are_those_of_the_files_and_a_file_of_another_clip_fails_its_clip
 
 def test_the_files_may_lie_beside_the_clips(source: Path, tmp_path: Path, frames: int):
     for identity in ("ann", "bob", "cyd"):
-        labels(frames).to_csv(source / identity / "v/1.csv", index=False)
+        openface_table(frames).to_csv(source / identity / "v/1.csv", index=False)
     config = PreprocessConfig(
         source=str(source), dataset=str(tmp_path / "data"), size=32, every=10, val_fraction=0.0, analyzer="openface"
     )
