@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from icface.analyzers.face import Analyzer, Face
-from icface.animate import generate, neutralise, to_pictures
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.animate import to_pictures
+from icface.attributes import ATTRIBUTE_NAMES
 from icface.bundle import ICface
 from icface.errors import IcfaceError
 from icface.evaluation.pairs import Labels, PairList, Pictures
+from icface.evaluation.rendering import drive_pairs, neutral_faces, sized
 from icface.evaluation.report import PROTOCOL, Report
 from icface.evaluation.scores import Faces, GroupScores
-from icface.images import resize
 
 BATCH = 16
 """Pairs reenacted at a time."""
@@ -56,20 +56,17 @@ def evaluate(
         # Pairs of one source come one after another, so only the sources of this batch are worth keeping.
         neutral = {key: neutral[key] for key in keys if key in neutral}
         if fresh:
-            crops = _sized([pair.source for pair in fresh.values()], model.size)
-            relaxed = neutralise(model, crops, device)
+            crops = sized([pair.source for pair in fresh.values()], model.size)
+            relaxed = neutral_faces(model, list(fresh.values()), device)
             neutral |= dict(zip(fresh, relaxed.split(1), strict=True))
             sources = _analysed(analyzer, crops, embedder)
             neutrals = _analysed(analyzer, to_pictures(relaxed))
             for index, (group, source_key) in enumerate(fresh):
                 groups[group].add_source(source_key, sources.one(index), neutrals.one(index))
-        asked = np.stack([pair.asked(model.config.baselines) for pair in batch])
-        codes, beyond = model.schema.code(_ordered(asked, model.schema))
+        made, beyond = drive_pairs(model, torch.cat([neutral[key] for key in keys]), batch)
         clamped += beyond
-        faces = torch.cat([neutral[key] for key in keys])
-        made = to_pictures(generate(model, faces, torch.from_numpy(codes).to(device)))
         outputs = _analysed(analyzer, made, embedder)
-        driving = _analysed(analyzer, _sized([pair.driving for pair in batch], model.size), embedder)
+        driving = _analysed(analyzer, sized([pair.driving for pair in batch], model.size), embedder)
         for index, pair in enumerate(batch):
             groups[pair.group].add_pair(pair, outputs.one(index), driving.one(index), model.config.baselines)
         done += len(batch)
@@ -114,15 +111,3 @@ def _analysed(analyzer: Analyzer, pictures: Pictures, embedder: Embedder | None 
             for picture, face in zip(pictures, faces, strict=True)
         ]
     return Faces(pictures=pictures, labels=_labels(faces), embeddings=embeddings)
-
-
-def _ordered(attributes: Labels, schema: AttributeSchema) -> Labels:
-    """(N, n): the columns of (N, 20) in the schema's order."""
-    unknown = [name for name in schema.names if name not in ATTRIBUTE_NAMES]
-    if unknown:
-        raise IcfaceError(f"this model is steered by {unknown[0]}, which nothing here measures; it cannot be evaluated")
-    return attributes[:, [ATTRIBUTE_NAMES.index(name) for name in schema.names]]
-
-
-def _sized(pictures: list[Pictures], size: int) -> npt.NDArray[np.uint8]:
-    return np.stack([resize(picture, size) for picture in pictures])

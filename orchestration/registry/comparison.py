@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import torch
 from mlflow.exceptions import MlflowException
 
-from icface.animate import generate, neutralise, to_pictures
-from icface.attributes import ATTRIBUTE_NAMES
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
-from icface.evaluation import HIGHER_IS_BETTER, EvaluationPair
+from icface.evaluation import HIGHER_IS_BETTER
+from icface.evaluation.rendering import render_pairs
 from icface.evaluation.report import HEADLINE, Report
-from icface.images import resize
 from icface.sheets import Picture, Row, contact_sheet
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import PairChoice, evaluate_alike
@@ -195,21 +192,14 @@ def _stored(reference: ModelReference) -> Report | None:
 def _samples(contenders: Sequence[Contender], data: Dataset) -> Picture:
     pairs = list(EvaluationPairs(data, per_track=1, tracks=SHOWN))
     step = max(1, len(pairs) // SHOWN)
+    shown = pairs[::step][:SHOWN]
+    made = zip(*(render_pairs(contender.model, shown) for contender in contenders), strict=True)
     rows = []
-    for pair in pairs[::step][:SHOWN]:
-        pictures = [pair.source, pair.driving, *(_made(contender.model, pair) for contender in contenders)]
+    for pair, outputs in zip(shown, made, strict=True):
+        pictures = [pair.source, pair.driving, *outputs]
         captions = ["source", "driving", *(contender.label for contender in contenders)]
         rows.append(Row(heading=f"{pair.group}: {pair.track}", pictures=pictures, captions=captions))
     return contact_sheet(rows, cell=CELL)
-
-
-@torch.inference_mode()
-def _made(model: ICface, pair: EvaluationPair) -> Picture:
-    neutral = neutralise(model.eval(), resize(pair.source, model.size)[None], torch.device("cpu"))
-    wanted = pair.attributes[[ATTRIBUTE_NAMES.index(name) for name in model.schema.names]]
-    codes, _ = model.schema.code(wanted[None])
-    made: Picture = to_pictures(generate(model, neutral, torch.from_numpy(codes)))[0]
-    return made
 
 
 def _making(model: ICface) -> dict[str, Any]:

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from icface.bundle import load_bundle, save_bundle
 from icface.errors import IcfaceError
 from orchestration.registry import versions as registry
 from orchestration.registry.comparison import compare
@@ -40,6 +42,21 @@ def test_scores_faces_and_configs_stand_side_by_side(
     page = (workplace / "comparison.html").read_text()
     assert "data:image/jpeg;base64," in page
     assert "held_out/face_l1" in page
+
+
+def test_the_pictures_follow_baselines_as_the_scores_do(
+    other_bundle: Path, small_dataset: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = load_bundle(other_bundle)
+    monkeypatch.chdir(workplace)
+    save_bundle(model, "first")
+    sheets = []
+    for baselines in (False, True):
+        # The same weights and the same captions: only what the second model is asked for differs.
+        model.config = replace(model.config, baselines=baselines)
+        save_bundle(model, "second")
+        sheets.append(compare(["first", "second"], str(small_dataset), per_track=1, tracks=2).samples)
+    assert (sheets[0] != sheets[1]).any()
 
 
 def test_stored_evaluations_are_used_where_they_are_of_the_same_pairs(

@@ -1,0 +1,57 @@
+"""From pairs to a model's pictures: the one place where what a pair asks for becomes what the networks are fed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from icface.animate import generate, neutralise, to_pictures
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.bundle import ICface
+from icface.errors import IcfaceError
+from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
+from icface.images import resize
+
+
+def render_pairs(model: ICface, pairs: Sequence[EvaluationPair], device: torch.device | str = "cpu") -> Pictures:
+    """(N, S, S, 3) uint8 RGB: each pair's source with the attributes that the pair asks of `model`, at its size.
+
+    Raises IcfaceError when the model has an attribute that is not one of `ATTRIBUTE_NAMES`.
+    """
+    return drive_pairs(model, neutral_faces(model, pairs, device), pairs)[0]
+
+
+def neutral_faces(model: ICface, pairs: Sequence[EvaluationPair], device: torch.device | str = "cpu") -> Tensor:
+    """(N, 3, S, S) float32 in [-1, 1], on `device`: the pairs' sources brought to neutral."""
+    return neutralise(model, sized([pair.source for pair in pairs], model.size), torch.device(device))
+
+
+def drive_pairs(
+    model: ICface, neutral: Tensor, pairs: Sequence[EvaluationPair]
+) -> tuple[Pictures, npt.NDArray[np.int64]]:
+    """The pictures of `render_pairs` from the sources' `neutral` faces (N, 3, S, S), one a pair.
+
+    Second, (n,) how many values of each attribute lay outside the schema's range. A model trained on labels less
+    their track's baseline is asked for the same (`EvaluationPair.asked`).
+    """
+    asked = np.stack([pair.asked(model.config.baselines) for pair in pairs])
+    codes, clamped = model.schema.code(in_schema_order(asked, model.schema))
+    return to_pictures(generate(model, neutral, torch.from_numpy(codes).to(neutral.device))), clamped
+
+
+def in_schema_order(attributes: Labels, schema: AttributeSchema) -> Labels:
+    """(N, n): the columns of (N, 20) in the schema's order.
+
+    Raises IcfaceError when the schema has an attribute that is not one of `ATTRIBUTE_NAMES`.
+    """
+    unknown = [name for name in schema.names if name not in ATTRIBUTE_NAMES]
+    if unknown:
+        raise IcfaceError(f"this model is steered by {unknown[0]}, which nothing here measures; it cannot be evaluated")
+    return attributes[:, [ATTRIBUTE_NAMES.index(name) for name in schema.names]]
+
+
+def sized(pictures: Sequence[Pictures], size: int) -> Pictures:
+    """(N, size, size, 3) uint8 of pictures (H, W, 3)."""
+    return np.stack([resize(picture, size) for picture in pictures])
