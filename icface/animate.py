@@ -36,6 +36,8 @@ class Source:
     """The face's own attributes, raw; NaN where not measured."""
     neutral: Tensor
     """(1, 3, S, S) float32 in [-1, 1]: the neutral face, on the model's device."""
+    left_alone: tuple[str, ...] = ()
+    """Trained attributes that were not measured, so that a neutraliser that is told the change leaves them."""
 
 
 class Animator:
@@ -87,10 +89,15 @@ class Animator:
         # A still has no neighbours to smooth over, so any frame rate does.
         square = rule.squares(face.box[None], fps=1.0, width=width, height=height)[0]
         crop = cut(source, square, self.model.size)
+        attributes = dict(zip(ATTRIBUTE_NAMES, face.attributes.tolist(), strict=True))
+        own = np.array([[attributes.get(name, np.nan) for name in self.model.schema.names]], np.float32)
+        change = self.model.config.model.neutraliser_input == "change"
+        unknown = np.isnan(own[0]) & self.model.schema.trained & change
         return Source(
             crop=crop,
-            attributes=dict(zip(ATTRIBUTE_NAMES, face.attributes.tolist(), strict=True)),
-            neutral=neutralise(self.model, crop[None], self.device),
+            attributes=attributes,
+            neutral=neutralise(self.model, crop[None], own, self.device),
+            left_alone=tuple(name for name, missing in zip(self.model.schema.names, unknown, strict=True) if missing),
         )
 
     def neutral(self, source: Picture | Source) -> Picture:
@@ -131,15 +138,14 @@ class Animator:
 
 
 @torch.inference_mode()
-def neutralise(model: ICface, crops: Picture, device: torch.device) -> Tensor:
+def neutralise(model: ICface, crops: Picture, attributes: npt.NDArray[np.float32], device: torch.device) -> Tensor:
     """Neutral faces (N, 3, S, S) float32 in [-1, 1] of crops (N, S, S, 3) uint8 RGB.
 
-    The neutraliser is asked for the neutral code, whatever the source's own attributes are (paper, section 3.1).
+    `attributes` (N, n): the crops' own, raw, in the order of the model's schema; NaN, not measured, is left as it is.
     """
-    images = to_tensor(crops, device)
-    code = torch.from_numpy(model.schema.neutral_code()).to(device).expand(len(images), -1)
+    own, _ = model.schema.code(attributes)
     with _autocast(device):
-        return model.neutraliser(images, code).float()
+        return model.neutralise(to_tensor(crops, device), torch.from_numpy(own).to(device)).float()
 
 
 @torch.inference_mode()

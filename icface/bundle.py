@@ -77,11 +77,17 @@ class BundleConfig:
 class ICface(nn.Module):
     """A neutraliser and a generator with what is needed to feed them."""
 
+    _neutral: Tensor
+    _trained: Tensor
+
     def __init__(self, config: BundleConfig) -> None:
         super().__init__()
         self.config = config
         self.neutraliser: AttributeGenerator = make_neutraliser(config.model, len(config.schema))
         self.generator: AttributeGenerator = make_generator(config.model, len(config.schema))
+        neutral = torch.from_numpy(config.schema.neutral_code())
+        self.register_buffer("_neutral", neutral, persistent=False)
+        self.register_buffer("_trained", torch.from_numpy(config.schema.trained), persistent=False)
 
     @property
     def schema(self) -> AttributeSchema:
@@ -92,9 +98,24 @@ class ICface(nn.Module):
         """Width and height of the pictures, px."""
         return self.config.model.size
 
-    def forward(self, image: Tensor, attributes: Tensor, neutral_attributes: Tensor) -> Tensor:
-        """Neutralise, then animate: (B, 3, S, S) in [-1, 1] and two coded (B, n) -> (B, 3, S, S)."""
-        return self.generator(self.neutraliser(image, neutral_attributes), attributes)
+    def neutraliser_attributes(self, source: Tensor) -> Tensor:
+        """What the neutraliser is told of pictures whose own attributes are `source`: both coded (B, n) in [0, 1].
+
+        `source` holds the neutral code where nothing was measured, which asks for no change there. Every caller of
+        the neutraliser goes through here (`ModelConfig.neutraliser_input`).
+        """
+        neutral = self._neutral.expand(len(source), -1)
+        if self.config.model.neutraliser_input == "neutral":
+            return neutral
+        return torch.where(self._trained, 0.5 + (neutral - source) / 2, 0.5)
+
+    def neutralise(self, image: Tensor, source: Tensor) -> Tensor:
+        """Neutral faces (B, 3, S, S) of pictures in [-1, 1] whose own coded attributes are `source` (B, n)."""
+        return self.neutraliser(image, self.neutraliser_attributes(source))
+
+    def forward(self, image: Tensor, source: Tensor, attributes: Tensor) -> Tensor:
+        """Neutralise, then animate: (B, 3, S, S) in [-1, 1], own and wanted coded (B, n) -> (B, 3, S, S)."""
+        return self.generator(self.neutralise(image, source), attributes)
 
     @torch.no_grad()
     def silence_untrained(self) -> None:

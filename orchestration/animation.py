@@ -34,6 +34,8 @@ class Animated:
     frames: int
     clamped: dict[str, int]
     """Frames in which an attribute left the model's range."""
+    left_alone: tuple[str, ...]
+    """Attributes that were not measured on the source, so that they stay what they are there."""
 
 
 def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done, total: None) -> Animated:
@@ -59,7 +61,7 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
             table = apply_edits(table, schema, source.attributes, **edits)
         frames = _counted(animator.animate(source, table), len(table), progress)
         _write(job.output, frames, _fps(table))
-        return Animated(output=job.output, frames=len(table), clamped=animator.clamped)
+        return Animated(output=job.output, frames=len(table), clamped=animator.clamped, left_alone=source.left_alone)
     finally:
         animator.analyzer.close()
 

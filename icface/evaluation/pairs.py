@@ -34,6 +34,8 @@ class EvaluationPair:
     """(H, W, 3) uint8 RGB: the frame whose attributes are asked for."""
     attributes: Labels
     """(20,) in the order of `ATTRIBUTE_NAMES`, raw: what is asked for; NaN where not measured."""
+    source_attributes: Labels
+    """(20,) the source's own, raw; NaN where not measured."""
     box: npt.NDArray[np.float32]
     """(4,) the driving frame's face box: x, y, width, height in fractions of the picture."""
     driving_baseline: Labels = field(default_factory=lambda: np.zeros(len(ATTRIBUTE_NAMES), np.float32))
@@ -44,6 +46,10 @@ class EvaluationPair:
     def asked(self, baselines: bool) -> Labels:
         """(20,) what a model is fed; with `baselines` its zero is the person's own."""
         return self.attributes - self.driving_baseline if baselines else self.attributes
+
+    def own(self, baselines: bool) -> Labels:
+        """(20,) the source's own, as the model codes them."""
+        return self.source_attributes - self.source_baseline if baselines else self.source_attributes
 
     def expected(self, baselines: bool) -> Labels:
         """(20,) what the analyzer should find in the output, on its own scale."""

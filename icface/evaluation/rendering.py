@@ -25,7 +25,8 @@ def render_pairs(model: ICface, pairs: Sequence[EvaluationPair], device: torch.d
 
 def neutral_faces(model: ICface, pairs: Sequence[EvaluationPair], device: torch.device | str = "cpu") -> Tensor:
     """(N, 3, S, S) float32 in [-1, 1], on `device`: the pairs' sources brought to neutral."""
-    return neutralise(model, sized([pair.source for pair in pairs], model.size), torch.device(device))
+    own = in_schema_order(np.stack([pair.own(model.config.baselines) for pair in pairs]), model.schema)
+    return neutralise(model, sized([pair.source for pair in pairs], model.size), own, torch.device(device))
 
 
 def drive_pairs(

@@ -22,6 +22,9 @@ class ModelConfig:
     """Dropout between the convolutions of a residual block (the paper's code: 0.5)."""
     attribute_gain: float = 1.0
     """What the attributes, coded to -1..1, are multiplied by before a `warp` network sees them."""
+    neutraliser_input: Literal["neutral", "change"] = "neutral"
+    """What the neutraliser is told, coded. `neutral`: the neutral face's attributes (the paper's constant). `change`:
+    0.5 + (neutral - source) / 2, how far each attribute has to move; 0.5 leaves it."""
     flow_basis: int = 0
     """Cells a side of the field that each attribute adds to a `warp` network's flow; 0 leaves the fields out."""
     discriminator_width: int = 64

@@ -53,7 +53,6 @@ def estimate_batch_norms(model: ICface, batches: Iterable[Batch], device: torch.
     inputs = [batch.to(device) for batch in batches] if any(parts) else []
     if not inputs:
         return
-    neutral_code = torch.as_tensor(model.schema.neutral_code(), device=device)
     for norms, animating in zip(parts, (False, True), strict=True):
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
@@ -61,7 +60,7 @@ def estimate_batch_norms(model: ICface, batches: Iterable[Batch], device: torch.
             norm.momentum = None  # the mean of all batches
             norm.train()
         for batch in inputs:
-            neutral = model.neutraliser(batch.source, neutral_code.expand(len(batch), -1))
+            neutral = model.neutralise(batch.source, batch.source_code)
             if animating:
                 model.generator(neutral, batch.driving_code)
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -248,13 +248,21 @@ OURS = LossConfig(
 """The weights of preset `icface`; docs/results.md says what they were chosen by."""
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
-        model=ModelConfig(blocks=5, attribute_gain=3.0, flow_basis=8),
+        model=ModelConfig(blocks=5, attribute_gain=3.0, neutraliser_input="change", flow_basis=8),
         loss=OURS,
         precision="bf16",
     ),
     "small": TrainConfig(
         steps=2000,
-        model=ModelConfig(size=64, width=32, blocks=2, attribute_gain=3.0, flow_basis=8, discriminator_width=32),
+        model=ModelConfig(
+            size=64,
+            width=32,
+            blocks=2,
+            attribute_gain=3.0,
+            neutraliser_input="change",
+            flow_basis=8,
+            discriminator_width=32,
+        ),
         data=DataConfig(batch=8, rotate=15.0),
         loss=replace(OURS, adversarial=0.1, regions=3.0),
         optimiser=OptimiserConfig(generator_rate=1e-3, discriminator_rate=4e-4, decay_from=0.4),

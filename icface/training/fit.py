@@ -337,9 +337,8 @@ def _noise(config: TrainConfig, number: int, batch: Batch, rank: int, ranks: int
 @torch.no_grad()
 def sample_grid(model: ICface, batch: DeviceBatch, rows: int = 6) -> npt.NDArray[np.uint8]:
     """Up to `rows` rows of source, neutral, animated, driving: (rows * S, 4 * S, 3) uint8 RGB."""
-    neutral_code = torch.as_tensor(model.schema.neutral_code(), device=batch.source.device)
     source, driving = batch.source[:rows], batch.driving[:rows]
-    neutral = model.neutraliser(source, neutral_code.expand(len(source), -1))
+    neutral = model.neutralise(source, batch.source_code[:rows])
     animated = model.generator(neutral, batch.driving_code[:rows])
     pictures = torch.stack([source, neutral, animated, driving], dim=1)  # (R, 4, 3, S, S)
     count, columns, _, height, width = pictures.shape

@@ -54,6 +54,7 @@ class Networks:
         self.config = config
         self.losses = losses
         self.neutral_code = neutral_code
+        self.neutraliser_attributes = model.neutraliser_attributes
         self.learners: dict[str, nn.Module] = {
             "neutraliser": model.neutraliser,
             "generator": model.generator,
@@ -88,7 +89,7 @@ class Networks:
 
     def neutralise(self, batch: DeviceBatch) -> Tensor:
         """G_N on the source: (B, 3, S, S)."""
-        return self.neutraliser(batch.source, self._neutral(len(batch)))
+        return self.neutraliser(batch.source, self.neutraliser_attributes(batch.source_code))
 
     def animate(self, step: Step, neutral: Tensor) -> Tensor:
         """G_A on a neutral face with the driving code: (B, 3, S, S)."""
@@ -105,10 +106,12 @@ class Networks:
         return 1.0 if start == 0 else min(max(number / start - 1, 0.0), 1.0)
 
     def _generators(self, step: Step) -> Terms:
-        batch, code = step.batch, self._neutral(len(step.batch))
+        batch = step.batch
         terms: Terms = {}
         if self.config.loss.landmarks and self.config.model.architecture == "warp":
-            neutral, neutral_flow = self.neutraliser(batch.source, code, with_flow=True)
+            neutral, neutral_flow = self.neutraliser(
+                batch.source, self.neutraliser_attributes(batch.source_code), with_flow=True
+            )
             animated, flow = self.generator(neutral + step.noise, batch.driving_code, with_flow=True)
             terms = self.losses.landmark_flow(batch, neutral_flow, flow)
         else:

@@ -61,11 +61,10 @@ class Findings:
 def look(model: ICface, discriminator: Discriminator, frames: RealFrames) -> Findings:
     """Look at `frames`, which lie on the networks' device; `model` is in eval mode (averaged weights)."""
     units = [index for index, name in enumerate(model.schema.names) if name.startswith("AU")]
-    neutral_code = torch.as_tensor(model.schema.neutral_code(), device=frames.codes.device)
     read, sources, neutrals, leaks = [], [], [], []
-    for pictures in frames.pictures.split(PART):
+    for pictures, codes in zip(frames.pictures.split(PART), frames.codes.split(PART), strict=True):
         real = pictures.float() / 127.5 - 1
-        neutral = model.neutraliser(real, neutral_code.expand(len(real), -1)).float()
+        neutral = model.neutralise(real, codes).float()
         read.append(discriminator(real).attributes.float())
         leaks.append(discriminator(neutral).attributes.float()[:, units])
         sources.append(real)

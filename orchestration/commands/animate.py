@@ -15,4 +15,7 @@ def main(argv: Sequence[str]) -> None:
         made = animate(job, lambda done, total: reporter.progress("frames", done, total))
         for name, count in made.clamped.items():
             reporter.say(f"{name} left the model's range in {count} frames and was clamped")
+        if made.left_alone:
+            names = ", ".join(made.left_alone)
+            reporter.say(f"{names} could not be measured on the portrait: its neutral face may keep them")
         reporter.result(output=made.output, frames=made.frames)

@@ -134,6 +134,7 @@ class EvaluationPairs:
                 source=decode_image(kept[source_group].column("image")[source_row].as_py()),
                 driving=decode_image(driving["image"]),
                 attributes=_labels(kept[driving_group].slice(driving_row, 1))[0],
+                source_attributes=_labels(kept[source_group].slice(source_row, 1))[0],
                 box=face_box(*(driving[name] for name in PLACES)),
                 driving_baseline=zeros[reference.driver.name],
                 source_baseline=zeros[reference.source.name],

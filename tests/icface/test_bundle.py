@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,7 +45,9 @@ def test_a_loaded_bundle_gives_the_same_pictures(tmp_path, architecture):
     assert not loaded.training
 
 
-@pytest.mark.parametrize(("option", "before"), [("attribute_gain", 1), ("flow_basis", 0)])
+@pytest.mark.parametrize(
+    ("option", "before"), [("attribute_gain", 1), ("flow_basis", 0), ("neutraliser_input", "neutral")]
+)
 def test_a_bundle_from_before_an_option_is_read_as_it_was(tmp_path, option, before):
     made = model()
     save_bundle(made, tmp_path / "bundle")
@@ -134,5 +137,23 @@ def test_forward_neutralises_then_animates():
     image, attributes = inputs()
     neutral = torch.from_numpy(np.tile(made.schema.neutral_code(), (2, 1)))
     torch.testing.assert_close(
-        made(image, attributes, neutral), made.generator(made.neutraliser(image, neutral), attributes)
+        made(image, attributes.flip(0), attributes), made.generator(made.neutraliser(image, neutral), attributes)
     )
+
+
+def test_a_neutraliser_is_told_the_change_that_is_wanted_or_the_neutral_face():
+    schema = AttributeSchema.default().with_measured_shares(dict.fromkeys(ATTRIBUTE_NAMES, 1.0) | {"AU14": 0.0})
+    source = torch.full((2, 20), 0.5)
+    source[0, schema.index("AU12")] = 0.4  # 2 of 5
+    source[:, schema.index("AU45")] = 0.0  # already neutral, or not measured
+    source[1, schema.index("pose_yaw")] = 0.75
+    told = {}
+    for kind in ("neutral", "change"):
+        config = replace(SMALL["warp"], neutraliser_input=kind)
+        told[kind] = ICface(BundleConfig(model=config, schema=schema)).neutraliser_attributes(source)
+    np.testing.assert_array_equal(told["neutral"].numpy(), np.tile(schema.neutral_code(), (2, 1)))
+    change = told["change"]
+    assert change[0, schema.index("AU12")].item() == pytest.approx(0.3)  # down by 2 of 5
+    assert change[:, schema.index("AU45")].tolist() == [0.5, 0.5]
+    assert change[:, schema.index("pose_yaw")].tolist() == [0.5, 0.375]
+    assert change[:, schema.index("AU14")].tolist() == [0.5, 0.5]  # not trained: never told to move

@@ -35,6 +35,11 @@ class Model(nn.Module):
         super().__init__()
         self.neutraliser = Copy()
         self.generator = generator
+        self.own: list[Tensor] = []
+
+    def neutralise(self, image: Tensor, source: Tensor) -> Tensor:
+        self.own.append(source)
+        return self.neutraliser(image, source)
 
 
 class Copy(nn.Module):
@@ -92,6 +97,7 @@ def pairs(sample_clips: dict[str, Path], analyzer: Analyzer) -> list[EvaluationP
             source=crops[0],
             driving=crops[index],
             attributes=faces[index].attributes,
+            source_attributes=faces[0].attributes,
             box=np.array([*(boxes[index][:2] - squares[index][:2]), *boxes[index][2:]], np.float32) / squares[index][2],
         )
         for index in range(1, len(frames))
@@ -224,6 +230,14 @@ def test_groups_stand_apart_and_cross_compares_no_pixels(pairs: list[EvaluationP
     assert seen == [(16, 18), (18, 18)]
 
 
+def test_the_neutraliser_is_told_the_sources_own_attributes(pairs: list[EvaluationPair], analyzer: Analyzer) -> None:
+    model = Model(Copy())
+    evaluate(model, Listed(pairs[:2]), analyzer)  # type: ignore[arg-type]
+    expected, _ = Model.schema.code(pairs[0].source_attributes[None])
+    assert len(model.own) == 1
+    np.testing.assert_array_equal(model.own[0].numpy(), expected)
+
+
 def test_a_picture_without_a_face_is_counted_and_measured_as_nothing(
     pairs: list[EvaluationPair], analyzer: Analyzer
 ) -> None:
@@ -281,9 +295,11 @@ def test_a_persons_own_zero_is_taken_off_what_is_asked_and_added_to_what_is_expe
         source=np.zeros((8, 8, 3), np.uint8),
         driving=np.zeros((8, 8, 3), np.uint8),
         attributes=zeros + 2,
+        source_attributes=zeros + 1,
         box=np.array([0, 0, 1, 1], np.float32),
         driving_baseline=zeros + 0.5,
         source_baseline=zeros + 0.75,
     )
     assert (pair.asked(False) == 2).all() and (pair.expected(False) == 2).all()
     assert (pair.asked(True) == 1.5).all() and (pair.expected(True) == 2.25).all()
+    assert (pair.own(False) == 1).all() and (pair.own(True) == 0.25).all()
