@@ -20,11 +20,6 @@ from icface.errors import IcfaceError
 
 Picture = npt.NDArray[np.uint8]
 
-DEFAULT_ANALYZER = "mediapipe"
-"""Measures portraits for a model whose own analyzer reads labels from files and cannot."""
-READS_FILES = frozenset({"openface"})
-"""Analyzers that measure nothing themselves."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -63,14 +58,11 @@ class Animator:
     ) -> "Animator":
         """An animator of a bundle folder or a loaded model; `batch` frames are made at a time.
 
-        Faces are found by `analyzer`, else by the analyzer that labelled the model's training data.
-        Raises IcfaceError when there is no bundle at that path.
+        Faces are found by `analyzer`, else by the one that labelled the model's training data, with the same options.
+        Raises IcfaceError when there is no bundle at that path, or that analyzer is another one here.
         """
         model = bundle if isinstance(bundle, ICface) else load_bundle(bundle)
-        if analyzer is None:
-            name = model.config.analyzer.get("name", DEFAULT_ANALYZER)
-            analyzer = analyzers.create(DEFAULT_ANALYZER if name in READS_FILES else name)
-        return cls(model, analyzer, device, batch)
+        return cls(model, analyzer or analyzers.from_record(model.config.analyzer), device, batch)
 
     @torch.inference_mode()
     def prepare(self, source: Picture) -> Source:

@@ -35,7 +35,7 @@ class BundleConfig:
     crop_rule: Mapping[str, Any] = field(default_factory=dict)
     """`icface.crop.CropRule` of the training pictures."""
     analyzer: Mapping[str, Any] = field(default_factory=dict)
-    """Name and fingerprint of the analyzer that labelled the training data."""
+    """Who labelled the training data: name, options and fingerprint (`icface.analyzers.record`)."""
     baselines: bool = False
     """Whether 0 is a person's own resting face, not the analyzer's: each track's baseline was taken off the labels."""
     licence: str = "unknown"

@@ -81,15 +81,15 @@ class Workflow:
         if not isinstance(values, dict):
             raise IcfaceError(f"{path} must hold fields: model, preprocess, train")
         try:
-            _check_names(values, cls, "the workflow")
-            for key, kind in (("preprocess", PreprocessConfig), ("train", Trial)):
+            _check_names(values, _names(cls), "the workflow")
+            for key, names in (("preprocess", PreprocessConfig.flat_names()), ("train", _names(Trial))):
                 entries = values.get(key, {})
                 for entry in entries if isinstance(entries, list) else [entries]:
-                    _check_names(entry, kind, key)
+                    _check_names(entry, names, key)
             return cls(
                 **{
                     **values,
-                    "preprocess": PreprocessConfig(**values["preprocess"]),
+                    "preprocess": PreprocessConfig.from_flat(values["preprocess"]),
                     "train": tuple(Trial(**{"training": {}, **entry}) for entry in values["train"]),
                 }
             )
@@ -312,10 +312,13 @@ class _Run:
         return str(self._step("promote", [best, version, scores, workflow.alias], work))
 
 
-def _check_names(values: Any, kind: type, place: str) -> None:
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _check_names(values: Any, known: Sequence[str], place: str) -> None:
     if not isinstance(values, dict):
         raise IcfaceError(f"{place} must hold fields")
-    known = [field.name for field in fields(kind)]
     unknown = [name for name in values if name not in known]
     if unknown:
         raise IcfaceError(f"{place} has no field {unknown[0]!r}; it has {', '.join(known)}")

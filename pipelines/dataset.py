@@ -111,7 +111,7 @@ class Dataset:
 
     @property
     def analyzer(self) -> dict[str, Any]:
-        """`name` and `fingerprint` of who measured."""
+        """`name`, `options` and `fingerprint` of who measured (`icface.analyzers.record`)."""
         return dict(self.meta["analyzer"])
 
     @property

@@ -48,7 +48,7 @@ class Summary:
 
 
 def finish(
-    dataset: Folder, shards: Iterable[Shard], signature: str, config: PreprocessConfig, analyzer: dict[str, str]
+    dataset: Folder, shards: Iterable[Shard], signature: str, config: PreprocessConfig, analyzer: dict[str, Any]
 ) -> Summary:
     """Write `dataset.json` and then `index.parquet`, which makes the data set readable."""
     facts = {

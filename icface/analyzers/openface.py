@@ -29,16 +29,16 @@ class OpenFaceAnalyzer:
     name = "openface"
     measures = frozenset(ATTRIBUTE_NAMES)
 
-    def __init__(self, root: str, least_confidence: float = 0.8, batch_size: int = 32) -> None:
-        """`root`: local folder or fsspec URL; `least_confidence`: 0..1, rows below it are dropped."""
-        if not 0 <= least_confidence <= 1:
-            raise ValueError(f"least_confidence {least_confidence} lies outside 0..1")
+    def __init__(self, root: str, confidence: float = 0.8, batch_size: int = 32) -> None:
+        """`root`: local folder or fsspec URL; `confidence`: 0..1, rows below it are dropped."""
+        if not 0 <= confidence <= 1:
+            raise ValueError(f"confidence {confidence} lies outside 0..1")
         self._files, self._root = fsspec.core.url_to_fs(str(root))
         if not self._files.isdir(self._root):
             raise IcfaceError(f"{root} is no folder; name the one under which OpenFace's csv files lie")
         self.batch_size = batch_size
-        self.least_confidence = least_confidence
-        self.fingerprint = f"openface csv, confidence {least_confidence:g}"
+        self.least_confidence = confidence
+        self.fingerprint = f"openface csv, confidence {confidence:g}"
         self._clip: str | None = None
         self._table = pd.DataFrame()
         self._landmarker: Analyzer | None = None

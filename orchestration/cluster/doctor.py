@@ -11,11 +11,13 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Literal
 
+from icface.analyzers import registrations
 from icface.errors import IcfaceError
 from icface.weights import SET_UP, cache_folder, cached
 
 PACKAGES = ("ray", "torch", "pyarrow", "opencv-contrib-python", "mediapipe", "mlflow", "fsspec", "decord", "av")
-OPTIONAL = {"py-feat": "pip install 'icface[pyfeat]' beside PyPI's default torch", "s3fs": "pip install 'icface[s3]'"}
+OPTIONAL = {"s3fs": "pip install 'icface[s3]'"}
+"""Beside what analyzers ask for (`icface.analyzers.registry`)."""
 LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2", "libGL.so.1": "libgl1"}
 LEAST_DISK_GB = 5
 
@@ -79,8 +81,9 @@ def _machine() -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     for name in PACKAGES:
         yield _package(name, "missing", "make setup")
-    for name, mend in OPTIONAL.items():
-        yield _package(name, "optional", mend)
+    for wanted in (OPTIONAL, *(known.packages for known in registrations().values())):
+        for name, mend in wanted.items():
+            yield _package(name, "optional", mend)
     wheels = sorted({d.metadata["Name"] for d in distributions() if str(d.metadata["Name"]).startswith("opencv-")})
     single = len(wheels) == 1
     yield Finding(

@@ -6,7 +6,6 @@ from typing import Any
 
 from icface import analyzers
 from icface.analyzers.face import Analyzer
-from icface.animate import DEFAULT_ANALYZER, READS_FILES
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
 from icface.evaluation.reenact import evaluate
@@ -121,6 +120,8 @@ def evaluate_and_keep(
 
 
 def analyzer_for(data: Dataset) -> Analyzer:
-    """The analyzer that measures pictures as the data set's were measured; the default where that one reads files."""
-    name = data.analyzer["name"]
-    return analyzers.create(DEFAULT_ANALYZER if name in READS_FILES else name)
+    """The analyzer that measures pictures as the data set's were measured; the default where that one reads files.
+
+    Raises IcfaceError when it cannot be made, or is another one here.
+    """
+    return analyzers.from_record(data.analyzer)

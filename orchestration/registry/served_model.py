@@ -8,7 +8,8 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
 from icface import analyzers
-from icface.animate import DEFAULT_ANALYZER, Animator
+from icface.animate import Animator
+from icface.bundle import load_bundle
 from icface.errors import IcfaceError
 from icface.images import decode_image, encode_png
 from icface.weights import FACE_LANDMARKER
@@ -20,8 +21,9 @@ class ServedModel(PythonModel):
     def load_context(self, context: Any) -> None:
         # The weights of the analyzer lie with the model: a server needs no network, and no set-up of ours.
         weights = context.artifacts.get(FACE_LANDMARKER.name)
-        analyzer = analyzers.create(DEFAULT_ANALYZER, weights=weights) if weights else None
-        self.animator = Animator.from_bundle(context.artifacts["bundle"], analyzer)
+        model = load_bundle(context.artifacts["bundle"])
+        analyzer = analyzers.from_record(model.config.analyzer, weights=weights) if weights else None
+        self.animator = Animator.from_bundle(model, analyzer)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """`model_input`: `portrait` (bytes of a JPEG or PNG) and columns named as attributes, raw units (radians, AU

@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 import icface
-from icface.animate import DEFAULT_ANALYZER, READS_FILES
+from icface.analyzers.registry import DEFAULT, registration
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
@@ -168,7 +168,8 @@ def pyfunc_options(bundle: Path) -> dict[str, Any]:
     """What MLflow's pyfunc flavour is told to wrap a bundle: code as files, nothing pickled, nothing to fetch."""
     config = load_bundle(bundle).config
     artifacts = {"bundle": str(bundle)}
-    if config.analyzer.get("name", DEFAULT_ANALYZER) in (DEFAULT_ANALYZER, *READS_FILES):
+    name = config.analyzer.get("name", DEFAULT)
+    if name == DEFAULT or registration(name).reads_files:
         artifacts[FACE_LANDMARKER.name] = str(fetch(FACE_LANDMARKER))
     return {
         "python_model": str(Path(__file__).parent / "served_model.py"),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from icface.analyzers.blendshapes import MAPPING_VERSION, attributes_from_blendshapes
 from icface.analyzers.openface import OpenFaceAnalyzer
+from icface.analyzers.registry import OpenFaceOptions, record
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from pipelines.dataset import INDEX, META
@@ -32,7 +33,7 @@ Labels = Callable[[pa.Table], npt.NDArray[np.float32]]
 class Relabelled:
     """What was done."""
 
-    analyzer: dict[str, str]
+    analyzer: dict[str, Any]
     """`name` and `fingerprint` of who measures now."""
     summary: Summary
 
@@ -62,7 +63,7 @@ def relabel(
         labels = _from_blendshapes
     else:
         source = OpenFaceAnalyzer(openface_root)
-        analyzer = {"name": "openface", "fingerprint": source.fingerprint}
+        analyzer = record("openface", OpenFaceOptions(root=openface_root), source.fingerprint)
         labels = _FromFiles(source)
         for shard in shards:
             for row in _clip_rows(dataset, shard):
@@ -83,7 +84,7 @@ def relabel(
     return Relabelled(analyzer, summary)
 
 
-def _remapped(url: str, analyzer: dict[str, str]) -> dict[str, str]:
+def _remapped(url: str, analyzer: dict[str, Any]) -> dict[str, Any]:
     """The MediaPipe analyzer of the data set, by the present mapping."""
     before, separator, _ = analyzer["fingerprint"].partition(", mapping ")
     if analyzer["name"] != "mediapipe" or not separator:
@@ -91,7 +92,7 @@ def _remapped(url: str, analyzer: dict[str, str]) -> dict[str, str]:
             f"{url} was labelled by {analyzer['name']}, which stores no blendshapes: preprocess the clips with "
             "--analyzer mediapipe, or give --openface-root"
         )
-    return {"name": "mediapipe", "fingerprint": f"{before}, mapping {MAPPING_VERSION}"}
+    return analyzer | {"fingerprint": f"{before}, mapping {MAPPING_VERSION}"}
 
 
 def _from_blendshapes(table: pa.Table) -> npt.NDArray[np.float32]:

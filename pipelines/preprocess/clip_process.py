@@ -51,14 +51,14 @@ class _Worker:
     def __init__(self, start: dict[str, Any]) -> None:
         import cv2
 
-        from icface.analyzers import create
+        from icface.analyzers.registry import created
         from pipelines.config import PreprocessConfig
         from pipelines.storage import Folder
 
         cv2.setNumThreads(1)
         self.config = PreprocessConfig(**start["config"])
         self.files = ClipFiles(Folder.at(self.config.source))
-        self.analyzer = create(self.config.analyzer, **self.config.analyzer_options())
+        self.analyzer = created(self.config.analyzer, self.config.resolved_options(), gpu=self.config.gpus > 0)
         self.ready = {"fingerprint": self.analyzer.fingerprint, "measures": sorted(self.analyzer.measures)}
 
     def rows(self, request: dict[str, Any]) -> dict[str, Any]:

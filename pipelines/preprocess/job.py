@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 import numpy as np
@@ -65,13 +65,12 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
     return summary
 
 
-def _analyzer(config: PreprocessConfig) -> dict[str, str]:
-    """Name and fingerprint of the analyzer, as the processes that use it say."""
+def _analyzer(config: PreprocessConfig) -> dict[str, Any]:
+    """The record of the analyzer, with the fingerprint that the processes that use it say."""
     # This process may be on a node without a GPU; the labels' identity does not depend on the device.
-    detector = config.analyzer_options().get("detector", "auto")
-    worker = ClipWorker(replace(config, gpus=0.0, pyfeat_detector=detector))
+    worker = ClipWorker(replace(config, gpus=0.0, analyzer_options=asdict(config.resolved_options())))
     try:
-        return {"name": config.analyzer, "fingerprint": worker.start()["fingerprint"]}
+        return config.analyzer_record(worker.start()["fingerprint"])
     finally:
         worker.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from icface.analyzers import registration
 from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import INDEX
@@ -57,10 +58,10 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     if dataset.exists(RELABELLING):
         raise IcfaceError(f"{dataset.url} is half relabelled: run `icface dataset relabel {dataset.url}` again first")
     clips = list_clips(source)
-    if config.analyzer == "openface" and any(clip.cut for clip in clips):
+    if registration(config.analyzer).reads_files and any(clip.cut for clip in clips):
         raise IcfaceError(
-            f"{source.url} has full videos and tracks, and OpenFace's csv files are of clips: cut the clips first, "
-            "or use --analyzer mediapipe"
+            f"{source.url} has full videos and tracks, and the files of --analyzer {config.analyzer} are of clips: "
+            "cut the clips first, or use --analyzer mediapipe"
         )
     finished = set(shard_names(dataset))
     if config.limit is not None:
@@ -92,7 +93,7 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     )
 
 
-def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyzer: dict[str, str]) -> None:
+def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyzer: dict[str, Any]) -> None:
     """Remember the options of a new data set; of one that exists, refuse other ones.
 
     Raises IcfaceError that names each option that differs.

@@ -40,7 +40,7 @@ def model() -> ICface:
             model=ModelConfig(size=SIZE, width=8, blocks=1, discriminator_width=8),
             schema=AttributeSchema.default(),
             crop_rule=CropRule(scale=1.8).to_json(),
-            analyzer={"name": "mediapipe", "fingerprint": "test"},
+            analyzer={"name": "mediapipe", "fingerprint": ""},
         )
     )
     # A generator begins as the identity; weights that are all drawn make attributes show.

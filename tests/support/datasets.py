@@ -17,7 +17,7 @@ def made_here(config: PreprocessConfig) -> Summary:
     plan = make_plan(config, source, dataset)
     worker = ClipWorker(config)
     try:
-        analyzer = {"name": config.analyzer, "fingerprint": worker.start()["fingerprint"]}
+        analyzer = config.analyzer_record(worker.start()["fingerprint"])
         check_options(config, plan, dataset, analyzer)
         for shard in plan.todo:
             write_shard(shard, dataset, worker, on_clip=lambda row: None)

@@ -68,7 +68,7 @@ def test_failures_and_doubtful_rows_are_dropped(tmp_path: Path) -> None:
     store(tmp_path, data)
     faces = OpenFaceAnalyzer(str(tmp_path)).analyze(blank(6), range(6), CLIP)
     assert [len(found) for found in faces] == [1, 0, 0, 1, 1, 1]
-    assert len(OpenFaceAnalyzer(str(tmp_path), least_confidence=0.5).analyze(blank(1), [2], CLIP)[0]) == 1
+    assert len(OpenFaceAnalyzer(str(tmp_path), confidence=0.5).analyze(blank(1), [2], CLIP)[0]) == 1
 
 
 def test_several_rows_of_a_frame_are_several_faces_largest_first(tmp_path: Path) -> None:

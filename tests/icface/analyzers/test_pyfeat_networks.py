@@ -201,7 +201,11 @@ def test_made_up_weights_plumbing_only_the_whole_job(tmp_path: Path, sample_clip
     from pipelines.sources import Clip
 
     config = PreprocessConfig(
-        source=str(tmp_path / "clips"), dataset="unused", analyzer="pyfeat", pyfeat_weights=str(weights), every=40
+        source=str(tmp_path / "clips"),
+        dataset="unused",
+        analyzer="pyfeat",
+        analyzer_options={"weights": str(weights)},
+        every=40,
     )
     worker = ClipWorker(config)
     try:

@@ -54,7 +54,7 @@ def test_labels_are_those_of_the_files_and_a_file_of_another_clip_fails_its_clip
         every=EVERY,
         val_fraction=0.0,
         analyzer="openface",
-        openface_root=str(root),
+        analyzer_options={"root": str(root)},
     )
     summary = preprocess(config)
     assert (summary.ok, summary.failed) == (1, 2)
@@ -84,7 +84,9 @@ def test_the_files_may_lie_beside_the_clips(source: Path, tmp_path: Path, frames
 
 def test_options_of_an_analyzer_that_is_not_asked_for_are_refused():
     with pytest.raises(ValueError, match="openface_root"):
-        PreprocessConfig(source="clips", dataset="data", openface_root="csv")
+        PreprocessConfig.from_flat({"source": "clips", "dataset": "data", "openface_root": "csv"})
+    with pytest.raises(ValueError, match="no option 'root'"):
+        PreprocessConfig(source="clips", dataset="data", analyzer_options={"root": "csv"})
     with pytest.raises(ValueError, match="gpus"):
         PreprocessConfig(source="clips", dataset="data", gpus=1)
 
@@ -93,6 +95,6 @@ def test_the_device_does_not_name_a_data_set_and_the_detector_does():
     def naming(**options) -> dict[str, object]:
         return PreprocessConfig(source="clips", dataset="data", analyzer="pyfeat", **options).naming()
 
-    assert naming(gpus=0.5) == naming(pyfeat_detector="v2") != naming()
+    assert naming(gpus=0.5) == naming(analyzer_options={"detector": "v2"}) != naming()
     assert naming()["pyfeat_detector"] == "v1"
     assert "openface_root" not in naming()

@@ -1,0 +1,173 @@
+"""The analyzers that there are, and what is known of each before its module is imported.
+
+To add one: a class that follows `icface.analyzers.face.Analyzer`, and one `Registration` in `BUILT_IN` here, or in
+another package an entry point of the group `icface.analyzers` that leads to a `Registration`. Configuration, command
+line and doctor derive from it. This module is light: it imports neither numpy nor any analyzer.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from icface.errors import IcfaceError
+from icface.options import Decides, deciding
+
+if TYPE_CHECKING:
+    from icface.analyzers.face import Analyzer
+
+GROUP = "icface.analyzers"
+"""Entry points of other packages that name a `Registration`."""
+DEFAULT = "mediapipe"
+"""Measures pictures wherever the analyzer that labelled the training data reads files and cannot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyzerOptions:
+    """What a user may tell an analyzer: a field `x` of the analyzer NAME is the flag `--NAME-x`.
+
+    The fields are keyword arguments of the analyzer's class. Those that change labels are marked with `Decides`.
+    """
+
+    def resolved(self, source: str, gpu: bool) -> Self:
+        """These options with what was left open filled in; `source` holds the clips, `gpu`: whether there is one."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenFaceOptions(AnalyzerOptions):
+    root: Decides[str | None] = None
+    """Where OpenFace's csv files lie (`identity/video/clip.csv`), by default beside the clips; a path or a URL."""
+    confidence: Decides[float] = 0.8
+    """Rows of OpenFace's files of less confidence have no face, 0..1."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"openface_confidence must lie in 0..1, not {self.confidence}")
+
+    def resolved(self, source: str, gpu: bool) -> Self:
+        return self if self.root else type(self)(root=source, confidence=self.confidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyFeatOptions(AnalyzerOptions):
+    detector: Decides[Literal["auto", "v1", "v2", "mp"]] = "auto"
+    """py-feat's Detectorv1, Detectorv2 or MPDetector; `auto` is v2 where `gpus` gives a process one, else v1."""
+    weights: str | None = None
+    """Folder of py-feat's weights, laid out as the hub's cache; by default the hub is asked."""
+
+    def resolved(self, source: str, gpu: bool) -> Self:
+        if self.detector != "auto":
+            return self
+        return type(self)(detector="v2" if gpu else "v1", weights=self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """An analyzer that can be asked for by name."""
+
+    implementation: str
+    """`module:Class`, imported when the analyzer is made."""
+    options: type[AnalyzerOptions] = AnalyzerOptions
+    reads_files: bool = False
+    """It reads labels made beforehand and cannot measure a picture."""
+    uses_gpu: bool = False
+    """Its class takes `device`, torch's name of one."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Distributions that it needs beside the project's own, and how each is installed."""
+
+
+BUILT_IN = {
+    "mediapipe": Registration(implementation="icface.analyzers.mediapipe:MediaPipeAnalyzer"),
+    "openface": Registration(
+        implementation="icface.analyzers.openface:OpenFaceAnalyzer", options=OpenFaceOptions, reads_files=True
+    ),
+    "pyfeat": Registration(
+        implementation="icface.analyzers.pyfeat:PyFeatAnalyzer",
+        options=PyFeatOptions,
+        uses_gpu=True,
+        packages={"py-feat": "pip install 'icface[pyfeat]' beside PyPI's default torch"},
+    ),
+}
+
+
+@cache
+def registrations() -> Mapping[str, Registration]:
+    """Every analyzer by name: those of this project, then those that installed packages add."""
+    found = dict(BUILT_IN)
+    for point in entry_points(group=GROUP):
+        registration = point.load()
+        if not isinstance(registration, Registration):
+            raise IcfaceError(f"the entry point {point.value} ({GROUP}) is not a Registration; correct that package")
+        found.setdefault(point.name, registration)
+    return found
+
+
+def registration(name: str) -> Registration:
+    """Raises IcfaceError when there is no analyzer of that name."""
+    found = registrations()
+    if name not in found:
+        raise IcfaceError(f"unknown analyzer {name!r}; known are {', '.join(found)}")
+    return found[name]
+
+
+def flags() -> Iterator[tuple[str, str, str]]:
+    """Each analyzer's options: the name in flat configurations (`pyfeat_detector`), the analyzer's and the field's."""
+    for name, known in registrations().items():
+        for option in fields(known.options):
+            yield f"{name.replace('-', '_')}_{option.name}", name, option.name
+
+
+def create(name: str, **options: Any) -> "Analyzer":
+    """The analyzer called `name`; `options` go to its class.
+
+    Raises IcfaceError when there is none of that name, it lacks what it needs, or it does not know an option.
+    """
+    module, kind = registration(name).implementation.split(":")
+    analyzer: Analyzer = getattr(import_module(module), kind)(**options)
+    return analyzer
+
+
+def created(name: str, options: AnalyzerOptions, gpu: bool = False) -> "Analyzer":
+    """The analyzer called `name` with resolved options, on the GPU if there is one and it can use it."""
+    device = {"device": "cuda" if gpu else "cpu"} if registration(name).uses_gpu else {}
+    return create(name, **asdict(options), **device)
+
+
+def record(name: str, options: AnalyzerOptions, fingerprint: str) -> dict[str, Any]:
+    """What data sets and bundles say of who measured: enough for `from_record` to make the same analyzer again."""
+    decided = {option: getattr(options, option) for option in deciding(type(options))}
+    return {"name": name, "options": decided, "fingerprint": fingerprint}
+
+
+def from_record(entry: Mapping[str, Any], **here: Any) -> "Analyzer":
+    """The analyzer that `record` describes, to measure more pictures; `here`: further arguments of its class.
+
+    `DEFAULT` where that one reads files or nothing is recorded. Raises IcfaceError when it cannot be made, or when
+    this one's fingerprint differs in more than the release of its library: its numbers would mean something else.
+    """
+    name = entry.get("name", DEFAULT)
+    if registration(name).reads_files:
+        return create(DEFAULT, **here)
+    analyzer = create(name, **{**entry.get("options", {}), **here})
+    wanted = entry.get("fingerprint")
+    if wanted and _kind(wanted) != _kind(analyzer.fingerprint):
+        found = analyzer.fingerprint
+        analyzer.close()
+        raise IcfaceError(
+            f"the labels were measured by {wanted}, and the analyzer {name} here is {found}: install the icface and "
+            "the weights of that time, or preprocess the clips again"
+        )
+    return analyzer
+
+
+def _kind(fingerprint: str) -> str:
+    """A fingerprint without the release of its library.
+
+    >>> _kind("mediapipe 0.10.21, weights 64184e22, mapping 1")
+    'mediapipe, weights 64184e22, mapping 1'
+    """
+    return re.sub(r"^(\S+) \d[\w.]*", r"\1", fingerprint)
