@@ -6,25 +6,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from icface.errors import IcfaceError
+from icface.image_modes import to_srgb
 
 Picture = npt.NDArray[np.uint8]
 
 
 def decode_image(data: bytes, name: str = "image") -> Picture:
-    """(H, W, 3) uint8 RGB of an encoded image: grey, palette and transparent ones too, turned upright by its EXIF.
+    """(H, W, 3) uint8 RGB, sRGB, of an encoded image of any mode that Pillow opens, turned upright by its EXIF.
 
-    Transparency is laid over white. `name` is what an error calls it. Raises IcfaceError when it is no image.
+    Deep grey is scaled to 8 bits, a colour profile is applied, transparency lies over `GROUND`. `name` is what an
+    error calls it. Raises IcfaceError when it is no image.
     """
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.has_transparency_data:
-                rgba = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-            return np.array(image.convert("RGB"))
+            return to_srgb(opened)
     except UnidentifiedImageError:  # its own words name an object in memory
         raise IcfaceError(f"{name} cannot be read as an image: it has no format that is known") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -162,7 +162,7 @@ class Dataset:
         """One row a clip that was found, sorted by clip."""
         names = self._folder.names("clips", ".parquet")
         tables = [read_table(self._folder.read(f"clips/{name}")) for name in names]
-        table = pa.concat_tables(tables) if tables else CLIPS.empty_table()
+        table = pa.concat_tables(tables, promote_options="default") if tables else CLIPS.empty_table()
         return table.sort_by("clip").to_pandas()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -79,6 +79,7 @@ CLIPS = pa.schema(
             pa.field(name, kind)
             for name, kind in (("fps", pa.float32()), ("width", pa.int32()), ("height", pa.int32()))
         ),
+        pa.field("reader", pa.string()),
         _required("frames_read", pa.int32()),
         _required("frames_kept", pa.int32()),
         *(_required(f"dropped_{name}", pa.int32()) for name in DROPPED),
@@ -89,7 +90,7 @@ CLIPS = pa.schema(
         _required("shard", pa.string()),
     ]
 )
-"""One row a clip that was found. `path` is relative to the source."""
+"""One row a clip that was found. `path` is relative to the source, `fps` is an average, `reader` decoded it."""
 
 INDEX = pa.schema(
     [

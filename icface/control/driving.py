@@ -12,7 +12,7 @@ from icface.control.tables import COMPANIONS, DEFAULT_FPS, check_columns
 from icface.errors import IcfaceError
 from icface.images import read_image
 from icface.labels import smooth
-from icface.video.reading import probe, read_frames
+from icface.video.reading import read_windows
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """File endings read as one picture; everything else but `.csv` is read as a video."""
@@ -90,21 +90,22 @@ def fill_gaps(table: pd.DataFrame, longest: float = LONGEST_GAP) -> pd.DataFrame
 
 def _read_picture(path: Path, analyzer: Analyzer) -> pd.DataFrame:
     faces = analyzer.analyze(read_image(path)[None], [0], str(path))[0]
-    return _table([0], [faces[0] if faces else None], DEFAULT_FPS)
+    return _table([0], [0.0], [faces[0] if faces else None])
 
 
 def _read_video(path: Path, analyzer: Analyzer) -> pd.DataFrame:
-    info = probe(path)
     indices: list[int] = []
+    times: list[float] = []
     followed: list[Face | None] = []
     last: Face | None = None
-    for window, frames in read_frames(path, window=analyzer.batch_size):
-        for faces in analyzer.analyze(frames, window, str(path)):
+    for window in read_windows(path, window=analyzer.batch_size):
+        for faces in analyzer.analyze(window.frames, window.indices, str(path)):
             face = follow(faces, last)
             followed.append(face)
             last = face or last
-        indices += window
-    table = _table(indices, followed, info.fps)
+        indices += window.indices
+        times += window.times
+    table = _table(indices, times, followed)
     names = list(ATTRIBUTE_NAMES)
     labels = table[names].to_numpy(np.float32)
     table[names] = smooth(np.array(indices, np.int32), labels, SMOOTHED_FRAMES)
@@ -130,12 +131,12 @@ def _overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def _table(indices: list[int], faces: list[Face | None], fps: float) -> pd.DataFrame:
+def _table(indices: list[int], times: list[float], faces: list[Face | None]) -> pd.DataFrame:
     missing = np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
     values = np.array([missing if face is None else face.attributes for face in faces], np.float32)
     table = pd.DataFrame(values.reshape(-1, len(ATTRIBUTE_NAMES)), columns=list(ATTRIBUTE_NAMES))
     table.insert(0, "frame", np.array(indices, np.int64))
-    table.insert(1, "timestamp", np.array(indices, np.float64) / fps)
+    table.insert(1, "timestamp", np.array(times, np.float64))
     table.insert(2, "face", [face is not None for face in faces])
     return table
 

@@ -1,38 +1,46 @@
 """Reading clips: in order from the first frame, in windows, so that memory stays bounded however long a clip is.
 
-Never by seeking: some clips (open GOPs, edit lists) decode to grey or to other frames after a seek. decord reads;
-PyAV does, to the same bits, what decord would hold whole in memory, where decord has no wheel, and as the second
-opinion in tests.
+A frame is what a player shows, when it shows it: see `icface.video.display` and `icface.video.container`. Never by
+seeking: some clips (open GOPs, edit lists) decode to grey or to other frames after a seek.
+
+PyAV can read every clip. decord reads ahead in a thread of its own, and is used where it gives the same bits:
+`decord_is_right` says where.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
-from itertools import islice, repeat
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Literal
 
-import av
 import numpy as np
 import numpy.typing as npt
-from av.container import InputContainer
 
 from icface.errors import IcfaceError
+from icface.video.container import Survey, decoded_frames, survey
+from icface.video.decord_frames import DecordFailed, decord_frames
+from icface.video.display import pictures
 from icface.video.pictures import PICTURES_FPS, frame_files, read_pictures
 
 Frame = npt.NDArray[np.uint8]
 Reader = Literal["auto", "decord", "pyav"]
-Window = tuple[list[int], npt.NDArray[np.uint8]]
-
+TimedFrame = tuple[float, str, Frame]
+"""Presentation time in seconds, the name of the reader, and the picture."""
 
 WINDOW_BYTES = 128 << 20
 """A window of large frames is cut shorter than this, so that a worker's memory has a bound."""
-
 DECORD_BYTES = 128 << 20
 """Decoded size up to which a clip is read by decord, whose thread decodes on while the frames before are looked at: a
 clip of 282 frames of 720p took 760 MB within four seconds of its first frame.
 """
+DECORD_FORMATS = ("mp4", "matroska")
+DECORD_CODECS = frozenset({"h264", "vp8", "vp9", "mpeg4"})
+DECORD_PIXELS = frozenset({"yuv420p", "yuvj420p"})
+EARLY = 1e-6
+"""Seconds by which a frame may come before the span that it belongs to: 29.97 is no exact number."""
 
 
 class TruncatedClip(IcfaceError):
@@ -44,31 +52,51 @@ class TruncatedClip(IcfaceError):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a clip's header says. A frame's time is its index / fps: the frames of a talking head come evenly."""
+    """What a clip is, as far as its packets and its first frame tell."""
 
     fps: float
-    """Average frames a second."""
+    """Average frames a second. A frame's time is not its index / fps where the rate varies: see `Window.times`."""
     width: int
-    """Pixels, after the rotation that the header asks for."""
+    """Pixels, square, upright."""
     height: int
     frames: int
-    """Number of frames as far as the header knows, else an estimate from the duration."""
+    """Number of frames as far as the packets tell."""
     seconds: float
-    """Duration."""
+    """From the first frame to the end of the last."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive frames of a clip."""
+
+    indices: list[int]
+    """Positions among the frames that a player shows."""
+    times: list[float]
+    """Presentation times, seconds from the start of the file, ascending."""
+    frames: npt.NDArray[np.uint8]
+    """(n, H, W, 3) RGB, upright, square pixels, SDR."""
+    reader: str
+    """`decord`, `pyav` or `pictures`: who decoded the first of them."""
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """What the header of a clip says; at most one frame is decoded, to know how it is turned.
+    """What a clip is; all its packets are read and one frame is decoded.
 
     A folder of numbered pictures is a clip of `PICTURES_FPS`. Raises IcfaceError when the file is missing, no video,
-    or its header makes no sense.
+    or cannot be shown rightly.
     """
     if Path(path).is_dir():
         first, count = next(read_pictures(path)), len(frame_files(path))
         height, width = first.shape[:2]
         return VideoInfo(fps=PICTURES_FPS, width=width, height=height, frames=count, seconds=count / PICTURES_FPS)
-    with _open(path) as container:
-        return _info(container, path)
+    known = survey(path)
+    return VideoInfo(
+        fps=known.fps,
+        width=known.display.width,
+        height=known.display.height,
+        frames=known.packets + known.missing,
+        seconds=known.seconds,
+    )
 
 
 def read_frames(
@@ -76,196 +104,129 @@ def read_frames(
     every: int = 1,
     window: int = 32,
     reader: Reader = "auto",
-    span: tuple[int, int] | None = None,
+    span: tuple[float, float] | None = None,
+) -> Iterator[tuple[list[int], npt.NDArray[np.uint8]]]:
+    """(indices, frames) of each window of `read_windows`, for those who need no times."""
+    for part in read_windows(path, every, window, reader, span):
+        yield part.indices, part.frames
+
+
+def read_windows(
+    path: str | Path,
+    every: int = 1,
+    window: int = 32,
+    reader: Reader = "auto",
+    span: tuple[float, float] | None = None,
 ) -> Iterator[Window]:
     """Every `every`-th frame of a clip in order, in windows of at most `window` frames and 128 MiB.
 
-    Yields (indices, frames): positions in the clip, and (n, H, W, 3) uint8 RGB, upright. Frame 0 is always among
-    them. `span` (first frame, the one after the last) reads those frames only, the first always among them; frames
-    before them are decoded and passed over by PyAV, whatever the reader.
+    Frame 0 is always among them. `span` (start and end in seconds) reads only the frames that begin from its start up
+    to its end, the first of them always; frames before it are decoded and passed over, by PyAV.
+
+    `reader`: `pyav`; `decord`, which reads what it reads rightly and leaves the rest to PyAV; or `auto`, which is
+    `decord` for clips of at most `DECORD_BYTES`.
 
     Raises IcfaceError when nothing can be decoded, and TruncatedClip (one of those) after the last readable frame
     when the file ends before its index says.
     """
     if every < 1 or window < 1:
         raise ValueError(f"every {every} and window {window} must be at least 1")
-    start, end = span or (0, None)
-    if start < 0 or (end is not None and end <= start):
+    start, end = span or (0.0, float("inf"))
+    if not 0 <= start < end:
         raise ValueError(f"span {span} must be ascending, from 0")
-    info = probe(path)
-    count = start
-    indices: list[int] = []
+    source: Iterator[tuple[int, TimedFrame]] = enumerate(_frames(path, "pyav" if span and reader == "auto" else reader))
+    if span is not None:
+        source = takewhile(lambda item: item[1][0] < end - EARLY, source)
+        source = dropwhile(lambda item: item[1][0] < start - EARLY, source)
+    count = last = 0
+    held: list[tuple[int, float, str]] = []
     frames = np.empty((0, 0, 0, 3), np.uint8)
-    if reader == "auto" and info.frames * info.width * info.height * 3 > DECORD_BYTES:
-        reader = "pyav"
-    source = _frames(path, reader) if span is None else _from(path, start)
-    for index, frame in enumerate(islice(source, None if end is None else end - start), start):
-        count = index + 1
-        if (index - start) % every:
+    for count, (index, (time, name, frame)) in enumerate(source, 1):
+        last = index
+        if (count - 1) % every:
             continue
-        if not indices:
+        if not held:
             frames = np.empty((max(1, min(window, WINDOW_BYTES // frame.nbytes)), *frame.shape), np.uint8)
         if frame.shape != frames.shape[1:]:
             raise IcfaceError(f"{path}: the frames change their size at frame {index}; cut the clip there")
-        frames[len(indices)] = frame
-        indices.append(index)
-        if len(indices) == len(frames):
-            yield indices, frames
-            indices = []
-    if indices:
-        yield indices, frames[: len(indices)]
-    if count == start:
-        where = f"; it should have frames {start} to {end}" if span else ""
+        frames[len(held)] = frame
+        held.append((index, time, name))
+        if len(held) == len(frames):
+            yield _window(held, frames)
+            held = []
+    if held:
+        yield _window(held, frames[: len(held)])
+    if not count:
+        where = f"; it should have frames from {start:g} s to {end:g} s" if span else ""
         raise IcfaceError(f"{path}: no frame can be decoded{where}; the clip is damaged")
-    if count != end and _is_cut_off(path):
-        raise TruncatedClip(f"{path}: the file is cut off, {count} of {info.frames} frames can be read")
+    _check_complete(path, last + 1, span)
 
 
-def _frames(path: str | Path, reader: Reader) -> Iterator[Frame]:
-    """Every frame, by decord as far as it gets and by PyAV for the rest: decord refuses damaged clips as a whole."""
-    if Path(path).is_dir():
-        yield from read_pictures(path)
-        return
-    if reader == "pyav" or (reader == "auto" and (find_spec("decord") is None or _rotation(path))):
-        yield from _pyav_frames(path)
-        return
-    done = 0
-    try:
-        for frame in _without_repeats(_decord_frames(path), path):
-            yield frame
-            done += 1
-    except DecordFailed as failure:
-        if reader == "decord":
-            raise IcfaceError(f"{path}: {failure}") from None
-        yield from _pyav_frames(path, done)
+def decord_is_right(path: str | Path) -> bool:
+    """Whether decord gives the very bits and times that PyAV gives, which are what a player shows.
 
-
-class DecordFailed(Exception):
-    """decord gave up."""
-
-
-def _decord_frames(path: str | Path) -> Iterator[Frame]:
-    # Imported when a clip is read: a process that forks after a reader was made hangs.
-    import decord
-
-    decord.logging.set_level(decord.logging.QUIET)
-    try:
-        clip = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
-        for _ in range(len(clip)):
-            yield clip.next().asnumpy()
-    except (decord.DECORDError, RuntimeError, StopIteration) as error:
-        raise DecordFailed(str(error).strip().splitlines()[-1]) from None
-
-
-def _without_repeats(frames: Iterator[Frame], path: str | Path) -> Iterator[Frame]:
-    """`frames` without the copies of the last one that decord makes up when fewer frames than packets decode.
-
-    A clip may really end on equal frames; only then PyAV counts them.
+    Not for 10 bit, interlaced, HDR or transparent frames, other sampling than 4:2:0, turned or mirrored ones, pixels
+    that are not square, more than one video stream, edit lists, times that are missing or begin before 0, nor for
+    containers and codecs that nobody compared.
     """
-    last: Frame | None = None
-    held = done = 0
-    for frame in frames:
-        if last is not None and _equal(frame, last):
-            held += 1
-            continue
-        if last is not None:
-            yield from repeat(last, held)
-        yield frame
-        done += held + 1
-        last, held = frame, 0
-    if held and last is not None:
-        yield from repeat(last, min(held, max(0, _count(path) - done)))
+    return _decord_is_right(survey(path))
 
 
-def _equal(one: Frame, other: Frame) -> bool:
-    # Nearly all neighbours differ in a few rows already.
-    return np.array_equal(one[::16], other[::16]) and np.array_equal(one, other)
-
-
-def _from(path: str | Path, start: int) -> Iterator[Frame]:
-    """Every frame from `start` on."""
-    return islice(read_pictures(path), start, None) if Path(path).is_dir() else _pyav_frames(path, start)
-
-
-def _pyav_frames(path: str | Path, start: int = 0) -> Iterator[Frame]:
-    with _open(path) as container:
-        for frame in islice(_decoded(container), start, None):
-            picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-            yield np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90))) if frame.rotation else picture
-
-
-def _is_cut_off(path: str | Path) -> bool:
-    """Whether the index at the front of the file points beyond its end."""
-    if Path(path).is_dir():
-        return False
-    size = Path(path).stat().st_size
-    with _open(path) as container:
-        return any(entry.pos + entry.size > size for entry in container.streams.video[0].index_entries)
-
-
-def _count(path: str | Path) -> int:
-    with _open(path) as container:
-        return sum(1 for _ in _decoded(container))
-
-
-def _decoded(container: InputContainer) -> Iterator[av.VideoFrame]:
-    """Frames in order; a packet that does not decode is passed over, an unreadable rest of the file ends it."""
-    stream = container.streams.video[0]
-    stream.codec_context.thread_count = 1
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.FFmpegError):
-            break
-        if packet.is_corrupt:  # half a packet at the end of a cut-off file decodes to half a picture
-            continue
-        with suppress(av.FFmpegError):
-            yield from packet.decode()
-    with suppress(av.FFmpegError):
-        yield from stream.codec_context.decode(None)
-
-
-@contextmanager
-def _open(path: str | Path) -> Iterator[InputContainer]:
-    if not Path(path).is_file():
-        raise IcfaceError(f"{path} is not a file")
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise IcfaceError(f"{path} cannot be read as a video: {_reason(error)}") from None
-    with container:
-        if not container.streams.video:
-            raise IcfaceError(f"{path} has no video stream")
-        yield container
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
-
-
-def _info(container: InputContainer, path: str | Path) -> VideoInfo:
-    stream = container.streams.video[0]
-    rate = stream.average_rate or stream.guessed_rate
-    seconds = 0.0
-    if stream.duration is not None and stream.time_base is not None:
-        seconds = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        seconds = container.duration / av.time_base
-    if not rate or rate <= 0 or rate > 1000 or not stream.width or not stream.height:
-        raise IcfaceError(f"{path}: the header makes no sense (rate {rate}, {stream.width}x{stream.height})")
-    frames = stream.frames or round(seconds * float(rate))
-    width, height = stream.width, stream.height
-    if _rotation(path) % 180:
-        width, height = height, width
-    return VideoInfo(
-        fps=float(rate), width=width, height=height, frames=frames, seconds=seconds or frames / float(rate)
+def _decord_is_right(known: Survey) -> bool:
+    return (
+        known.alone
+        and known.display.plain
+        and known.display.pixels in DECORD_PIXELS
+        and any(name in known.format for name in DECORD_FORMATS)
+        and known.codec in DECORD_CODECS
+        and not known.skipped
+        and len(known.times) == known.packets
+        and known.times[0] >= 0
+        and known.display.width % 2 == 0
+        and known.display.height % 2 == 0
     )
 
 
-def _rotation(path: str | Path) -> int:
-    """Degrees by which the header asks to turn the frames; known once a frame is decoded."""
-    with _open(path) as container:
-        for frame in _decoded(container):
-            return frame.rotation
-    return 0
+def _window(held: Iterable[tuple[int, float, str]], frames: npt.NDArray[np.uint8]) -> Window:
+    indices, times, names = zip(*held, strict=True)
+    return Window(list(indices), list(times), frames, names[0])
+
+
+def _frames(path: str | Path, reader: Reader) -> Iterator[TimedFrame]:
+    """Every frame, by decord as far as it is right and gets, by PyAV for the rest."""
+    if Path(path).is_dir():
+        for index, picture in enumerate(read_pictures(path)):
+            yield index / PICTURES_FPS, "pictures", picture
+        return
+    known = survey(path)
+    small = known.packets * known.display.width * known.display.height * 3 <= DECORD_BYTES
+    done = 0
+    if (reader == "decord" or (reader == "auto" and small)) and _has_decord() and _decord_is_right(known):
+        # Damaged clips are refused by decord as a whole.
+        with suppress(DecordFailed):
+            for frame in decord_frames(path, lambda: sum(1 for _ in decoded_frames(path))):
+                if done >= len(known.times):
+                    break
+                yield known.times[done] - known.origin, "decord", frame
+                done += 1
+            return
+    for index, (time, frame) in enumerate(pictures(decoded_frames(path), known.display)):
+        if index >= done:
+            yield time, "pyav", frame
+
+
+@lru_cache(maxsize=1)
+def _has_decord() -> bool:
+    return find_spec("decord") is not None
+
+
+def _check_complete(path: str | Path, count: int, span: tuple[float, float] | None) -> None:
+    """Raises TruncatedClip when the index at the front of the file points beyond its end, and the span did too."""
+    if Path(path).is_dir():
+        return
+    known = survey(path)
+    ends = span is not None and known.times and span[1] <= known.times[-1] - known.origin
+    if known.missing and not ends:
+        raise TruncatedClip(
+            f"{path}: the file is cut off, {count} of {known.packets + known.missing} frames can be read"
+        )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from icface.analyzers.face import Face
 from icface.errors import IcfaceError
 from icface.video.pictures import sha256_of_pictures
-from icface.video.reading import Window, probe, read_frames
+from icface.video.reading import Window, probe, read_windows
 from icface.weights import sha256_of
 from pipelines.sources import Cut
 
@@ -36,12 +36,10 @@ class Footage:
         self.x = self.y = 0
         """Where their corner lies in the file's frames, pixels."""
         self._size = (whole.width, whole.height)
-        self._span: tuple[int, int] | None = None
+        self._span: tuple[float, float] | None = None
         if cut is not None:
-            start, end = self._span = cut.span(whole.fps)
-            if start >= end:
-                raise IcfaceError(f"{path}: the track has no frame at {whole.fps:g} frames a second")
-            boxes = np.stack([self._box(frame) for frame in range(start, end)])
+            start, end = self._span = cut.seconds
+            boxes = np.stack([self._box(time) for time in np.append(cut.frames, cut.start) / cut.rate])
             low = (boxes[:, :2] - AROUND * boxes[:, 2:]).min(axis=0)
             high = (boxes[:, :2] + (1 + AROUND) * boxes[:, 2:]).max(axis=0)
             # Even numbers, as videos have.
@@ -50,8 +48,8 @@ class Footage:
             if right - left < 2 or bottom - top < 2:
                 raise IcfaceError(f"{path}: the boxes of the track lie outside its frames: another video?")
             self.x, self.y = left, top
-            count = end - start
-            self.info = replace(whole, width=right - left, height=bottom - top, frames=count, seconds=count / whole.fps)
+            count = max(1, round((end - start) * whole.fps))
+            self.info = replace(whole, width=right - left, height=bottom - top, frames=count, seconds=end - start)
 
     @property
     def sha256(self) -> str:
@@ -59,32 +57,32 @@ class Footage:
         return sha256_of_pictures(self.path) if self.path.is_dir() else sha256_of(self.path)
 
     def windows(self, count: int) -> Iterator[Window]:
-        """As `read_frames`: positions in the file, and (n, H, W, 3) uint8 RGB. Raises IcfaceError as that does, and
-        when the video ends before the track.
+        """As `read_windows`, of the part that is meant. Raises IcfaceError as that does, and when the video ends before
+        the track.
         """
         if self._span is None:
-            yield from read_frames(self.path, self.every, count)
+            yield from read_windows(self.path, self.every, count)
             return
-        last = 0
+        last = 0.0
         columns, rows = (slice(self.x, self.x + self.info.width), slice(self.y, self.y + self.info.height))
-        for indices, frames in read_frames(self.path, self.every, count, span=self._span):
-            if frames.shape[1:3] != self._size[::-1]:
+        for window in read_windows(self.path, self.every, count, span=self._span):
+            if window.frames.shape[1:3] != self._size[::-1]:
                 raise IcfaceError(f"{self.path}: the frames are not as large as the header says")
-            yield indices, np.ascontiguousarray(frames[:, rows, columns])
-            last = indices[-1]
-        if self._span[1] - last > self.every + MISSING_SECONDS * self.info.fps:
-            raise IcfaceError(f"{self.path}: the video ends at frame {last}, its track at {self._span[1] - 1}")
+            yield replace(window, frames=np.ascontiguousarray(window.frames[:, rows, columns]))
+            last = window.times[-1]
+        if self._span[1] - last > self.every / self.info.fps + MISSING_SECONDS:
+            raise IcfaceError(f"{self.path}: the video ends at {last:.2f} s, its track at {self._span[1]:.2f} s")
 
-    def meant(self, frame: int, faces: Sequence[Face]) -> list[Face]:
-        """Those of the `faces` seen in a frame whose centre lies in the track's box; all of them without a track."""
+    def meant(self, time: float, faces: Sequence[Face]) -> list[Face]:
+        """Those of the `faces` seen at a time whose centre lies in the track's box; all of them without a track."""
         if self.cut is None:
             return list(faces)
-        box = self._box(frame)
+        box = self._box(time)
         low, high = box[:2] - (self.x, self.y), box[:2] + box[2:] - (self.x, self.y)
         centres = [face.box[:2] + face.box[2:] / 2 for face in faces]
         return [face for face, at in zip(faces, centres, strict=True) if (low <= at).all() and (at <= high).all()]
 
-    def _box(self, frame: int) -> npt.NDArray[np.float64]:
+    def _box(self, time: float) -> npt.NDArray[np.float64]:
         if self.cut is None:
             raise ValueError("a whole file has no boxes")
-        return self.cut.box(frame, self.info.fps, *self._size)
+        return self.cut.box(time, *self._size)

@@ -19,7 +19,7 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.crop import CropRule, cut
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
-from icface.video.reading import VideoInfo
+from icface.video.reading import VideoInfo, Window
 from pipelines.config import PreprocessConfig
 from pipelines.format import BASELINE_FRAMES, BASELINE_NAMES, DROPPED, FRAMES, ROW_GROUP_ROWS, clip_row, list_array
 from pipelines.preprocess.clip_frames import Footage
@@ -42,6 +42,8 @@ class Sighting:
 
     frame: int
     """Index in the clip."""
+    time: float
+    """When it is shown, seconds."""
     track: int
     face: Face
 
@@ -97,7 +99,7 @@ class _ClipWork:
         self.part = part
         self.row = clip_row(clip)
         self.dropped: Counter[str] = Counter()
-        self.buffer: list[tuple[list[int], npt.NDArray[np.uint8]]] | None = []
+        self.buffer: list[Window] | None = []
 
     def run(self) -> ClipRows:
         self.footage = Footage(self.path, self.part, self.config.every)
@@ -125,26 +127,29 @@ class _ClipWork:
 
     def _look(self, info: VideoInfo) -> tuple[list[Sighting], int]:
         """First pass: the main face of each frame that passes the filters, and in how many there was another."""
-        main = MainFace(info.fps / self.config.every)
+        main = MainFace()
+        readers: set[str] = set()
         sightings: list[Sighting] = []
         several = buffered = last = 0
-        for indices, frames in self.footage.windows(self._window(info)):
-            self.row["frames_read"] += len(indices)
-            buffered += frames.nbytes
+        for window in self.footage.windows(self._window(info)):
+            self.row["frames_read"] += len(window.indices)
+            readers.add(window.reader)
+            self.row["reader"] = "+".join(sorted(readers))
+            buffered += window.frames.nbytes
             if buffered > self.config.buffer_megabytes << 20:
                 self.buffer = None
             if self.buffer is not None:
-                self.buffer.append((indices, frames))
-            found = self.analyzer.analyze(frames, indices, self.clip.clip)
-            for index, frame, faces in zip(indices, frames, found, strict=True):
-                face, track, other = main.see(frame, self.footage.meant(index, faces))
+                self.buffer.append(window)
+            found = self.analyzer.analyze(window.frames, window.indices, self.clip.clip)
+            for index, time, frame, faces in zip(window.indices, window.times, window.frames, found, strict=True):
+                face, track, other = main.see(frame, self.footage.meant(time, faces), time)
                 reason = "no_face" if face is None else "several_faces" if other else self._refused(frame, face)
                 several += other
                 if reason or face is None:
                     self.dropped[reason] += 1
                 else:
-                    sightings.append(Sighting(index, track, face))
-            last = indices[-1]
+                    sightings.append(Sighting(index, time, track, face))
+            last = window.indices[-1]
         self._compare(last)
         self.row["tracks"] = main.tracks
         return sightings, several
@@ -192,8 +197,8 @@ class _ClipWork:
         count = int(len(track) * HELD_OUT_SHARE) if self.split == "train" and len(track) >= HELD_OUT_FROM else 0
         if count == 0:
             return [Part(track, squares, held_out=False)]
-        first = track[-count].frame
-        before = sum((first - sighting.frame) / info.fps > HELD_OUT_GAP for sighting in track[:-count])
+        first = track[-count].time
+        before = sum(first - sighting.time > HELD_OUT_GAP for sighting in track[:-count])
         self.dropped["gap"] += len(track) - count - before
         parts = [
             Part(track[:before], squares[:before], held_out=False),
@@ -214,7 +219,7 @@ class _ClipWork:
     def _tables(self, parts: list[Part], info: VideoInfo) -> Iterator[pa.Table]:
         """Second pass: cut out and encode the pictures, a row group at a time."""
         windows = iter(self.buffer) if self.buffer is not None else self.footage.windows(self._window(info))
-        frames = ((index, frame) for indices, window in windows for index, frame in zip(indices, window, strict=True))
+        frames = (pair for window in windows for pair in zip(window.indices, window.frames, strict=True))
         for part in parts:
             for start in range(0, len(part.sightings), ROW_GROUP_ROWS):
                 sightings = part.sightings[start : start + ROW_GROUP_ROWS]
@@ -223,7 +228,7 @@ class _ClipWork:
                 for sighting, square in zip(sightings, squares, strict=True):
                     frame = next(frame for index, frame in frames if index == sighting.frame)
                     pictures.append(encode_jpeg(cut(frame, square, self.config.size), JPEG_QUALITY))
-                yield self._table(sightings, squares, pictures, part.held_out, info.fps)
+                yield self._table(sightings, squares, pictures, part.held_out)
 
     def _table(
         self,
@@ -231,7 +236,6 @@ class _ClipWork:
         squares: npt.NDArray[np.float32],
         pictures: list[bytes],
         held_out: bool,
-        fps: float,
     ) -> pa.Table:
         rows = len(track)
         faces = [sighting.face for sighting in track]
@@ -245,7 +249,7 @@ class _ClipWork:
             "clip": pa.array([self.clip.clip] * rows),
             "track": np.full(rows, track[0].track, np.int16),
             "frame": indices,
-            "timestamp": (indices / fps).astype(np.float32),
+            "timestamp": np.array([sighting.time for sighting in track], np.float32),
             "held_out": np.full(rows, held_out),
             "image": pa.array(pictures, pa.binary()),
             "landmarks": list_array(points, rows, FRAMES.field("landmarks").type),

@@ -28,28 +28,30 @@ class MainFace:
     A cut, a jump, or half a second without it ends the track.
     """
 
-    def __init__(self, fps: float) -> None:
-        """`fps`: of the frames that `see` is called with."""
+    def __init__(self) -> None:
         self.tracks = 0
         """Tracks so far."""
-        self._patience = max(1, round(LOST_SECONDS * fps))
         self._box: npt.NDArray[np.float32] | None = None
-        self._missing = 0
+        self._seen: float | None = None
         self._thumbnail: Thumbnail | None = None
 
-    def see(self, frame: npt.NDArray[np.uint8], faces: Sequence[Face]) -> tuple[Face | None, int, bool]:
-        """The main face of a frame (H, W, 3) or None, its track, and whether another face counts beside it."""
+    def see(self, frame: npt.NDArray[np.uint8], faces: Sequence[Face], time: float) -> tuple[Face | None, int, bool]:
+        """The main face of a frame (H, W, 3) or None, its track, and whether another face counts beside it.
+
+        `time`: when the frame is shown, seconds.
+        """
+        if self._seen is None:
+            self._seen = time
         small = thumbnail(frame)
         if self._thumbnail is not None and float(np.abs(small - self._thumbnail).mean()) > CUT:
             self._box = None
         self._thumbnail = small
         main = self._follow(faces)
         if main is None:
-            self._missing += 1
-            if self._missing > self._patience:
+            if time - self._seen > LOST_SECONDS:
                 self._box = None
             return None, self.tracks - 1, False
-        self._box, self._missing = main.box, 0
+        self._box, self._seen = main.box, time
         several = any(
             face is not main and face.box[3] >= OTHER_FACE * main.box[3] and overlap(face.box, main.box) < OVERLAP
             for face in faces

@@ -1,7 +1,6 @@
 """Which frames of a full video are a clip, and where in them the face is that is meant."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,6 @@ TRACK_HEIGHT = 360.0
 """VoxCeleb1's boxes are pixels of a frame of this height; VoxCeleb2's are fractions of the frame."""
 LARGEST_FRACTION = 2.0
 """Boxes without any larger number are fractions."""
-ROUNDING = 1e-6
-"""A frame that begins this much too early belongs to the span: 29.97 is no exact number."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +39,14 @@ class Cut:
     height: float
     """Height of that frame."""
 
-    def span(self, fps: float) -> tuple[int, int]:
-        """First frame of the span, and the one after its last, in a video of `fps`."""
-        factor = fps / self.rate
-        return math.ceil(self.start * factor - ROUNDING), math.ceil(self.end * factor - ROUNDING)
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Start and end of the span in the video."""
+        return self.start / self.rate, self.end / self.rate
 
-    def box(self, frame: float, fps: float, width: int, height: int) -> npt.NDArray[np.float64]:
-        """(4,) x, y, width, height in pixels of a video of `width` x `height` at `fps`."""
-        place = frame * self.rate / fps
+    def box(self, time: float, width: int, height: int) -> npt.NDArray[np.float64]:
+        """(4,) x, y, width, height at a time in seconds, in pixels of a video of `width` x `height`."""
+        place = time * self.rate
         across = width / self.width if self.width is not None else height / self.height
         scale = np.array([across, height / self.height] * 2)
         return np.array([np.interp(place, self.frames, column) for column in self.boxes.T]) * scale

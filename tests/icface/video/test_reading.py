@@ -48,10 +48,10 @@ def test_sample_clips_decode_as_by_pyav(sample_clips: dict[str, Path], reader: s
 def test_what_decord_would_hold_whole_is_read_by_pyav(
     sample_clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(path: Path) -> Iterator[np.ndarray]:
+    def refused(path: Path, count: object) -> Iterator[np.ndarray]:
         raise AssertionError(f"decord opened {path}")
 
-    monkeypatch.setattr(reading, "_decord_frames", refused)
+    monkeypatch.setattr(reading, "decord_frames", refused)
     indices, _ = next(read_frames(sample_clips["WolfgangLanger_Pexels.mp4"]))  # 311 MiB of frames
     assert len(indices) == 32
     monkeypatch.setattr(reading, "DECORD_BYTES", 1 << 30)

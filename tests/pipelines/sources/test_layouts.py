@@ -145,7 +145,7 @@ def test_a_track_without_a_video_is_left_out_and_counted(two_people: Path, tmp_p
         ("FRAME X Y W H\n5 1 1 0 9\n", "without width"),
         ("FRAME X Y W H\n5 nan 1 9 9\n", "must ascend"),
         ("FRAME X Y W H\n1 3000 10 50 50\n", "outside its frames"),
-        ("FRAME X Y W H\n1 30 10 50 50\n200 30 10 50 50\n", "the video ends at frame 59, its track at 241"),
+        ("FRAME X Y W H\n1 30 10 50 50\n200 30 10 50 50\n", "the video ends at 1.97 s, its track at 8.04 s"),
         ("FRAME X Y W H\n500 30 10 50 50\n", "no frame can be decoded"),
     ],
 )
@@ -327,8 +327,9 @@ def test_a_span_holds_the_frames_of_plain_decoding(sample_clips: dict[str, Path]
     path = sample_clips["single_face.mp4"]
     with av.open(str(path)) as container:
         expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    fps = probe(path).fps
     found = {}
-    for indices, frames in read_frames(path, every=3, window=4, span=(10, 31)):
+    for indices, frames in read_frames(path, every=3, window=4, span=(10 / fps, 31 / fps)):
         found |= dict(zip(indices, frames, strict=True))
     assert list(found) == list(range(10, 31, 3))
     assert all(np.array_equal(frame, expected[index]) for index, frame in found.items())
