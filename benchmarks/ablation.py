@@ -48,7 +48,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pairs drawn evenly": {"data": {"balanced_share": 0.0}},
     "labels not smoothed": {"data": {"smoothing_frames": 1}},
     "attributes by L1": {"loss": {"attribute_error": "l1"}},
-    "every attribute heard": {"loss": {"readable_from": 0.0}},
+    "every attribute used": {"loss": {"readable_from": 0.0}},
     "attribute weight x10": {"loss": {"attribute": 1.0}},
     "pseudo target only": {"loss": {"neutral_frames": False}},
     "no noise on the neutral face": {"loss": {"neutral_noise": 0.0}},
@@ -91,12 +91,12 @@ class Remembering:
 
 
 def train(config: TrainConfig, dataset: Dataset) -> tuple[ICface, dict[str, float], float]:
-    """The model, the last numbers of its log and the milliseconds a step, reading and validation included."""
+    """The model, the last metrics of its log and the milliseconds a step, reading and validation included."""
     described = describe(config, dataset)
     pairs = PairBatches(
         dataset, config.data, described.schema, config.model.size, seed=config.seed, first_step=0, steps=config.steps
     )
-    numbers: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     started = time.monotonic()
     model = fit(
         config,
@@ -104,12 +104,12 @@ def train(config: TrainConfig, dataset: Dataset) -> tuple[ICface, dict[str, floa
         pairs.batches(),
         identities=len(pairs.identities),
         deviations=pairs.deviations(),
-        hooks=Hooks(on_log=lambda step, values: numbers.update(values)),
+        hooks=Hooks(on_log=lambda step, values: metrics.update(values)),
         perceptual=perceptual_of(config.loss),
         validation=validation_frames(dataset, config.data, described.schema, config.model.size),
         calibration=pairs_again(dataset, config, described.schema),
     )
-    return model, numbers, 1000 * (time.monotonic() - started) / config.steps
+    return model, metrics, 1000 * (time.monotonic() - started) / config.steps
 
 
 def pairs_again(dataset: Dataset, config: TrainConfig, schema: Any) -> Any:
@@ -117,7 +117,7 @@ def pairs_again(dataset: Dataset, config: TrainConfig, schema: Any) -> Any:
     return PairBatches(dataset, config.data, schema, config.model.size, seed=config.seed, steps=8).batches()
 
 
-def scores(model: ICface, numbers: dict[str, float], pairs: EvaluationPairs, analyzer: Analyzer) -> dict[str, float]:
+def scores(model: ICface, metrics: dict[str, float], pairs: EvaluationPairs, analyzer: Analyzer) -> dict[str, float]:
     """A row of the table; r is within tracks, so that differences between people do not count."""
     report = evaluate(model, pairs, analyzer).groups["held_out"].scores
     ours, copied = report["model"], report["copy_source"]
@@ -132,7 +132,7 @@ def scores(model: ICface, numbers: dict[str, float], pairs: EvaluationPairs, ana
         "sharpness": ours["sharpness"],
         "AU r": mean(UNITS, ours, "within."),
         "pose r": mean(("pitch", "yaw", "roll"), ours, "within."),
-        "D's r": mean([*UNITS, *poses], numbers, "D/r/"),
+        "D's r": mean([*UNITS, *poses], metrics, "D/r/"),
         "leak": ours["neutral_leak"] if ours["neutral_leak"] is not None else float("nan"),
         "variance": ours["neutral_variance"],
     }
@@ -160,8 +160,8 @@ def main() -> None:
     print(f"{'':34}" + "".join(f"{name:>11}" for name in COLUMNS), flush=True)
     for name in options.only or VARIANTS:
         if name not in rows:
-            model, numbers, milliseconds = train(base.merge(VARIANTS[name]), dataset)
-            rows[name] = {**scores(model, numbers, pairs, analyzer), "ms/step": milliseconds}
+            model, metrics, milliseconds = train(base.merge(VARIANTS[name]), dataset)
+            rows[name] = {**scores(model, metrics, pairs, analyzer), "ms/step": milliseconds}
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1))
         print(f"{name:34}" + "".join(f"{rows[name][column]:11.3f}" for column in COLUMNS), flush=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import torch
-from measuring import judged, surroundings
+from measuring import surroundings, verdict
 
 from icface.animate import Animator, Source, neutralise, to_pictures, to_tensor
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
@@ -62,14 +62,14 @@ def driving(frames: int) -> pd.DataFrame:
 
 
 def one_at_a_time(model: ICface, crop: np.ndarray, table: pd.DataFrame, device: torch.device) -> np.ndarray:
-    codes, _ = model.schema.code(table[list(model.schema.names)].to_numpy(np.float32))
+    encoded, _ = model.schema.encode(table[list(model.schema.names)].to_numpy(np.float32))
     own = torch.zeros(1, len(model.schema), device=device)
     frames = []
     with torch.no_grad():
-        for code in codes:
+        for row in encoded:
             image = to_tensor(crop[None], device)
             neutral = model.neutralise(image, own)
-            frames.append(to_pictures(model.generator(neutral, torch.from_numpy(code)[None].to(device)))[0])
+            frames.append(to_pictures(model.generator(neutral, torch.from_numpy(row)[None].to(device)))[0])
     return np.stack(frames)
 
 
@@ -123,8 +123,8 @@ def main() -> None:
         largest, total = max(largest, int(difference.max())), total + difference.mean() * len(part)
     for name, (wall, cpu) in (("ours", ours_taken), ("one at a time", plain_taken)):
         print(f"{name}: {options.frames / wall:.1f} frames/s, {1000 * cpu / options.frames:.1f} ms of CPU a frame")
-    print(f"times as fast, wall clock: {judged(plain_taken[0] / ours_taken[0], GOALS[device.type])}")
-    print(f"times as fast, CPU time: {judged(plain_taken[1] / ours_taken[1], GOALS[device.type])}")
+    print(f"times as fast, wall clock: {verdict(plain_taken[0] / ours_taken[0], GOALS[device.type])}")
+    print(f"times as fast, CPU time: {verdict(plain_taken[1] / ours_taken[1], GOALS[device.type])}")
     print(f"difference of the pictures: {total / options.frames:.3f} of 255 on average, at most {largest}")
 
 

@@ -1,7 +1,7 @@
 """Ray Train against plain torchrun: `python benchmarks/ddp.py [--workers 2] [--steps 10] [--rounds 8]`.
 
-Both run `icface.training.fit` with the same config on the same made-up batches, with as many processes and threads.
-The Ray side has all that `icface train` has around a step: the board, the wish to stop, MLflow in the background.
+Both run `icface.training.fit` with the same config on the same synthetic batches, with as many processes and threads.
+The Ray side has all that `icface train` has around a step: the coordinator, the wish to stop, MLflow in the background.
 Both live at once and take turns of some steps, so that a noisy machine is as noisy for one as for the other; the
 first round warms up. Ray's own processes idle in the background of both: their share of the cores is measured and
 taken off Ray's images/s.
@@ -47,15 +47,15 @@ def config_of(preset: str, steps: int) -> TrainConfig:
     return TrainConfig.preset(preset).merge({"steps": steps + 1, "images_every": 10**9, "checkpoint_every": 10**9})
 
 
-def made_up_batch(config: TrainConfig, rank: int, ranks: int) -> Batch:
+def synthetic_batch(config: TrainConfig, rank: int, ranks: int) -> Batch:
     """A slice of a batch of noise."""
     rng = np.random.default_rng(rank)
-    count, size, names = config.data.batch // ranks, config.model.size, len(AttributeSchema.default())
+    count, size, names = config.data.batch_size // ranks, config.model.size, len(AttributeSchema.default())
     pictures = {
         name: torch.from_numpy(rng.integers(0, 255, (count, 3, size, size), np.uint8))
         for name in ("source", "driving", "neutral")
     }
-    codes = {name: torch.from_numpy(rng.random((count, names), np.float32)) for name in ("source", "driving")}
+    encoded = {name: torch.from_numpy(rng.random((count, names), np.float32)) for name in ("source", "driving")}
     landmarks = {
         f"{name}_landmarks": torch.from_numpy(rng.random((count, 68, 2), np.float32))
         for name in ("source", "driving", "neutral")
@@ -63,8 +63,8 @@ def made_up_batch(config: TrainConfig, rank: int, ranks: int) -> Batch:
     return Batch(
         **pictures,
         has_neutral=torch.ones(count, dtype=torch.bool),
-        source_code=codes["source"],
-        driving_code=codes["driving"],
+        source_encoded=encoded["source"],
+        driving_encoded=encoded["driving"],
         source_measured=torch.ones(count, names, dtype=torch.bool),
         driving_measured=torch.ones(count, names, dtype=torch.bool),
         **landmarks,
@@ -129,7 +129,7 @@ def work(folder: Path, side: str, config: TrainConfig, steps: int, rounds: int, 
     """What each rank of either side does."""
     torch.set_num_threads(threads)
     reduces = AllReduces()
-    batch = made_up_batch(config, *world())
+    batch = synthetic_batch(config, *world())
     bundle = BundleConfig(model=config.model, schema=AttributeSchema.default())
     deviations = np.full(len(bundle.schema), 0.2, np.float32)
     batches = turns(folder, side, batch, steps, rounds, reduces)
@@ -182,7 +182,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
 
     from orchestration.registry import versions as registry
     from orchestration.tracking import run_logger
-    from orchestration.train.coordinator import put_up
+    from orchestration.train.coordinator import start_coordinator
     from orchestration.train.process_group import ProcessGroup
     from orchestration.train.rank import RankJob
     from pipelines.cluster import connect
@@ -213,7 +213,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
                 threads=threads,
                 gpu=False,
                 ray_data=False,
-                board=put_up(),
+                coordinator=start_coordinator(),
             )
             trainer = TorchTrainer(
                 work_under_ray,

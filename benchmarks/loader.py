@@ -1,7 +1,7 @@
 """Reading training pairs: `python benchmarks/loader.py [DATASET]` (without one, 128 px of the sample clips).
 
 Images a second and core of `PairBatches` against cv2.imdecode alone on the same bytes, with the row groups
-- in memory, as they are when a data set is small or a visit follows soon,
+- in memory, as they are when a data set is small or the same row group is read again soon,
 - mapped from the folder of `--cache`,
 - read from Parquet for the first time, the near-neutral frame being chosen.
 Goal: 0.7 or more. Then: what 16 cores deliver, and how fast a training step of preset `icface` may be for that to be
@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from measuring import judged, side_by_side, surroundings
+from measuring import side_by_side, surroundings, verdict
 
 import pipelines.loading.pairs
 from icface.training.config import TrainConfig
@@ -76,7 +76,7 @@ def main() -> None:
         near = Dataset.open(url)
 
         def pairs_of(dataset: Dataset) -> PairBatches:
-            steps = config.pairs_per_visit * options.blocks
+            steps = config.pairs_per_row_group * options.blocks
             return PairBatches(dataset, config, dataset.schema, near.size, seed=0, steps=steps)
 
         kept, parquet = pairs_of(near), pairs_of(near)
@@ -105,11 +105,11 @@ def main() -> None:
         seconds = side_by_side(work, options.rounds, torch.device("cpu"))
     print(surroundings(torch.device("cpu")))
     sizes = sum(len(data) for data in pictures) / len(pictures)
-    print(f"{len(pictures)} pictures of {near.size} px, {sizes / 1024:.1f} KiB each; batch {config.batch}")
+    print(f"{len(pictures)} pictures of {near.size} px, {sizes / 1024:.1f} KiB each; batch {config.batch_size}")
     for name, each in seconds.items():
-        ratio = "" if name == "cv2.imdecode" else f"; of cv2.imdecode: {judged(seconds['cv2.imdecode'] / each, 0.7)}"
+        ratio = "" if name == "cv2.imdecode" else f"; of cv2.imdecode: {verdict(seconds['cv2.imdecode'] / each, 0.7)}"
         print(f"{name}: {len(pictures) / each:.0f} images/s a core{ratio}")
-    count = len(kept.blocks) * config.pairs_per_visit * config.batch
+    count = len(kept.blocks) * config.pairs_per_row_group * config.batch_size
     for name in ("in memory", "Parquet"):
         rate = CORES * count / seconds[name]
         print(

@@ -43,7 +43,7 @@ def side_by_side(work: Mapping[str, Callable[[], object]], rounds: int, device: 
     return least
 
 
-def judged(value: float, goal: float) -> str:
+def verdict(value: float, goal: float) -> str:
     """`2.31 (goal 2.2: reached)`."""
     return f"{value:.2f} (goal {goal:g}: {'reached' if value >= goal else f'missed by {goal - value:.2f}'})"
 

@@ -1,6 +1,6 @@
 """Planning at VoxCeleb2's size: `python benchmarks/planning.py [--clips N]`.
 
-A made-up listing of 1.1 million clips goes through the same planning as `icface preprocess`, once for a new data set
+A synthetic listing of 1.1 million clips goes through the same planning as `icface preprocess`, once for a new data set
 and once for one in which every shard is finished. Each runs in a process of its own, which prints its time and its
 peak memory, imports included. Goals: under 60 s, under 1 GB.
 """
@@ -40,8 +40,8 @@ def measure(clips: int, dataset: str, finished: bool, answers: Any) -> None:
     from pipelines.preprocess.plan import make_plan
     from pipelines.storage import Folder
 
-    class MadeUp(AbstractFileSystem):
-        protocol = "madeup"
+    class Synthetic(AbstractFileSystem):
+        protocol = "synthetic"
 
         def find(self, path: str, detail: bool = False, **_: Any) -> dict[str, dict[str, Any]]:
             return {f"{path}/{name}": {"size": size, "type": "file"} for name, size in listing(clips)}
@@ -49,8 +49,8 @@ def measure(clips: int, dataset: str, finished: bool, answers: Any) -> None:
         def exists(self, path: str, **_: Any) -> bool:
             return not path.endswith(".csv")
 
-    fsspec.register_implementation("madeup", MadeUp)
-    config = PreprocessConfig(source="madeup://vox", dataset=dataset)
+    fsspec.register_implementation("synthetic", Synthetic)
+    config = PreprocessConfig(source="synthetic://vox", dataset=dataset)
     source, target = Folder.at(config.source), Folder.at(config.dataset)
     start = time.perf_counter()
     plan = make_plan(config, source, target)

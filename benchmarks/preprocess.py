@@ -49,7 +49,7 @@ def plain(clips: Any, every: int, ready: Any, go: Any, answers: Any) -> None:
     import numpy as np
 
     from icface.analyzers import create
-    from icface.crop import CropRule, cut
+    from icface.crop import CropRule, crop_image
     from icface.images import encode_jpeg
     from icface.video.reading import probe, read_frames
 
@@ -72,7 +72,7 @@ def plain(clips: Any, every: int, ready: Any, go: Any, answers: Any) -> None:
         if kept:
             squares = rule.squares(np.stack(boxes), info.fps / every, info.width, info.height)
             for frame, square in zip(kept, squares, strict=True):
-                encode_jpeg(cut(frame, square, SIZE))
+                encode_jpeg(crop_image(frame, square, SIZE))
     answers.put((count, *_usage(os.getpid())))
 
 

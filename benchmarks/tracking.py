@@ -1,8 +1,8 @@
 """What recording a run costs: `python benchmarks/tracking.py [--preset small] [--steps N]`.
 
-CPU time of recording as `icface train` does it (numbers every `log_every` steps, a sample grid every `images_every`,
+CPU time of recording as `icface train` does it (metrics every `log_every` steps, a sample grid every `images_every`,
 into MLflow on sqlite, in the background) against the CPU time of the step itself, all threads of both counted, on
-made-up pictures. CPU time, because other programs share the machine. Goal: under 1 % of a step. Beside it the time
+synthetic pictures. CPU time, because other programs share the machine. Goal: under 1 % of a step. Beside it the time
 that the training's own thread waits, which is what a GPU would notice.
 """
 
@@ -26,18 +26,18 @@ from icface.training.fit import prepare
 from orchestration.tracking.run_logger import RunLogger, experiment_id, use_tracking
 
 GOAL = 0.01
-NUMBERS = 60
-"""Losses, validation findings and speeds that a run records at a time."""
+METRICS = 60
+"""Losses, validation metrics and speeds that a run records at a time."""
 TIMES = 40
 
 
-def made_up(config: TrainConfig) -> Batch:
+def synthetic(config: TrainConfig) -> Batch:
     """A batch of noise."""
     rng = np.random.default_rng(0)
-    count, size, attributes = config.data.batch, config.model.size, len(AttributeSchema.default())
+    count, size, attributes = config.data.batch_size, config.model.size, len(AttributeSchema.default())
     values = {}
     for field in fields(Batch):
-        if field.name.endswith("_code"):
+        if field.name.endswith("_encoded"):
             value = rng.random((count, attributes), np.float32)
         elif field.name.endswith("_measured"):
             value = np.ones((count, attributes), bool)
@@ -70,18 +70,18 @@ def main() -> None:
 
     bundle = BundleConfig(model=config.model, schema=AttributeSchema.default())
     training = prepare(config, bundle, 2, np.full(20, 0.2, np.float32), torch.device("cpu"))
-    batch = made_up(config)
+    batch = synthetic(config)
     training.step(batch)
     step = min(cpu_seconds(lambda: training.step(batch)) for _ in range(options.steps))
 
     grid = np.random.default_rng(1).integers(0, 256, (6 * config.model.size, 4 * config.model.size, 3), np.uint8)
-    values = {f"N/loss_{index}": 0.1 * index for index in range(NUMBERS)}
-    waited = {"numbers": 0.0, "picture": 0.0}
+    values = {f"N/loss_{index}": 0.1 * index for index in range(METRICS)}
+    waited = {"metrics": 0.0, "picture": 0.0}
     spent = {}
     with tempfile.TemporaryDirectory(prefix="icface-tracking-") as folder:
         use_tracking(f"sqlite:///{folder}/mlflow.db")
         run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
-        for kind in ("warm", "numbers", "picture"):
+        for kind in ("warm", "metrics", "picture"):
 
             def record(kind: str = kind) -> None:
                 logger = RunLogger(run, Path(folder) / "unsent.jsonl")
@@ -90,17 +90,17 @@ def main() -> None:
                     if kind == "picture":
                         logger.picture(number, grid)
                     else:
-                        logger.numbers(number, values)
+                        logger.metrics(number, values)
                     if kind != "warm":
                         waited[kind] += time.thread_time() - start
                 logger.close()
 
             spent[kind] = cpu_seconds(record)
-    per_step = spent["numbers"] / TIMES / config.log_every + spent["picture"] / TIMES / config.images_every
-    waits = waited["numbers"] / TIMES / config.log_every + waited["picture"] / TIMES / config.images_every
+    per_step = spent["metrics"] / TIMES / config.log_every + spent["picture"] / TIMES / config.images_every
+    waits = waited["metrics"] / TIMES / config.log_every + waited["picture"] / TIMES / config.images_every
     share = per_step / step
     print(f"preset {options.preset}: a step takes {step:.3f} CPU s")
-    print(f"{NUMBERS} numbers every {config.log_every} steps: {spent['numbers'] / TIMES * 1e3:.1f} CPU ms")
+    print(f"{METRICS} metrics every {config.log_every} steps: {spent['metrics'] / TIMES * 1e3:.1f} CPU ms")
     print(f"a sample grid every {config.images_every} steps: {spent['picture'] / TIMES * 1e3:.1f} CPU ms")
     verdict = "reached" if share < GOAL else f"missed by {share - GOAL:.2%}"
     print(f"recording costs {share:.2%} of a step (goal under {GOAL:.0%}: {verdict})")

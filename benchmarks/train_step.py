@@ -19,13 +19,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from measuring import judged, side_by_side, surroundings
+from measuring import side_by_side, surroundings, verdict
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
-from icface.networks.discriminator import Judgement
+from icface.networks.discriminator import DiscriminatorOutput
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
 from icface.training.fit import Training, prepare
@@ -37,7 +37,7 @@ Convolution = tuple[tuple[int, ...], tuple[int, ...], int, int, bool, bool]
 """Shapes of input and weight, stride, padding, and whether the input's and the weight's gradients are needed."""
 
 
-def made_up_batch(count: int, size: int, seed: int = 0) -> Batch:
+def synthetic_batch(count: int, size: int, seed: int = 0) -> Batch:
     """Noise in the shapes of a batch: nothing here depends on what is seen."""
     schema, rng = AttributeSchema.default(), np.random.default_rng(seed)
     kinds: dict[str, Callable[[], np.ndarray]] = {
@@ -46,7 +46,7 @@ def made_up_batch(count: int, size: int, seed: int = 0) -> Batch:
     }
     for name in ("source", "driving", "neutral"):
         kinds[name] = lambda: rng.integers(0, 255, (count, size, size, 3), np.uint8).transpose(0, 3, 1, 2)
-    for name in ("source_code", "driving_code"):
+    for name in ("source_encoded", "driving_encoded"):
         kinds[name] = lambda: rng.random((count, len(schema)), np.float32)
     for name in ("source_measured", "driving_measured"):
         kinds[name] = lambda: rng.random((count, len(schema))) < 0.9
@@ -61,9 +61,9 @@ class OncePerHead(nn.Module):
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(self, *inputs: Tensor) -> Judgement:
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:
         realness, attributes, identity = (self.discriminator(*inputs) for _ in range(3))
-        return Judgement(realness.realness, attributes.attributes, identity.identity, realness.features)
+        return DiscriminatorOutput(realness.realness, attributes.attributes, identity.identity, realness.features)
 
     def __getattr__(self, name: str) -> object:
         try:
@@ -188,7 +188,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     print(f"{surroundings(device)}; batch {options.batch}, {options.size} px")
-    batch = made_up_batch(options.batch, options.size)
+    batch = synthetic_batch(options.batch, options.size)
     preset = TrainConfig.preset("icface")
     # The pseudo target from the first step on, as after the first tenth of a training.
     config = replace(
@@ -217,9 +217,9 @@ def main() -> None:
     goals = {"eager": 3.0, "released": 5.0} if device.type == "cuda" else {"released": 1.5}
     for name in ("eager", "released"):
         ratio = seconds[name] / seconds["ours"]
-        print(f"times {name}: {judged(ratio, goals[name]) if name in goals else f'{ratio:.2f}'}")
+        print(f"times {name}: {verdict(ratio, goals[name]) if name in goals else f'{ratio:.2f}'}")
     share = seconds["bound"] / seconds["ours"]
-    print(f"of the bound: {judged(share, 0.7) if device.type == 'cuda' else f'{share:.2f}'}")
+    print(f"of the bound: {verdict(share, 0.7) if device.type == 'cuda' else f'{share:.2f}'}")
     peak = matmul_peak(device)
     print(f"share of the matmul peak ({peak / 1e12:.2f} Tflop/s): {operations(found) / seconds['ours'] / peak:.1%}")
     print("largest costs of our step:", *largest_costs(trainings["ours"], batch), sep="\n")

@@ -15,7 +15,7 @@ from icface.analyzers.face import Analyzer
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.bundle import ICface, load_bundle
 from icface.control.tables import check_columns
-from icface.crop import CropRule, cut
+from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 
 Picture = npt.NDArray[np.uint8]
@@ -80,7 +80,7 @@ class Animator:
         height, width = source.shape[:2]
         # A still has no neighbours to smooth over, so any frame rate does.
         square = rule.squares(face.box[None], fps=1.0, width=width, height=height)[0]
-        crop = cut(source, square, self.model.size)
+        crop = crop_image(source, square, self.model.size)
         attributes = dict(zip(ATTRIBUTE_NAMES, face.attributes.tolist(), strict=True))
         own = np.array([[attributes.get(name, np.nan) for name in self.model.schema.names]], np.float32)
         change = self.model.config.model.neutraliser_input == "change"
@@ -115,14 +115,14 @@ class Animator:
                 if name in attributes.columns
                 else prepared.attributes.get(name, np.nan)
             )
-        codes, clamped = schema.code(raw)
+        encoded, clamped = schema.encode(raw)
         self.clamped = {name: int(n) for name, n in zip(schema.names, clamped, strict=True) if n}
-        return self._frames(prepared.neutral, codes)
+        return self._frames(prepared.neutral, encoded)
 
-    def _frames(self, neutral: Tensor, codes: npt.NDArray[np.float32]) -> Iterator[Picture]:
+    def _frames(self, neutral: Tensor, encoded: npt.NDArray[np.float32]) -> Iterator[Picture]:
         faces = neutral.expand(self.batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        for start in range(0, len(codes), self.batch):
-            rows = torch.from_numpy(codes[start : start + self.batch]).to(self.device)
+        for start in range(0, len(encoded), self.batch):
+            rows = torch.from_numpy(encoded[start : start + self.batch]).to(self.device)
             yield from to_pictures(generate(self.model, faces[: len(rows)], rows))
 
     def _prepared(self, source: Picture | Source) -> Source:
@@ -135,16 +135,16 @@ def neutralise(model: ICface, crops: Picture, attributes: npt.NDArray[np.float32
 
     `attributes` (N, n): the crops' own, raw, in the order of the model's schema; NaN, not measured, is left as it is.
     """
-    own, _ = model.schema.code(attributes)
+    own, _ = model.schema.encode(attributes)
     with _autocast(device):
         return model.neutralise(to_tensor(crops, device), torch.from_numpy(own).to(device)).float()
 
 
 @torch.inference_mode()
-def generate(model: ICface, neutral: Tensor, codes: Tensor) -> Tensor:
+def generate(model: ICface, neutral: Tensor, encoded: Tensor) -> Tensor:
     """Faces (N, 3, S, S) float32 in [-1, 1] from neutral ones and codes (N, n) in [0, 1], on one device."""
     with _autocast(neutral.device):
-        return model.generator(neutral, codes).float()
+        return model.generator(neutral, encoded).float()
 
 
 def to_tensor(pictures: Picture, device: torch.device | str = "cpu") -> Tensor:

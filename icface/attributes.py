@@ -54,7 +54,7 @@ class Attribute:
             raise ValueError(f"attribute {self.name}: measured_share {self.measured_share} lies outside 0..1")
 
     @property
-    def neutral_code(self) -> float:
+    def neutral_encoded(self) -> float:
         """The neutral value coded to [0, 1]."""
         return (self.neutral - self.low) / (self.high - self.low)
 
@@ -112,11 +112,11 @@ class AttributeSchema:
         """(n,) float32: raw values of the neutral face."""
         return np.array([attribute.neutral for attribute in self.attributes], np.float32)
 
-    def neutral_code(self) -> Array:
+    def neutral_encoded(self) -> Array:
         """(n,) float32: the neutral face coded to [0, 1]."""
-        return np.array([attribute.neutral_code for attribute in self.attributes], np.float32)
+        return np.array([attribute.neutral_encoded for attribute in self.attributes], np.float32)
 
-    def code(self, raw: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.int64]]:
+    def encode(self, raw: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.int64]]:
         """Code raw values (N, n) to [0, 1].
 
         A null (NaN) becomes the neutral code. Values outside the raw range are clamped, since a sigmoid head
@@ -127,7 +127,7 @@ class AttributeSchema:
         coded = (values - low) / (high - low)
         with np.errstate(invalid="ignore"):
             clamped = ((coded < 0) | (coded > 1)).sum(axis=0)
-        coded = np.where(np.isnan(coded), self.neutral_code(), np.clip(coded, 0, 1))
+        coded = np.where(np.isnan(coded), self.neutral_encoded(), np.clip(coded, 0, 1))
         return coded.astype(np.float32), clamped
 
     def decode(self, coded: npt.ArrayLike) -> Array:

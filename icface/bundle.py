@@ -85,7 +85,7 @@ class ICface(nn.Module):
         self.config = config
         self.neutraliser: AttributeGenerator = make_neutraliser(config.model, len(config.schema))
         self.generator: AttributeGenerator = make_generator(config.model, len(config.schema))
-        neutral = torch.from_numpy(config.schema.neutral_code())
+        neutral = torch.from_numpy(config.schema.neutral_encoded())
         self.register_buffer("_neutral", neutral, persistent=False)
         self.register_buffer("_trained", torch.from_numpy(config.schema.trained), persistent=False)
 

@@ -86,7 +86,7 @@ class CropRule:
 def smooth(values: npt.NDArray[np.float64], window: float) -> npt.NDArray[np.float64]:
     """Average (N, C) along the first axis by a Hann window of `window` frames, centred, so without delay.
 
-    Near the ends the window is cut and reweighted, so a constant stays constant and nothing is made up.
+    Near the ends the window is cut and reweighted, so a constant stays constant and nothing is invented.
     """
     reach = int(window / 2)
     if reach < 1 or len(values) < 2:
@@ -97,7 +97,7 @@ def smooth(values: npt.NDArray[np.float64], window: float) -> npt.NDArray[np.flo
     return np.column_stack(columns)
 
 
-def cut(frame: npt.NDArray[np.uint8], square: npt.ArrayLike, size: int) -> npt.NDArray[np.uint8]:
+def crop_image(frame: npt.NDArray[np.uint8], square: npt.ArrayLike, size: int) -> npt.NDArray[np.uint8]:
     """The square (x, y, side) of `frame` (H, W, 3) uint8, brought to (size, size, 3) uint8.
 
     The corner may lie between pixels. An output pixel is the mean of evenly spaced bilinear samples, at most one

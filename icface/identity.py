@@ -57,19 +57,19 @@ def distances(embeddings: Embeddings) -> Embeddings:
     return np.linalg.norm(embeddings[:, None] - embeddings[None], axis=-1)
 
 
-def strangers(apart: npt.NDArray[np.float64], threshold: float = SAME_PERSON) -> npt.NDArray[np.bool_]:
+def mismatched_identities(distances: npt.NDArray[np.float64], threshold: float = SAME_PERSON) -> npt.NDArray[np.bool_]:
     """Which of N faces are not the person that most of them are.
 
     `apart` (N, N): their distances. Faces nearer than `threshold` belong together, and so does whoever is near one of
     them; the largest such group is the person. Where two groups are equally large nobody can say who is meant, and
-    all are strangers. Returns (N,) bool.
+    all are mismatched. Returns (N,) bool.
 
-    >>> strangers(np.array([[0.0, 0.4, 0.9], [0.4, 0.0, 0.8], [0.9, 0.8, 0.0]])).tolist()
+    >>> mismatched_identities(np.array([[0.0, 0.4, 0.9], [0.4, 0.0, 0.8], [0.9, 0.8, 0.0]])).tolist()
     [False, False, True]
     """
-    group = np.arange(len(apart))
-    for one, other in np.argwhere(apart < threshold):
+    group = np.arange(len(distances))
+    for one, other in np.argwhere(distances < threshold):
         group[group == group[other]] = group[one]
     names, sizes = np.unique(group, return_counts=True)
     largest = names[sizes == sizes.max(initial=0)]
-    return np.asarray(group != largest[0] if len(largest) == 1 else np.full(len(apart), True))
+    return np.asarray(group != largest[0] if len(largest) == 1 else np.full(len(distances), True))

@@ -93,26 +93,26 @@ def distance_from_neutral(labels: Labels) -> Labels:
 def neutral_frames(labels: Labels) -> npt.NDArray[np.int64]:
     """Rows of the frames of labels (N, 20) that are near enough to neutral, at most `NEUTRAL_FRAMES`; may be none.
 
-    Several rather than the one nearest, because labels are noisy and a hand may lie on a face: `typical` chooses.
+    Several rather than the one nearest, because labels are noisy and a hand may lie on a face: `medoid` chooses.
     """
     distance = distance_from_neutral(labels)
     nearest = np.argsort(distance, kind="stable")[:NEUTRAL_FRAMES]
     return np.sort(nearest[distance[nearest] <= 1])
 
 
-def typical(pictures: npt.NDArray[np.uint8]) -> int:
+def medoid(pictures: npt.NDArray[np.uint8]) -> int:
     """Which of (N, ...) uint8 pictures is most like all of them: the nearest to their median by L1.
 
     A neutraliser needs one sharp target. The mean or a changing one of many near-neutral frames teaches it blur.
 
-    >>> typical(np.array([[9, 9], [10, 10], [200, 10]], np.uint8))
+    >>> medoid(np.array([[9, 9], [10, 10], [200, 10]], np.uint8))
     1
     """
     middle = np.median(pictures, axis=0)
     return int(np.abs(pictures - middle).reshape(len(pictures), -1).mean(axis=1).argmin())
 
 
-def rarity(labels: Labels) -> npt.NDArray[np.float64]:
+def balanced_sampling_weights(labels: Labels) -> npt.NDArray[np.float64]:
     """(N,) chances, summing to 1, that give every expression of labels (N, 20) the same share.
 
     A frame's expression is its strongest action unit of `PRESENT_AU` or more, or none.

@@ -52,17 +52,17 @@ class TrainJob:
         least, most = self.worker_range
         if not 1 <= least <= most:
             raise ValueError(f"--workers must be at least 1, or a range as in 1-3, not {self.workers}")
-        batch, multiple = self.training.data.batch, math.lcm(*range(least, most + 1))
+        batch, multiple = self.training.data.batch_size, math.lcm(*range(least, most + 1))
         if batch % multiple:
             raise ValueError(
-                f"data.batch {batch} cannot be shared evenly by --workers {self.workers}: take a multiple of "
-                f"{multiple}, as in --data.batch {-(-batch // multiple) * multiple}"
+                f"data.batch_size {batch} cannot be shared evenly by --workers {self.workers}: take a multiple of "
+                f"{multiple}, as in --data.batch_size {-(-batch // multiple) * multiple}"
             )
         parts = self.training.accumulate
         if batch % (multiple * parts):
             raise ValueError(
-                f"a worker's share of data.batch {batch} cannot be parted into accumulate {parts} evenly by --workers "
-                f"{self.workers}: take a multiple of {multiple * parts}"
+                f"a worker's share of data.batch_size {batch} cannot be divided by accumulate {parts} evenly with "
+                f"--workers {self.workers}: take a multiple of {multiple * parts}"
             )
         if self.resume and self.name is None:
             raise ValueError("--resume needs --name: which run is to go on?")

@@ -14,7 +14,7 @@ import orchestration
 from icface.animate import Animator, Picture
 from icface.bundle import load_bundle
 from icface.control import read_driving
-from icface.crop import CropRule, cut
+from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.evaluation.report import HEADLINE, Report
 from icface.images import encode_png, read_image, resize
@@ -209,7 +209,7 @@ def _driver_faces(path: Path, animator: Animator, frames: int) -> list[Picture]:
     held = pd.Series(boxes).ffill().bfill().tolist()
     height, width = pictures[0].shape[:2]
     squares = rule.squares(np.stack(held), fps=25.0, width=width, height=height)
-    cuts = [cut(picture, square, animator.model.size) for picture, square in zip(pictures, squares, strict=True)]
+    cuts = [crop_image(picture, square, animator.model.size) for picture, square in zip(pictures, squares, strict=True)]
     return cuts[:frames]
 
 

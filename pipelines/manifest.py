@@ -47,7 +47,7 @@ class Summary:
     """Clips that are not the person whose folder they lie in; None when nobody looked."""
 
 
-def finish(
+def write_manifest(
     dataset: Folder, shards: Iterable[Shard], signature: str, config: PreprocessConfig, analyzer: dict[str, Any]
 ) -> Summary:
     """Write `dataset.json` and then `index.parquet`, which makes the data set readable."""

@@ -63,7 +63,7 @@ def offline() -> None:
 @pytest.fixture(scope="session")
 def small_dataset(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two sample clips as a data set of 32 px, every second frame; nobody is `val`. Do not write into it."""
-    from support.datasets import made_here
+    from support.datasets import build_dataset
 
     from pipelines.config import PreprocessConfig
 
@@ -73,7 +73,7 @@ def small_dataset(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPa
         target.parent.mkdir(parents=True)
         target.symlink_to(sample_clips[name])
     url = folder / "data"
-    made_here(
+    build_dataset(
         PreprocessConfig(
             source=str(folder / "clips"), dataset=str(url), size=32, every=2, val_fraction=0.0, licence="test licence"
         )

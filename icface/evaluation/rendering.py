@@ -38,8 +38,8 @@ def drive_pairs(
     their track's baseline is asked for the same (`EvaluationPair.asked`).
     """
     asked = np.stack([pair.asked(model.config.baselines) for pair in pairs])
-    codes, clamped = model.schema.code(in_schema_order(asked, model.schema))
-    return to_pictures(generate(model, neutral, torch.from_numpy(codes).to(neutral.device))), clamped
+    encoded, clamped = model.schema.encode(in_schema_order(asked, model.schema))
+    return to_pictures(generate(model, neutral, torch.from_numpy(encoded).to(neutral.device))), clamped
 
 
 def in_schema_order(attributes: Labels, schema: AttributeSchema) -> Labels:

@@ -11,8 +11,8 @@ from icface.errors import IcfaceError
 PROTOCOL = "1"
 """Changes whenever the same model would score differently on the same pairs."""
 
-Contestant = Literal["model", "copy_source", "noise_floor"]
-CONTESTANTS: tuple[Contestant, ...] = ("model", "copy_source", "noise_floor")
+Reference = Literal["model", "copy_source", "noise_floor"]
+REFERENCES: tuple[Reference, ...] = ("model", "copy_source", "noise_floor")
 """`copy_source`: the source picture as it is. `noise_floor`: the real driving frame at the model's size."""
 
 METRICS = {
@@ -47,7 +47,7 @@ class GroupReport:
     pairs: int
     sources: int
     scores: Mapping[str, Mapping[str, float | None]]
-    """contestant -> metric -> mean over the pairs; None where a metric says nothing (see `METRICS`)."""
+    """reference -> metric -> mean over the pairs; None where a metric says nothing (see `METRICS`)."""
     correlated: Mapping[str, int]
     """attribute -> number of pairs behind the model's correlation."""
 
@@ -102,7 +102,7 @@ class Report:
         rows: list[tuple[str, ...]] = [("pairs", "metric", "model", "copy-source", "noise floor")]
         for group, report in self.groups.items():
             for metric in (name for name in report.scores["model"] if only is None or name in only):
-                cells = [report.scores[contestant].get(metric) for contestant in CONTESTANTS]
+                cells = [report.scores[reference].get(metric) for reference in REFERENCES]
                 if any(cell is not None for cell in cells):
                     rows.append(
                         (f"{group} ({report.pairs})", metric, *("–" if c is None else f"{c:.3f}" for c in cells))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
-from icface.evaluation.report import CONTESTANTS, Contestant, GroupReport
+from icface.evaluation.report import REFERENCES, GroupReport, Reference
 from icface.metrics.attributes import LEAST_DEVIATION, centred, mean_error, pearson, pose_error_degrees
 from icface.metrics.pictures import PerPicture, box_l1, l1, laplacian_variance, ssim
 
@@ -18,9 +18,9 @@ class GroupScores:
     """Gathers the pairs of one group, batch by batch, and scores them in `report`."""
 
     def __init__(self) -> None:
-        self._pixels: dict[Contestant, dict[str, list[float]]] = {name: defaultdict(list) for name in CONTESTANTS}
-        self._found: dict[Contestant, list[Labels]] = {name: [] for name in CONTESTANTS}
-        self._identity: dict[Contestant, list[float]] = {name: [] for name in CONTESTANTS}
+        self._pixels: dict[Reference, dict[str, list[float]]] = {name: defaultdict(list) for name in REFERENCES}
+        self._found: dict[Reference, list[Labels]] = {name: [] for name in REFERENCES}
+        self._identity: dict[Reference, list[float]] = {name: [] for name in REFERENCES}
         self._asked: list[Labels] = []
         self._tracks: list[str] = []
         self._kinds: set[str] = set()
@@ -41,46 +41,46 @@ class GroupScores:
         expected = pair.expected(baselines)
         self._asked.append(expected)
         self._tracks.append(pair.track)
-        contenders: dict[Contestant, Faces] = {
+        references: dict[Reference, Faces] = {
             "model": output,
             "copy_source": self._sources[pair.source_key],
             "noise_floor": driving,
         }
-        for contestant, face in contenders.items():
+        for reference, face in references.items():
             found = face.labels[0]
-            if contestant == "noise_floor":  # the driver's zero for the source's: nothing where they are one person
+            if reference == "noise_floor":  # the driver's zero for the source's: nothing where they are one person
                 found = found + (expected - pair.attributes)
-            self._found[contestant].append(found)
-            if (apart := face.distance(self._sources[pair.source_key])) is not None:
-                self._identity[contestant].append(apart)
+            self._found[reference].append(found)
+            if (distance := face.distance(self._sources[pair.source_key])) is not None:
+                self._identity[reference].append(distance)
             for metric, value in pixel_scores(face.pictures, driving.pictures, pair.box[None]).items():
-                self._pixels[contestant][metric].append(float(value[0]))
+                self._pixels[reference][metric].append(float(value[0]))
 
     def report(self, schema: AttributeSchema) -> GroupReport:
         """The scores of all that was added."""
         asked = np.stack(self._asked)
         correlated: dict[str, int] = {}
         scores: dict[str, dict[str, float | None]] = {}
-        for contestant in CONTESTANTS:
-            found = np.stack(self._found[contestant])
+        for reference in REFERENCES:
+            found = np.stack(self._found[reference])
             labels, counts = attribute_scores(asked, found, self._tracks, schema)
             detected = float(np.isfinite(found).any(axis=1).mean())
-            scores[contestant] = {**self._pixel_means(contestant), "detected": detected, **labels}
+            scores[reference] = {**self._pixel_means(reference), "detected": detected, **labels}
             # A driving frame of somebody else says nothing of how far a person's own pictures lie apart.
-            if (apart := self._identity[contestant]) and (contestant != "noise_floor" or self._kinds == {"self"}):
-                scores[contestant]["identity"] = float(np.mean(apart))
-            if contestant == "model":
+            if (distance := self._identity[reference]) and (reference != "noise_floor" or self._kinds == {"self"}):
+                scores[reference]["identity"] = float(np.mean(distance))
+            if reference == "model":
                 correlated = counts
         sources, neutral = (_stacked(faces.values()) for faces in (self._sources, self._neutral))
         scores["model"] |= {"neutral_leak": _leak(neutral), "neutral_variance": _variance(neutral, sources)}
         scores["copy_source"]["neutral_leak"] = _leak(sources)
         return GroupReport(pairs=len(asked), sources=len(self._sources), scores=scores, correlated=correlated)
 
-    def _pixel_means(self, contestant: Contestant) -> dict[str, float | None]:
+    def _pixel_means(self, reference: Reference) -> dict[str, float | None]:
         """Pixels are compared only where the driving frame shows the source's own person."""
         if self._kinds != {"self"}:
             return dict.fromkeys(("face_l1", "l1", "ssim", "sharpness"))
-        means = {metric: float(np.mean(values)) for metric, values in self._pixels[contestant].items()}
+        means = {metric: float(np.mean(values)) for metric, values in self._pixels[reference].items()}
         real = float(np.mean(self._pixels["noise_floor"]["laplacian"]))
         sharpness = means.pop("laplacian") / real if real > 0 else None
         return {**means, "sharpness": sharpness}

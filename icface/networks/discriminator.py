@@ -13,7 +13,7 @@ TEMPERATURE = 0.07
 """Divides the cosines of the normalised softmax."""
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What D says of a batch of pictures."""
 
     realness: Tensor
@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
         self.identity = nn.Linear(128 * 8 * 8, EMBEDDING if embedding else identities)
         self.classes = nn.Linear(EMBEDDING, identities, bias=False) if embedding else None
 
-    def forward(self, image: Tensor) -> Judgement:
+    def forward(self, image: Tensor) -> DiscriminatorOutput:
         """Judge pictures (B, 3, S, S) in [-1, 1]."""
         features = []
         x = image
@@ -66,10 +66,10 @@ class Discriminator(nn.Module):
         identity = self.identity(x.flatten(1))
         if self.classes is not None:
             identity = F.normalize(identity.float(), dim=1)
-        return Judgement(self.realness(x), self.attributes(x).flatten(1).sigmoid(), identity, features)
+        return DiscriminatorOutput(self.realness(x), self.attributes(x).flatten(1).sigmoid(), identity, features)
 
     def identity_logits(self, identity: Tensor) -> Tensor:
-        """(B, identities) class logits of a `Judgement.identity`."""
+        """(B, identities) class logits of a `DiscriminatorOutput.identity`."""
         if self.classes is None:
             return identity
         return F.linear(identity, F.normalize(self.classes.weight, dim=1)) / TEMPERATURE

@@ -20,9 +20,9 @@ class Batch:
     """(B, 3, S, S) uint8 RGB: the track's most neutral frame, where `has_neutral`."""
     has_neutral: Tensor
     """(B,) bool: the track has a frame near enough to neutral to be the neutraliser's target."""
-    source_code: Tensor
+    source_encoded: Tensor
     """(B, n) float32 in [0, 1]; the neutral code where not measured."""
-    driving_code: Tensor
+    driving_encoded: Tensor
     """(B, n) float32 in [0, 1]; the neutral code where not measured."""
     source_measured: Tensor
     """(B, n) bool."""

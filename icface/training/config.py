@@ -10,14 +10,23 @@ from typing import Any, Literal, get_type_hints
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
 
+RENAMED = {
+    "data.batch": "batch_size",
+    "data.pairs_per_visit": "pairs_per_row_group",
+    "optimiser.clip": "grad_clip_norm",
+    "optimiser.discriminator_rate": "discriminator_lr",
+    "optimiser.generator_rate": "generator_lr",
+}
+"""Old names of fields -> new names in the same section. Files, flags and stored runs of version 0.1 may use them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """How batches are drawn."""
 
-    batch: int = 16
+    batch_size: int = 16
     """Pairs a step over all ranks together."""
-    pairs_per_visit: int = 8
+    pairs_per_row_group: int = 8
     """Pairs drawn from a row group each time it is read; they go to consecutive steps."""
     balanced_share: float = 0.5
     """Share of the driving frames drawn by inverse frequency of their strongest AU; the rest is drawn evenly."""
@@ -33,7 +42,7 @@ class DataConfig:
     """Processes a rank that read and decode; 0 does it in the training process."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "pairs_per_visit"):
+        for name in ("batch_size", "pairs_per_row_group"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.balanced_share <= 1:
@@ -114,28 +123,28 @@ class OptimiserConfig:
 
     name: Literal["adam", "rmsprop"] = "adam"
     """`rmsprop` (alpha 0.99) is the paper's for G_N, G_A and D; its I_E has Adam (beta1 0.5)."""
-    generator_rate: float = 2e-4
+    generator_lr: float = 2e-4
     """Learning rate of the neutraliser, the generator and the encoder."""
-    discriminator_rate: float = 2e-4
+    discriminator_lr: float = 2e-4
     """Learning rate of the discriminator."""
     decay_from: float = 0.5
     """Share of the steps after which the learning rates fall linearly to 0."""
     ema_halflife: float = 0.02
     """Half-life of the averaged weights, as a share of the steps so far (at most 1000 steps)."""
-    clip: float = 0.0
+    grad_clip_norm: float = 0.0
     """Largest norm of a phase's gradient; 0 clips nothing."""
     warmup: float = 0.05
     """With --init-from: share of the steps in which the discriminator, which begins anew, learns alone."""
 
     def __post_init__(self) -> None:
-        for name in ("generator_rate", "discriminator_rate"):
+        for name in ("generator_lr", "discriminator_lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"optimiser.{name} must be positive, not {getattr(self, name)}")
         for name in ("decay_from", "ema_halflife", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"optimiser.{name} must lie in 0..1, not {getattr(self, name)}")
-        if self.clip < 0:
-            raise ValueError(f"optimiser.clip must not be negative: {self.clip}")
+        if self.grad_clip_norm < 0:
+            raise ValueError(f"optimiser.grad_clip_norm must not be negative: {self.grad_clip_norm}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +182,10 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.checkpoint_minutes <= 0:
             raise ValueError(f"checkpoint_minutes must be positive, not {self.checkpoint_minutes}")
-        if self.data.batch % self.accumulate:
-            raise ValueError(f"data.batch {self.data.batch} cannot be parted into accumulate {self.accumulate} evenly")
+        if self.data.batch_size % self.accumulate:
+            raise ValueError(
+                f"data.batch_size {self.data.batch_size} cannot be parted into accumulate {self.accumulate} evenly"
+            )
 
     @classmethod
     def preset(cls, name: str) -> "TrainConfig":
@@ -196,7 +207,23 @@ class TrainConfig:
         >>> TrainConfig().merge({"model": {"size": 64}}).model.size
         64
         """
-        return _merge(self, values, prefix="")
+        return _merge(self, current_names(values)[0], prefix="")
+
+
+def current_names(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """`values`, nested as in `TrainConfig.to_json`, with today's names of fields; and a notice for each old name.
+
+    >>> current_names({"data": {"batch": 8}})
+    ({'data': {'batch_size': 8}}, ['data.batch is now data.batch_size; the old name goes in the next version'])
+    """
+    renamed, notices = dict(values), []
+    for old, new in RENAMED.items():
+        section, name = old.split(".")
+        fields_of = renamed.get(section)
+        if isinstance(fields_of, Mapping) and name in fields_of:
+            renamed[section] = {new if key == name else key: value for key, value in fields_of.items()}
+            notices.append(f"{old} is now {section}.{new}; the old name goes in the next version")
+    return renamed, notices
 
 
 def _merge(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
@@ -235,7 +262,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
     return value
 
 
-OURS = LossConfig(
+ICFACE_LOSS = LossConfig(
     adversarial=0.5,
     attribute=0.1,
     identity=0.1,
@@ -249,7 +276,7 @@ OURS = LossConfig(
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
         model=ModelConfig(blocks=5, attribute_gain=3.0, neutraliser_input="change", flow_basis=8),
-        loss=OURS,
+        loss=ICFACE_LOSS,
         precision="bf16",
     ),
     "small": TrainConfig(
@@ -263,9 +290,9 @@ PRESETS: dict[str, TrainConfig] = {
             flow_basis=8,
             discriminator_width=32,
         ),
-        data=DataConfig(batch=8, rotate=15.0),
-        loss=replace(OURS, adversarial=0.1, regions=3.0),
-        optimiser=OptimiserConfig(generator_rate=1e-3, discriminator_rate=4e-4, decay_from=0.4),
+        data=DataConfig(batch_size=8, rotate=15.0),
+        loss=replace(ICFACE_LOSS, adversarial=0.1, regions=3.0),
+        optimiser=OptimiserConfig(generator_lr=1e-3, discriminator_lr=4e-4, decay_from=0.4),
         log_every=10,
         validate_every=50,
         images_every=250,

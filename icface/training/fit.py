@@ -15,7 +15,6 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.discriminator import Discriminator
-from icface.training.averaging import AveragedModel, estimate_batch_norms
 from icface.training.batch import Batch, DeviceBatch
 from icface.training.checkpoint import load_state, save_state
 from icface.training.config import OptimiserConfig, TrainConfig
@@ -27,12 +26,13 @@ from icface.training.distributed import (
     mean_over_ranks,
     world,
 )
+from icface.training.ema import AveragedModel, estimate_batch_norms
+from icface.training.init_from import init_from
 from icface.training.losses import AttributeLoss, Losses
 from icface.training.phases import Networks, Phase, Step
-from icface.training.starting import begin_with
-from icface.training.validation import RealFrames, look
+from icface.training.validation import RealFrames, validate
 
-Numbers = dict[str, float]
+Metrics = dict[str, float]
 
 
 def _ignore(*_: object) -> None:
@@ -43,8 +43,8 @@ def _ignore(*_: object) -> None:
 class Hooks:
     """What a training tells whoever runs it. All are called on every rank, between two steps."""
 
-    on_log: Callable[[int, Numbers], None] = _ignore
-    """(steps done, numbers): losses averaged since the last call, `images_per_second`, `seconds_left`."""
+    on_log: Callable[[int, Metrics], None] = _ignore
+    """(steps done, metrics): losses averaged since the last call, `images_per_second`, `seconds_left`."""
     on_images: Callable[[int, npt.NDArray[np.uint8]], None] = _ignore
     """(steps done, sample grid (H, W, 3) uint8 RGB)."""
     on_checkpoint: Callable[[int, Callable[[Path], None]], None] = _ignore
@@ -59,8 +59,8 @@ class NonFiniteLoss(IcfaceError):
     def __init__(self, step: int, terms: Mapping[str, float], batch: Batch, here: bool = True) -> None:
         bad = ", ".join(name for name, value in terms.items() if not np.isfinite(value))
         super().__init__(
-            f"step {step}: the loss {bad} is not finite; lower the learning rates (--optimiser.generator-rate, "
-            f"--optimiser.discriminator-rate) or train in float32 (--precision float32)"
+            f"step {step}: the loss {bad} is not finite; lower the learning rates (--optimiser.generator-lr, "
+            f"--optimiser.discriminator-lr) or train in float32 (--precision float32)"
         )
         self.step = step
         self.batch = batch
@@ -92,7 +92,7 @@ class Training:
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
             "discriminator": self.discriminator.state_dict(),
-            "heard": self.networks.losses.heard,
+            "heard": self.networks.losses.attribute_mask,
             "warmup": self.warmup,
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
         }
@@ -101,7 +101,7 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.discriminator.load_state_dict(state["discriminator"])
-        self.networks.losses.heard.copy_(state["heard"])
+        self.networks.losses.attribute_mask.copy_(state["heard"])
         self.warmup = state["warmup"]
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
@@ -162,13 +162,13 @@ class Training:
             totals = means if totals is None else totals + means
         assert totals is not None
         average_gradients(parameters)
-        if self.config.optimiser.clip:
-            nn.utils.clip_grad_norm_(parameters, self.config.optimiser.clip)
+        if self.config.optimiser.grad_clip_norm:
+            nn.utils.clip_grad_norm_(parameters, self.config.optimiser.grad_clip_norm)
         for optimiser in optimisers:
             optimiser.step()
         return dict(zip(terms, totals, strict=True))
 
-    def numbers(self) -> Numbers:
+    def metrics(self) -> Metrics:
         """The loss terms' means over ranks and over the steps since the last call."""
         means = {name: (total[0] / total[1]).item() for name, total in self.totals.items()}
         self.totals.clear()
@@ -206,7 +206,7 @@ def fit(
             steps. With them an attribute that D does not read yet teaches no generator (`loss.readable_from`).
         calibration: this rank's slices of some batches, on which the batch norms of the averaged weights are
             estimated anew at the end; a model without batch norms needs none.
-        start: a model whose weights the training begins with; see `icface.training.starting`.
+        start: a model whose weights the training begins with; see `icface.training.init_from`.
 
     Raises:
         NonFiniteLoss: a loss term is infinite or not a number.
@@ -216,7 +216,7 @@ def fit(
     training = prepare(config, bundle_config, identities, deviations, torch.device(device), perceptual, start)
     if validation is not None:
         validation = validation.to(training.device)
-        training.networks.losses.heard.fill_(float(config.loss.readable_from == 0))
+        training.networks.losses.attribute_mask.fill_(float(config.loss.readable_from == 0))
     if resume is not None:
         training.load(load_state(resume))
     sample: DeviceBatch | None = None
@@ -236,14 +236,14 @@ def fit(
         stop, late = any_rank(hooks.should_stop(), late, device=training.device)
         if done % config.log_every == 0 or last:
             seconds = (time.monotonic() - started) / (done - first)
-            numbers = training.numbers()
-            numbers["images_per_second"] = len(batch) * world()[1] / seconds
-            numbers["seconds_left"] = seconds * (config.steps - done)
-            hooks.on_log(done, numbers)
+            metrics = training.metrics()
+            metrics["images_per_second"] = len(batch) * world()[1] / seconds
+            metrics["seconds_left"] = seconds * (config.steps - done)
+            hooks.on_log(done, metrics)
         if validation is not None and (done % config.validate_every == 0 or last):
-            findings = look(training.average.model, training.discriminator, validation)
-            training.networks.losses.heard.copy_(findings.readable(config.loss.readable_from))
-            hooks.on_log(done, findings.numbers(bundle_config.schema))
+            found = validate(training.average.model, training.discriminator, validation)
+            training.networks.losses.attribute_mask.copy_(found.reliable_attributes(config.loss.readable_from))
+            hooks.on_log(done, found.metrics(bundle_config.schema))
         if done % config.images_every == 0 or last:
             hooks.on_images(done, sample_grid(training.average.model, sample))
         if done % config.checkpoint_every == 0 or last or stop or late:
@@ -269,7 +269,7 @@ def prepare(
     schema: AttributeSchema = bundle_config.schema
     model = ICface(bundle_config)
     if start is not None:
-        begin_with(model, start)
+        init_from(model, start)
     model = model.to(device).train()
     discriminator = Discriminator(config.model, len(schema), identities).to(device).train()
     for network in (model, discriminator):
@@ -293,7 +293,7 @@ def prepare(
         model,
         discriminator,
         Losses(config.loss, attribute_loss, perceptual),
-        torch.as_tensor(schema.neutral_code(), device=device)[None],
+        torch.as_tensor(schema.neutral_encoded(), device=device)[None],
     )
     return Training(
         config=config,
@@ -309,7 +309,7 @@ def prepare(
 
 
 def _optimiser(config: OptimiserConfig, name: str, network: nn.Module) -> torch.optim.Optimizer:
-    rate = config.discriminator_rate if name == "discriminator" else config.generator_rate
+    rate = config.discriminator_lr if name == "discriminator" else config.generator_lr
     groups = [{"params": list(network.parameters()), "lr": rate, "initial_lr": rate}]
     if config.name == "adam":
         return torch.optim.Adam(groups, betas=(0.5, 0.99), fused=True)
@@ -338,8 +338,8 @@ def _noise(config: TrainConfig, number: int, batch: Batch, rank: int, ranks: int
 def sample_grid(model: ICface, batch: DeviceBatch, rows: int = 6) -> npt.NDArray[np.uint8]:
     """Up to `rows` rows of source, neutral, animated, driving: (rows * S, 4 * S, 3) uint8 RGB."""
     source, driving = batch.source[:rows], batch.driving[:rows]
-    neutral = model.neutralise(source, batch.source_code[:rows])
-    animated = model.generator(neutral, batch.driving_code[:rows])
+    neutral = model.neutralise(source, batch.source_encoded[:rows])
+    animated = model.generator(neutral, batch.driving_encoded[:rows])
     pictures = torch.stack([source, neutral, animated, driving], dim=1)  # (R, 4, 3, S, S)
     count, columns, _, height, width = pictures.shape
     grid = pictures.permute(0, 3, 1, 4, 2).reshape(count * height, columns * width, 3)

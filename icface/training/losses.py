@@ -24,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from icface.networks.discriminator import Discriminator, Judgement
+from icface.networks.discriminator import Discriminator, DiscriminatorOutput
 from icface.networks.warp import followed
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
-from icface.training.regions import region_weights
+from icface.training.region_weights import region_weights
 
 Terms = dict[str, Tensor]
 
@@ -64,19 +64,20 @@ class Losses:
         self.config = config
         self.attribute_loss = attribute_loss
         self.perceptual = perceptual
-        self.heard = torch.ones_like(attribute_loss.scale)
-        """(n,) 1 or 0: the attributes that D reads well enough to teach the generators (`validation.readable`)."""
+        self.attribute_mask = torch.ones_like(attribute_loss.scale)
+        """(n,) 1 or 0: the attributes that D reads well enough to teach the generators
+        (`icface.training.validation.ValidationMetrics.reliable_attributes`)."""
 
-    def adversarial(self, judgement: Judgement, real: bool) -> Tensor:
+    def adversarial(self, output: DiscriminatorOutput, real: bool) -> Tensor:
         """D's adversarial loss on pictures that it should call real or generated."""
-        realness = judgement.realness.float()
+        realness = output.realness.float()
         if self.config.gan == "hinge":
             return F.relu(1 - realness if real else 1 + realness).mean()
         return (realness - float(real)).square().mean()
 
-    def deception(self, judgement: Judgement) -> Tensor:
+    def generator_adversarial(self, output: DiscriminatorOutput) -> Tensor:
         """A generator's adversarial loss: low when D calls its output real."""
-        realness = judgement.realness.float()
+        realness = output.realness.float()
         if self.config.gan == "hinge":
             return -realness.mean()
         return (realness - 1).square().mean()
@@ -112,13 +113,13 @@ class Losses:
         """
         weights = self.config
         count = len(batch)
-        judged = d(torch.cat([batch.driving, animated.detach(), neutral.detach()]))
-        real, fake_animated, fake_neutral = (_part(judged, index, count) for index in range(3))
+        discriminator_feedback = d(torch.cat([batch.driving, animated.detach(), neutral.detach()]))
+        real, fake_animated, fake_neutral = (_part(discriminator_feedback, index, count) for index in range(3))
         generated = self.adversarial(fake_animated, False) + self.adversarial(fake_neutral, False)
         share = 1.0 if weights.recipe == "paper" else 0.5
         return {
             "D/adversarial": weights.adversarial * (self.adversarial(real, True) + share * generated),
-            "D/attribute": self.attribute_loss(real.attributes, batch.driving_code, batch.driving_weight),
+            "D/attribute": self.attribute_loss(real.attributes, batch.driving_encoded, batch.driving_weight),
             "D/identity": F.cross_entropy(d.identity_logits(real.identity).float(), batch.identity),
         }
 
@@ -134,14 +135,20 @@ class Losses:
         norm = gradient.square().sum(dim=(1, 2, 3)).mean()
         return {"D/R1": self.config.r1 * self.config.r1_interval * norm}
 
-    def judged(
-        self, d: Discriminator, prefix: str, output: Judgement, code: Tensor, weight: Tensor, batch: DeviceBatch
+    def discriminator_feedback(
+        self,
+        d: Discriminator,
+        prefix: str,
+        output: DiscriminatorOutput,
+        encoded: Tensor,
+        weight: Tensor,
+        batch: DeviceBatch,
     ) -> Terms:
         """What D teaches a generator: realism, the attributes asked for (as far as D reads them), the person."""
         weights = self.config
-        attribute = self.attribute_loss(output.attributes, code, weight * self.heard)
+        attribute = self.attribute_loss(output.attributes, encoded, weight * self.attribute_mask)
         terms = {
-            f"{prefix}/adversarial": weights.adversarial * self.deception(output),
+            f"{prefix}/adversarial": weights.adversarial * self.generator_adversarial(output),
             f"{prefix}/attribute": weights.attribute * attribute,
         }
         if weights.identity and d.classes is None:
@@ -157,7 +164,7 @@ class Losses:
         """G_A: the driving frame from the neutral face and the driving frame's own attributes."""
         weights = self.config
         output = d(animated)
-        terms = self.judged(d, "A", output, batch.driving_code, batch.driving_weight, batch)
+        terms = self.discriminator_feedback(d, "A", output, batch.driving_encoded, batch.driving_weight, batch)
         terms["A/reconstruction"] = weights.reconstruction * self.reconstruction(
             animated, batch.driving, batch.driving_landmarks
         )
@@ -170,7 +177,13 @@ class Losses:
         return terms
 
     def neutralised(
-        self, d: Discriminator, batch: DeviceBatch, neutral: Tensor, neutral_code: Tensor, pseudo: Tensor, ramp: float
+        self,
+        d: Discriminator,
+        batch: DeviceBatch,
+        neutral: Tensor,
+        neutral_encoded: Tensor,
+        pseudo: Tensor,
+        ramp: float,
     ) -> Terms:
         """G_N: a neutral face of the same person.
 
@@ -181,7 +194,7 @@ class Losses:
         weights = self.config
         trained = self.attribute_loss.trained.float()
         weight = (trained / (trained.sum().clamp(min=1) * len(batch))).expand(len(batch), -1)
-        terms = self.judged(d, "N", d(neutral), neutral_code, weight, batch)
+        terms = self.discriminator_feedback(d, "N", d(neutral), neutral_encoded, weight, batch)
         own = (batch.has_neutral & weights.neutral_frames)[:, None, None, None]
         target = torch.where(own, batch.neutral, pseudo.detach())
         share = torch.where(own, 1.0, ramp)
@@ -205,16 +218,16 @@ class Losses:
         return self.config.perceptual * self.perceptual(output, target)
 
 
-def _part(judgement: Judgement, index: int, count: int) -> Judgement:
+def _part(output: DiscriminatorOutput, index: int, count: int) -> DiscriminatorOutput:
     part = slice(index * count, (index + 1) * count)
-    return Judgement(
-        judgement.realness[part],
-        judgement.attributes[part],
-        judgement.identity[part],
-        [feature[part] for feature in judgement.features],
+    return DiscriminatorOutput(
+        output.realness[part],
+        output.attributes[part],
+        output.identity[part],
+        [feature[part] for feature in output.features],
     )
 
 
-def _feature_distance(output: Judgement, real: Judgement) -> Tensor:
+def _feature_distance(output: DiscriminatorOutput, real: DiscriminatorOutput) -> Tensor:
     distances = [F.l1_loss(a.float(), b.float()) for a, b in zip(output.features, real.features, strict=True)]
     return torch.stack(distances).mean()

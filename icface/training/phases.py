@@ -49,11 +49,11 @@ class Networks:
     """The networks of a training and the phases of its recipe."""
 
     def __init__(
-        self, config: TrainConfig, model: ICface, discriminator: Discriminator, losses: Losses, neutral_code: Tensor
+        self, config: TrainConfig, model: ICface, discriminator: Discriminator, losses: Losses, neutral_encoded: Tensor
     ) -> None:
         self.config = config
         self.losses = losses
-        self.neutral_code = neutral_code
+        self.neutral_encoded = neutral_encoded
         self.neutraliser_attributes = model.neutraliser_attributes
         self.learners: dict[str, nn.Module] = {
             "neutraliser": model.neutraliser,
@@ -89,17 +89,17 @@ class Networks:
 
     def neutralise(self, batch: DeviceBatch) -> Tensor:
         """G_N on the source: (B, 3, S, S)."""
-        return self.neutraliser(batch.source, self.neutraliser_attributes(batch.source_code))
+        return self.neutraliser(batch.source, self.neutraliser_attributes(batch.source_encoded))
 
     def animate(self, step: Step, neutral: Tensor) -> Tensor:
         """G_A on a neutral face with the driving code: (B, 3, S, S)."""
-        return self.generator(neutral + step.noise, step.batch.driving_code)
+        return self.generator(neutral + step.noise, step.batch.driving_encoded)
 
     def _fast(self, network: Network) -> Network:
         return cast(Network, torch.compile(network, dynamic=False)) if self.config.compile else network
 
     def _neutral(self, count: int) -> Tensor:
-        return self.neutral_code.expand(count, -1)
+        return self.neutral_encoded.expand(count, -1)
 
     def _pseudo_ramp(self, number: int) -> float:
         start = self.config.loss.pseudo_target_start * self.config.steps
@@ -110,9 +110,9 @@ class Networks:
         terms: Terms = {}
         if self.config.loss.landmarks and self.config.model.architecture == "warp":
             neutral, neutral_flow = self.neutraliser(
-                batch.source, self.neutraliser_attributes(batch.source_code), with_flow=True
+                batch.source, self.neutraliser_attributes(batch.source_encoded), with_flow=True
             )
-            animated, flow = self.generator(neutral + step.noise, batch.driving_code, with_flow=True)
+            animated, flow = self.generator(neutral + step.noise, batch.driving_encoded, with_flow=True)
             terms = self.losses.landmark_flow(batch, neutral_flow, flow)
         else:
             neutral = self.neutralise(batch)

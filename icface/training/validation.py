@@ -25,7 +25,7 @@ class RealFrames:
 
     pictures: Tensor
     """(N, 3, S, S) uint8 RGB."""
-    codes: Tensor
+    encoded: Tensor
     """(N, n) float32 in [0, 1]; the neutral code where not measured."""
     measured: Tensor
     """(N, n) bool."""
@@ -37,7 +37,7 @@ class RealFrames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
+class ValidationMetrics:
     """What was seen on the frames."""
 
     r: Tensor
@@ -47,43 +47,43 @@ class Findings:
     neutral_units: float
     """Sum of the action units (0..5 each) that D reads in the neutral faces; the evaluation asks the analyzer."""
 
-    def readable(self, least: float) -> Tensor:
+    def reliable_attributes(self, least: float) -> Tensor:
         """(n,) float32, 1 where D's r is `least` or more, else 0; a `least` of 0 takes everything."""
         return torch.ones_like(self.r) if least == 0 else (self.r.nan_to_num(0.0) >= least).float()
 
-    def numbers(self, schema: AttributeSchema) -> dict[str, float]:
+    def metrics(self, schema: AttributeSchema) -> dict[str, float]:
         """For the log: `D/r/AU12` and the others that have an r, `N/variance`, `N/units`."""
         r = {f"D/r/{name}": value for name, value in zip(schema.names, self.r.tolist(), strict=True) if value == value}
         return {**r, "N/variance": self.neutral_variance, "N/units": self.neutral_units}
 
 
 @torch.no_grad()
-def look(model: ICface, discriminator: Discriminator, frames: RealFrames) -> Findings:
+def validate(model: ICface, discriminator: Discriminator, frames: RealFrames) -> ValidationMetrics:
     """Look at `frames`, which lie on the networks' device; `model` is in eval mode (averaged weights)."""
     units = [index for index, name in enumerate(model.schema.names) if name.startswith("AU")]
     read, sources, neutrals, leaks = [], [], [], []
-    for pictures, codes in zip(frames.pictures.split(PART), frames.codes.split(PART), strict=True):
+    for pictures, encoded in zip(frames.pictures.split(PART), frames.encoded.split(PART), strict=True):
         real = pictures.float() / 127.5 - 1
-        neutral = model.neutralise(real, codes).float()
+        neutral = model.neutralise(real, encoded).float()
         read.append(discriminator(real).attributes.float())
         leaks.append(discriminator(neutral).attributes.float()[:, units])
         sources.append(real)
         neutrals.append(neutral)
     between_sources, between_neutrals = (_between(torch.cat(faces), frames.identity) for faces in (sources, neutrals))
-    return Findings(
-        r=correlation(torch.cat(read), frames.codes, frames.measured),
+    return ValidationMetrics(
+        r=correlation(torch.cat(read), frames.encoded, frames.measured),
         neutral_variance=between_neutrals / between_sources if between_sources > 0 else 0.0,
         neutral_units=float(torch.cat(leaks).sum(dim=1).mean()) * AU_RANGE,
     )
 
 
-def correlation(read: Tensor, codes: Tensor, measured: Tensor) -> Tensor:
+def correlation(read: Tensor, encoded: Tensor, measured: Tensor) -> Tensor:
     """(n,) Pearson's r of `read` and `codes` (N, n) where `measured`; NaN where either hardly varies."""
     count = measured.sum(dim=0)
-    read, codes = read.double(), codes.double()
+    read, encoded = read.double(), encoded.double()
     a, b = (
         torch.where(measured, values - torch.where(measured, values, 0).sum(dim=0) / count, 0)
-        for values in (read, codes)
+        for values in (read, encoded)
     )
     products = (a * b).sum(dim=0) / (a.square().sum(dim=0) * b.square().sum(dim=0)).sqrt()
     deviation = (b.square().sum(dim=0) / count).sqrt()

@@ -46,7 +46,7 @@ def examine_cluster(address: str, dataset: str | None, storage: str | None) -> l
     Raises IcfaceError when no cluster answers, there is no such data set, or this machine cannot write to `storage`.
     """
     import orchestration
-    from orchestration.cluster.nodes import look_at_nodes, problems
+    from orchestration.cluster.nodes import probe_nodes, problems
     from orchestration.cluster.versions import versions
     from orchestration.tracking.run_logger import tracking_uri
     from pipelines.cluster import connect
@@ -54,14 +54,14 @@ def examine_cluster(address: str, dataset: str | None, storage: str | None) -> l
 
     sha256 = Dataset.open(dataset).hash if dataset else None
     with connect(address, packages=(orchestration,)):
-        reports = look_at_nodes(dataset, storage, tracking_uri())
+        reports = probe_nodes(dataset, storage, tracking_uri())
     mine = versions()
     findings = [Finding(what="this machine", state="ok", found=", ".join(f"{k} {v}" for k, v in mine.items()))]
     for report in reports:
         bad = problems([report], mine, sha256)
         looked = [name for name, asked in (("data set", dataset), ("storage", storage)) if asked]
-        cards = f"GPU {', '.join(report.cards)}" if report.cards else "no GPU"
-        text = f"{report.cores} cores, {cards}, same versions, reaches {', '.join([*looked, 'tracking'])}"
+        gpus = f"GPU {', '.join(report.gpu_names)}" if report.gpu_names else "no GPU"
+        text = f"{report.cores} cores, {gpus}, same versions, reaches {', '.join([*looked, 'tracking'])}"
         findings += [Finding(what=f"node {report.node}", state="missing", found=line) for line in bad]
         if not bad:
             findings.append(Finding(what=f"node {report.node}", state="ok", found=text))

@@ -38,17 +38,17 @@ class NodeReport:
     cores: int = 0
     gpus: int = 0
     """That Ray gives out."""
-    cards: tuple[str, ...] = ()
-    """Names of the GPUs that the driver of the cards shows."""
+    gpu_names: tuple[str, ...] = ()
+    """Names of the GPUs that the GPU driver reports."""
     dataset_hash: str | None = None
     dataset_trouble: str = ""
     storage_trouble: str = ""
     tracking_trouble: str = ""
-    silent: bool = False
+    unreachable: bool = False
     """It did not answer."""
 
 
-def look_at_nodes(
+def probe_nodes(
     dataset: str | None = None, storage: str | None = None, tracking: str | None = None
 ) -> list[NodeReport]:
     """Ask every living node of the cluster that this process is connected to.
@@ -84,7 +84,7 @@ def look_at_nodes(
 
 def _look_for_each_other(place: str, mark: str, reports: dict[str, NodeReport]) -> None:
     """Ask each node that wrote its file whether it sees those of the others."""
-    wrote = [key for key, report in reports.items() if not report.silent and not report.storage_trouble]
+    wrote = [key for key, report in reports.items() if not report.unreachable and not report.storage_trouble]
     names = [_name(mark, "driver"), *(_name(mark, key) for key in wrote)]
     asked = {key: _at(key, _missing).remote(place, names) for key in wrote}
     for key, answer in asked.items():
@@ -104,15 +104,15 @@ def problems(reports: Sequence[NodeReport], wanted: Mapping[str, str], dataset_h
     """
     said = []
     for report in reports:
-        if report.silent:
+        if report.unreachable:
             said.append(f"node {report.node} does not answer")
             continue
         other = {name: found for name, found in report.versions.items() if wanted.get(name) != found}
         if other:
             differences = ", ".join(f"{name} {found} instead of {wanted.get(name)}" for name, found in other.items())
             said.append(f"node {report.node} has {differences}: install the same requirements.lock on every node")
-        if report.gpus > len(report.cards):
-            said.append(f"node {report.node} offers {report.gpus} GPUs and its driver shows {len(report.cards)}")
+        if report.gpus > len(report.gpu_names):
+            said.append(f"node {report.node} offers {report.gpus} GPUs and its driver shows {len(report.gpu_names)}")
         if report.dataset_trouble:
             said.append(f"node {report.node} cannot read the data set: {report.dataset_trouble}")
         elif dataset_hash and report.dataset_hash and report.dataset_hash != dataset_hash:
@@ -124,7 +124,7 @@ def problems(reports: Sequence[NodeReport], wanted: Mapping[str, str], dataset_h
     return said
 
 
-def refuse_a_split(dataset: str | None, storage: str | None, tracking: str | None) -> None:
+def check_cluster_consistency(dataset: str | None, storage: str | None, tracking: str | None) -> None:
     """Raise IcfaceError for what would split or lose a run on the nodes that there are now.
 
     Nodes that the autoscaler starts later are made from the same file; nothing is asked of a cluster of one node on
@@ -133,7 +133,7 @@ def refuse_a_split(dataset: str | None, storage: str | None, tracking: str | Non
     if len([node for node in ray.nodes() if node["Alive"]]) < 2:
         return
     sha256 = Dataset.open(dataset).hash if dataset else None
-    found = problems(look_at_nodes(dataset, storage, tracking), versions(), sha256)
+    found = problems(probe_nodes(dataset, storage, tracking), versions(), sha256)
     if found:
         raise IcfaceError(f"{'; '.join(found)} (icface doctor --address shows every node)")
 
@@ -154,12 +154,12 @@ def _answer(node: Mapping[str, Any], asked: Any) -> NodeReport:
     try:
         return NodeReport(**facts, **ray.get(asked, timeout=ANSWER_SECONDS))
     except ray.exceptions.RayError:
-        return NodeReport(**facts, silent=True)
+        return NodeReport(**facts, unreachable=True)
 
 
 def _look(dataset: str | None, storage: str | None, tracking: str | None, mark: str, node: str) -> dict[str, Any]:
     """Runs on the node."""
-    found: dict[str, Any] = {"versions": versions(), "cards": _cards()}
+    found: dict[str, Any] = {"versions": versions(), "gpu_names": _gpu_names()}
     if dataset:
         try:
             found["dataset_hash"] = hashlib.sha256(Folder.at(dataset).read(META)).hexdigest()
@@ -183,7 +183,7 @@ def _look(dataset: str | None, storage: str | None, tracking: str | None, mark: 
     return found
 
 
-def _cards() -> tuple[str, ...]:
+def _gpu_names() -> tuple[str, ...]:
     # Not by torch: Ray hides the GPUs from a task that asks for none.
     program = shutil.which("nvidia-smi")
     if program is None:

@@ -136,7 +136,7 @@ def _list(argv: Sequence[str]) -> None:
     from orchestration.tracking.run_logger import use_tracking
 
     uri = use_tracking()
-    heartbeat.mend()
+    heartbeat.mark_dead_runs()
     with Reporter() as reporter:
         found = registry.versions(options.name)
         if not found:

@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from icface.errors import IcfaceError
-from icface.training.config import PRESETS, TrainConfig
+from icface.training.config import PRESETS, RENAMED, TrainConfig, current_names
 from orchestration.commands import parse
 from orchestration.config import TrainJob
 from orchestration.terminal import Reporter, duration
@@ -32,6 +32,7 @@ class Train(TrainJob):
 
 
 def main(argv: Sequence[str]) -> None:
+    argv, notices = current_flags(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="icface")
     first.add_argument("--config")
@@ -41,10 +42,34 @@ def main(argv: Sequence[str]) -> None:
     if known.init_from and not _wants_help(argv):
         base = base.merge({"model": _generators_of(known.init_from)})
     if known.config:
-        base = base.merge(read_yaml(known.config))
+        values, old = current_names(read_yaml(known.config))
+        notices += [f"--config {known.config}: {notice}" for notice in old]
+        base = base.merge(values)
     options = parse(Train, argv, "train", default=Train(dataset=tyro.MISSING, training=base))
     with Reporter() as reporter:
+        for notice in notices:
+            reporter.say(notice)
         run(options, reporter)
+
+
+def current_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments with today's names of flags, and a notice for each old name.
+
+    >>> current_flags(["DATA", "--data.batch=8"])[0]
+    ['DATA', '--data.batch-size=8']
+    """
+    new_names = {
+        f"--{old}".replace("_", "-"): f"--{old.split('.')[0]}.{new}".replace("_", "-") for old, new in RENAMED.items()
+    }
+    arguments, notices = [], []
+    for argument in argv:
+        flag, equals, value = argument.partition("=")
+        new = new_names.get(flag.replace("_", "-"))
+        if new is not None:
+            notices.append(f"{flag} is now {new}; the old name goes in the next version")
+            argument = f"{new}{equals}{value}"
+        arguments.append(argument)
+    return arguments, notices
 
 
 def run(options: TrainJob, reporter: Reporter) -> None:
@@ -66,28 +91,28 @@ def run(options: TrainJob, reporter: Reporter) -> None:
 
 
 def progress_of(reporter: Reporter, steps: int) -> Any:
-    """What shows a training's numbers on `reporter`."""
+    """What shows a training's progress on `reporter`."""
     told: dict[str, Any] = {}
 
-    def show(numbers: dict[str, Any]) -> None:
-        stage = numbers.get("stage")
+    def show(progress: dict[str, Any]) -> None:
+        stage = progress.get("stage")
         if stage and stage != told.get("stage"):
             told["stage"] = stage
             reporter.say(stage)
-        step = numbers.get("step")
+        step = progress.get("step")
         if step is None or step == told.get("step"):
             return
         told["step"] = step
-        losses = {name: round(numbers[name], 4) for name in SHOWN if name in numbers}
-        speed = numbers.get("images_per_second")
+        losses = {name: round(progress[name], 4) for name in SHOWN if name in progress}
+        speed = progress.get("images_per_second")
         # A narrow terminal cuts the end off.
         parts = []
         if speed is not None:
-            parts += [f"{duration(numbers.get('seconds_left'))} left", f"{speed:.0f} images/s"]
-        if "checkpoint" in numbers:
-            parts.append(f"checkpoint {numbers['checkpoint']}")
+            parts += [f"{duration(progress.get('seconds_left'))} left", f"{speed:.0f} images/s"]
+        if "checkpoint" in progress:
+            parts.append(f"checkpoint {progress['checkpoint']}")
         text = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
-        facts = {key: numbers[key] for key in FACTS if key in numbers}
+        facts = {key: progress[key] for key in FACTS if key in progress}
         reporter.progress("training", step, steps, text, **losses, **facts)
 
     return show
@@ -109,7 +134,7 @@ def read_yaml(path: str) -> dict[str, Any]:
 def _generators_of(model: str) -> dict[str, Any]:
     """The fields of `ModelConfig` that shape the generators of MODEL."""
     from icface.bundle import load_bundle
-    from icface.training.starting import SAME
+    from icface.training.init_from import SAME
     from orchestration.registry.references import resolve
 
     config = load_bundle(resolve(model).folder).config.model

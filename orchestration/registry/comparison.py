@@ -15,6 +15,7 @@ from icface.evaluation import HIGHER_IS_BETTER
 from icface.evaluation.rendering import render_pairs
 from icface.evaluation.report import HEADLINE, Report
 from icface.sheets import Picture, Row, contact_sheet
+from icface.training.config import current_names
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import PairChoice, evaluate_alike
 from orchestration.registry.references import ModelReference, resolve
@@ -29,7 +30,7 @@ CELL = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender:
+class ComparedModel:
     """One of the models that are compared."""
 
     label: str
@@ -42,7 +43,7 @@ class Contender:
 class Comparison:
     """What `compare` found."""
 
-    contenders: tuple[Contender, ...]
+    compared_models: tuple[ComparedModel, ...]
     evaluated: bool
     """Whether the models were evaluated for it; otherwise their stored evaluations were comparable."""
     samples: Picture | None
@@ -50,9 +51,9 @@ class Comparison:
 
     def metrics(self) -> list[tuple[str, ...]]:
         """Rows of text: metric, which way is better, each model, then each later model's difference to the first."""
-        first, *others = self.contenders
-        reports = [contender.report.metrics() for contender in self.contenders]
-        heading = ["metric", "better", *(contender.label for contender in self.contenders)]
+        first, *others = self.compared_models
+        reports = [compared.report.metrics() for compared in self.compared_models]
+        heading = ["metric", "better", *(compared.label for compared in self.compared_models)]
         rows = [(*heading, *(f"{other.label} – {first.label}" for other in others))]
         for name in reports[0]:
             metric = name.split("/", 1)[1]
@@ -65,9 +66,9 @@ class Comparison:
 
     def configs(self) -> list[tuple[str, ...]]:
         """Rows of text: what differs in architecture, training, data and licence; the first row is the heading."""
-        flat = [_flat(_making(contender.model)) for contender in self.contenders]
+        flat = [_flat(_making(compared.model)) for compared in self.compared_models]
         names = sorted({name for each in flat for name in each})
-        rows = [("option", *(contender.label for contender in self.contenders))]
+        rows = [("option", *(compared.label for compared in self.compared_models))]
         for name in names:
             values = [str(each.get(name, "–")) for each in flat]
             if len(set(values)) > 1:
@@ -83,7 +84,7 @@ class Comparison:
                 "<h2>The same faces by each</h2>" + image(self.samples, "the same pairs made by each model")
             )
         sections.append(f"<h2>What differs in their making</h2>{table(self.configs())}")
-        write_page(path, " against ".join(contender.label for contender in self.contenders), sections)
+        write_page(path, " against ".join(compared.label for compared in self.compared_models), sections)
 
 
 def direction(metric: str) -> str:
@@ -146,18 +147,18 @@ def compare(
             )
         alike = dict(zip(models, zip(references, bundles, strict=True), strict=True))
         reports = evaluate_alike(alike, choice, progress)
-    contenders = tuple(
-        Contender(label=label, model=model, report=report)
+    compared_models = tuple(
+        ComparedModel(label=label, model=model, report=report)
         for label, model, report in zip(models, bundles, reports, strict=True)
     )
     samples = None
     if choice is not None:
         try:
-            samples = _samples(contenders, Dataset.open(choice.dataset))
+            samples = _samples(compared_models, Dataset.open(choice.dataset))
         except IcfaceError:
             if dataset is not None:
                 raise  # one that was only remembered may be gone: the scores still stand
-    return Comparison(contenders=contenders, evaluated=evaluated, samples=samples)
+    return Comparison(compared_models=compared_models, evaluated=evaluated, samples=samples)
 
 
 def _choice(references: Sequence[ModelReference]) -> PairChoice | None:
@@ -189,21 +190,24 @@ def _stored(reference: ModelReference) -> Report | None:
     return Report.from_json(values)
 
 
-def _samples(contenders: Sequence[Contender], data: Dataset) -> Picture:
+def _samples(compared_models: Sequence[ComparedModel], data: Dataset) -> Picture:
     pairs = list(EvaluationPairs(data, per_track=1, tracks=SHOWN))
     step = max(1, len(pairs) // SHOWN)
     shown = pairs[::step][:SHOWN]
-    made = zip(*(render_pairs(contender.model, shown) for contender in contenders), strict=True)
+    made = zip(*(render_pairs(compared.model, shown) for compared in compared_models), strict=True)
     rows = []
     for pair, outputs in zip(shown, made, strict=True):
         pictures = [pair.source, pair.driving, *outputs]
-        captions = ["source", "driving", *(contender.label for contender in contenders)]
+        captions = ["source", "driving", *(compared.label for compared in compared_models)]
         rows.append(Row(heading=f"{pair.group}: {pair.track}", pictures=pictures, captions=captions))
     return contact_sheet(rows, cell=CELL)
 
 
 def _making(model: ICface) -> dict[str, Any]:
     values = model.config.to_json()
+    if config := values["training"].get("config"):
+        # Models of version 0.1 have other names for some options.
+        values["training"] = values["training"] | {"config": current_names(config)[0]}
     return {name: values[name] for name in ("model", "crop_rule", "analyzer", "licence", "training")}
 
 

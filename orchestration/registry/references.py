@@ -54,7 +54,7 @@ def resolve(model: str) -> ModelReference:
             name, number, run_id = _version(model)
         else:
             run_id = model.removeprefix("runs:/").lstrip("/").split("/")[0]
-            heartbeat.mend()
+            heartbeat.mark_dead_runs()
         target = f"models:/{name}/{number}" if name else model
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=target))
     except (MlflowException, OSError, ValueError) as error:

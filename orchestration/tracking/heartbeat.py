@@ -43,7 +43,7 @@ class Driver:
     def here(cls) -> "Driver":
         return cls(host=socket.gethostname(), place=_place(), pid=os.getpid(), started=_started(os.getpid()) or "")
 
-    def lives(self, seen: float, now: float) -> bool:
+    def is_alive(self, seen: float, now: float) -> bool:
         """Whether it runs: certain on its own machine, elsewhere as long as it was `seen` (Unix time) lately."""
         if self.place and self.place == _place():
             return _started(self.pid) == self.started
@@ -51,7 +51,7 @@ class Driver:
 
 
 @contextmanager
-def driving(run_id: str) -> Iterator[None]:
+def heartbeat(run_id: str) -> Iterator[None]:
     """This process drives the run while the block lasts, and says so."""
     client = mlflow.MlflowClient()
     over = threading.Event()
@@ -84,34 +84,34 @@ def check_free(run_id: str) -> None:
     driver = _driver(run.data.tags)
     if run.info.status != "RUNNING" or driver is None or driver == Driver.here():
         return
-    if driver.lives(_seen(run.data.tags), time.time()):
+    if driver.is_alive(_seen(run.data.tags), time.time()):
         raise IcfaceError(
             f"this run is being trained by process {driver.pid} on {driver.host}: stop that one first (if it died "
             f"there, it is taken for dead after {SILENCE_SECONDS / 60:.0f} minutes)"
         )
 
 
-def mend(experiment: str = EXPERIMENT) -> list[str]:
+def mark_dead_runs(experiment: str = EXPERIMENT) -> list[str]:
     """End the runs in MLflow whose driver died (status KILLED); returns their names.
 
     A tracking server that does not answer is left to whoever asks it for something.
     """
     client = mlflow.MlflowClient()
-    mended = []
+    marked = []
     try:
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return []
         for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
             driver = _driver(run.data.tags)
-            if driver is None or driver.lives(_seen(run.data.tags), time.time()):
+            if driver is None or driver.is_alive(_seen(run.data.tags), time.time()):
                 continue
             client.set_tag(run.info.run_id, ENDED_TAG, f"process {driver.pid} on {driver.host} died")
             client.set_terminated(run.info.run_id, "KILLED", end_time=int(_seen(run.data.tags) * 1000))
-            mended.append(str(run.info.run_name))
+            marked.append(str(run.info.run_name))
     except MlflowException:
-        return mended
-    return mended
+        return marked
+    return marked
 
 
 def _driver(tags: Mapping[str, str]) -> Driver | None:

@@ -87,7 +87,7 @@ def check_reach(address: str) -> None:
         )
 
 
-_Numbers = list[tuple[str, float, int, int]]
+_Metrics = list[tuple[str, float, int, int]]
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ class RunLogger:
         """Numbers that went to `unsent`."""
         self.lost_pictures = 0
         self._client = mlflow.MlflowClient()
-        self._queue: queue.Queue[_Numbers | _Picture | None] = queue.Queue()
+        self._queue: queue.Queue[_Metrics | _Picture | None] = queue.Queue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
-    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record numbers of a step; returns at once."""
         now = int(time.time() * 1000)
         self._queue.put([(name, float(value), now, step) for name, value in values.items()])
@@ -148,7 +148,7 @@ class RunLogger:
                     if self._closing.wait(RETRY_SECONDS):
                         time.sleep(min(RETRY_SECONDS, 1.0))
 
-    def _send_one(self, item: "_Numbers | _Picture") -> None:
+    def _send_one(self, item: "_Metrics | _Picture") -> None:
         from mlflow.entities import Metric
 
         if isinstance(item, _Picture):
@@ -156,13 +156,13 @@ class RunLogger:
         else:
             self._client.log_batch(self.run_id, metrics=[Metric(*number) for number in item])
 
-    def _keep_all(self, item: "_Numbers | _Picture | None") -> None:
+    def _keep_all(self, item: "_Metrics | _Picture | None") -> None:
         """Keep what could not be sent, and all that waits behind it."""
         while item is not None:
             self._keep(item)
             item = self._queue.get()
 
-    def _keep(self, batch: "_Numbers | _Picture") -> None:
+    def _keep(self, batch: "_Metrics | _Picture") -> None:
         if isinstance(batch, _Picture):
             self.lost_pictures += 1
             return
@@ -178,8 +178,8 @@ def send_again(run_id: str, lines: bytes) -> None:
     import mlflow
     from mlflow.entities import Metric
 
-    numbers = [json.loads(line) for line in lines.splitlines()]
-    metrics = [Metric(item["name"], item["value"], item["timestamp"], item["step"]) for item in numbers]
+    metrics = [json.loads(line) for line in lines.splitlines()]
+    metrics = [Metric(item["name"], item["value"], item["timestamp"], item["step"]) for item in metrics]
     for first in range(0, len(metrics), METRICS_A_CALL):
         mlflow.MlflowClient().log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
 

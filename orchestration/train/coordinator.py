@@ -9,8 +9,8 @@ RESTARTS = 3
 """How often in a row ranks may die without a new checkpoint in between before a training is given up."""
 
 
-class Board:
-    """The last numbers, an error in one line, a wish to stop, and how often the ranks had to start."""
+class TrainingCoordinator:
+    """The last metrics, an error in one line, a wish to stop, and how often the ranks had to start."""
 
     def __init__(self) -> None:
         self.last: dict[str, Any] = {}
@@ -56,23 +56,23 @@ class Board:
         return self.stop
 
 
-def put_up() -> Any:
-    """A board on this node, where it lives as long as the driver: other nodes may be taken away."""
+def start_coordinator() -> Any:
+    """A coordinator on this node, where it lives as long as the driver: other nodes may be taken away."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor: Any = ray.remote(num_cpus=0)(Board)
+    actor: Any = ray.remote(num_cpus=0)(TrainingCoordinator)
     return actor.options(scheduling_strategy=here).remote()
 
 
 class StopWanted:
-    """Asks the board without waiting for its answer: the last answer that came counts."""
+    """Asks the coordinator without waiting for its answer: the last answer that came counts."""
 
-    def __init__(self, board: Any) -> None:
-        self.board = board
+    def __init__(self, coordinator: Any) -> None:
+        self.coordinator = coordinator
         self.asked: Any = None
 
     def __call__(self) -> bool:
         if self.asked is None:
-            self.asked = self.board.stop_wanted.remote()
+            self.asked = self.coordinator.stop_wanted.remote()
             return False
         ready, _ = ray.wait([self.asked], timeout=0)
         if not ready:

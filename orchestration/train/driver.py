@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
-from icface.training.starting import check_fits, starting_schema
+from icface.training.init_from import check_fits, init_schema
 from orchestration.cluster.versions import commit, versions
 from orchestration.config import TrainJob
 from orchestration.registry import versions as registry
@@ -38,7 +38,7 @@ class TrainResult:
     """What the tracking server never took, and where it lies."""
 
 
-def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> TrainResult:
+def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> TrainResult:
     """Train, and record, store and register the result.
 
     `on_progress` is told, about twice a second, the last numbers: `step`, losses, `images_per_second`,
@@ -54,13 +54,13 @@ def train(job: TrainJob, on_progress: OnProgress = lambda numbers: None) -> Trai
     folder = run_folder(job.storage, name)
     run_logger.check_reach(job.address)
     uri = run_logger.use_tracking()
-    for dead in heartbeat.mend():
+    for dead in heartbeat.mark_dead_runs():
         on_progress({"stage": f"the run {dead} had died; MLflow has it as KILLED now"})
     earlier = RunRecord.read(folder) if job.resume else None
     origin = _origin(job.init_from or (earlier.init_from if earlier else None), job, dataset)
     record = _record(job, name, folder, dataset, origin)
     try:
-        with heartbeat.driving(record.mlflow_run_id):
+        with heartbeat.heartbeat(record.mlflow_run_id):
             done = folder.exists(f"{BUNDLE}/config.json")
             if not done:
                 if origin is not None:
@@ -113,7 +113,7 @@ def _origin(init_from: str | None, job: TrainJob, dataset: Dataset) -> _Origin |
     reference = resolve(init_from)
     start = load_bundle(reference.folder)
     check_fits(job.training.model, start)
-    _, changes = starting_schema(dataset.schema, start.schema)
+    _, changes = init_schema(dataset.schema, start.schema)
     return _Origin(model=start, name=reference.pinned, changes=changes)
 
 

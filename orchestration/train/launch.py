@@ -15,10 +15,10 @@ import orchestration
 from icface.attributes import AttributeSchema
 from icface.bundle import ICface
 from icface.errors import IcfaceError
-from orchestration.cluster.nodes import refuse_a_split
+from orchestration.cluster.nodes import check_cluster_consistency
 from orchestration.config import TrainJob
 from orchestration.train.checkpoint_store import Checkpoints
-from orchestration.train.coordinator import put_up
+from orchestration.train.coordinator import start_coordinator
 from orchestration.train.rank import RankJob, train_on_rank
 from orchestration.train.run_folder import RUN, RunRecord
 from pipelines.cluster import check_every_node_sees, connect
@@ -44,7 +44,7 @@ def launch(
     start: ICface | None,
     schema: AttributeSchema,
 ) -> dict[str, Any]:
-    """Train under Ray, beginning with the weights of `start` if given; returns the last numbers of the board.
+    """Train under Ray, beginning with the weights of `start` if given; returns the last metrics of the coordinator.
 
     `schema` is the bundle's. Ctrl-C and SIGTERM ask the ranks for a checkpoint and an end. Raises IcfaceError when
     the training failed.
@@ -63,9 +63,9 @@ def launch(
         check_every_node_sees(folder, RUN, "--storage")
         check_every_node_sees(Folder.at(dataset.url), META, "the data set")
         if job.address != "local":
-            refuse_a_split(None, None, uri)
+            check_cluster_consistency(None, None, uri)
         _quiet_train()
-        board = put_up()
+        coordinator = start_coordinator()
         threads = max(1, (os.cpu_count() or 1) // most) if job.address == "local" else 1
         rank_job = RankJob(
             config=job.training,
@@ -77,7 +77,7 @@ def launch(
             threads=threads,
             gpu=job.gpu,
             ray_data=bool(readers),
-            board=board,
+            coordinator=coordinator,
             start=ray.put(start) if start is not None else None,
         )
         trainer = _trainer(job, name, rank_job, readers, schema)
@@ -101,14 +101,14 @@ def launch(
         while not ended.is_set():
             try:
                 ended.wait(POLL_SECONDS)
-                on_progress(_read(board))
+                on_progress(_read(coordinator))
             except KeyboardInterrupt:
                 if stopping:
                     raise
                 stopping = True
                 on_progress({"stage": "stopping: a checkpoint is written (Ctrl-C again leaves without)"})
-                board.ask_to_stop.remote()
-        state = _read(board)
+                coordinator.ask_to_stop.remote()
+        state = _read(coordinator)
         error = state.get("error") or outcome.get("error")
         if error is not None:
             line = error if isinstance(error, str) else _cause(error)
@@ -150,8 +150,8 @@ def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int, schema: 
         train_loop_config={"job": rank_job},
         scaling_config=ray.train.ScalingConfig(**scaling),
         torch_config=ProcessGroup(backend="nccl" if job.gpu else "gloo"),
-        # Whether to start again is the board's decision: Ray counts deaths, however far apart. Ray's own limit is for
-        # ranks that never get as far as asking the board.
+        # The coordinator decides whether to start again: Ray counts deaths, however far apart. Ray's own limit is for
+        # ranks that never get as far as asking it.
         run_config=ray.train.RunConfig(
             name=name, failure_config=ray.train.FailureConfig(max_failures=DEATHS), **options
         ),
@@ -165,9 +165,9 @@ def _terminate_like_ctrl_c() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _read(board: Any) -> dict[str, Any]:
+def _read(coordinator: Any) -> dict[str, Any]:
     try:
-        return dict(ray.get(board.read.remote(), timeout=10))
+        return dict(ray.get(coordinator.read.remote(), timeout=10))
     except ray.exceptions.RayError:
         return {}
 

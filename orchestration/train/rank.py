@@ -22,7 +22,7 @@ from icface.networks.features import PerceptualDistance, perceptual_distance
 from icface.training.config import LossConfig, TrainConfig
 from icface.training.distributed import any_rank, from_first_rank
 from icface.training.fit import Hooks, NonFiniteLoss, fit
-from icface.training.starting import starting_schema
+from icface.training.init_from import init_schema
 from orchestration.tracking.run_logger import RunLogger
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import StopWanted
@@ -57,8 +57,8 @@ class RankJob:
     gpu: bool
     ray_data: bool
     """Whether Ray Data brings the batches."""
-    board: Any
-    """Handle of a `Board` actor."""
+    coordinator: Any
+    """Handle of a `TrainingCoordinator` actor."""
     start: Any = None
     """Handle of the `ICface` whose weights the training begins with; None begins anew."""
 
@@ -78,12 +78,12 @@ def train_on_rank(values: dict[str, Any]) -> None:
         _train(job)
     except (NonFiniteLoss, StorageFailed) as error:
         if ray.train.get_context().get_world_rank() == 0:
-            ray.get(job.board.fail.remote(str(error)))
+            ray.get(job.coordinator.fail.remote(str(error)))
     except IcfaceError as error:
-        ray.get(job.board.fail.remote(str(error)))
+        ray.get(job.coordinator.fail.remote(str(error)))
         raise
     except Exception as error:
-        ray.get(job.board.note.remote((str(error).strip().splitlines() or [type(error).__name__])[-1]))
+        ray.get(job.coordinator.note.remote((str(error).strip().splitlines() or [type(error).__name__])[-1]))
         raise
 
 
@@ -97,7 +97,7 @@ def _train(job: RankJob) -> None:
     first_step = _first_step(job, rank, checkpoints, device)
     if first_step == OVER:
         return
-    job.board.join.remote(rank, ray.util.get_node_ip_address())
+    job.coordinator.join.remote(rank, ray.util.get_node_ip_address())
     dataset = Dataset.open(job.dataset, job.cache)
     config = job.config
     start = ray.get(job.start) if job.start is not None else None
@@ -123,7 +123,7 @@ def _train(job: RankJob) -> None:
         logger = None
         if rank == 0:
             logger = logger_of(job)
-            job.board.post.remote({"step": first_step, "stage": _stage(ranks, first_step)})
+            job.coordinator.post.remote({"step": first_step, "stage": _stage(ranks, first_step)})
         try:
             model = fit(
                 config,
@@ -148,7 +148,7 @@ def _train(job: RankJob) -> None:
         finally:
             if logger is not None:
                 close_logger(logger, job)
-    if rank == 0 and not ray.get(job.board.stop_wanted.remote()):
+    if rank == 0 and not ray.get(job.coordinator.stop_wanted.remote()):
         try:
             _store_bundle(model, folder)
         except OSError as error:
@@ -165,7 +165,7 @@ def _first_step(job: RankJob, rank: int, checkpoints: Checkpoints, device: torch
     if rank == 0:
         checkpoints.tidy()
         step = checkpoints.newest() or 0
-        if not ray.get(job.board.begin.remote(step)):
+        if not ray.get(job.coordinator.begin.remote(step)):
             step = OVER
     return from_first_rank(step, device)
 
@@ -196,7 +196,7 @@ def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None =
     groups = dataset.row_groups("train")
     described = BundleConfig(
         model=config.model,
-        schema=dataset.schema if start is None else starting_schema(dataset.schema, start.schema)[0],
+        schema=dataset.schema if start is None else init_schema(dataset.schema, start.schema)[0],
         crop_rule=dataset.crop_rule.to_json(),
         analyzer=dataset.analyzer,
         baselines=config.data.baselines,
@@ -204,7 +204,7 @@ def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None =
         training={
             "config": config.to_json(),
             "steps": config.steps,
-            "batch": config.data.batch,
+            "batch": config.data.batch_size,
             "dataset_hash": dataset.hash,
             "sources": list(dataset.meta["sources"]),
             "frames": sum(group.rows for group in groups),
@@ -217,14 +217,14 @@ def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None =
 def hooks_of(
     job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger | None, device: torch.device
 ) -> Hooks:
-    """What a rank does beside training: rank 0 writes checkpoints, and its logger has numbers and pictures."""
+    """What a rank does beside training: rank 0 writes checkpoints, and its logger has metrics and pictures."""
 
     def checkpoint(step: int, save: Callable[[Path], None]) -> None:
         problem: IcfaceError | None = None
         if rank == 0:
             try:
                 checkpoints.write(step, save)
-                job.board.post.remote({"checkpoint": step})
+                job.coordinator.post.remote({"checkpoint": step})
             except IcfaceError as error:
                 problem = error
         # Every rank must know, or the others would wait for rank 0 in the next step's all-reduce.
@@ -235,17 +235,17 @@ def hooks_of(
     if logger is None:
         return Hooks(on_checkpoint=checkpoint)
 
-    def log(step: int, numbers: dict[str, float]) -> None:
-        job.board.post.remote({"step": step, **numbers})
+    def log(step: int, metrics: dict[str, float]) -> None:
+        job.coordinator.post.remote({"step": step, **metrics})
         extra = {}
         if job.gpu:
             extra["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        logger.numbers(step, {name: value for name, value in (numbers | extra).items() if name != "seconds_left"})
+        logger.metrics(step, {name: value for name, value in (metrics | extra).items() if name != "seconds_left"})
 
     def images(step: int, grid: np.ndarray) -> None:
         logger.picture(step, grid)
 
-    return Hooks(on_log=log, on_images=images, on_checkpoint=checkpoint, should_stop=StopWanted(job.board))
+    return Hooks(on_log=log, on_images=images, on_checkpoint=checkpoint, should_stop=StopWanted(job.coordinator))
 
 
 def logger_of(job: RankJob) -> RunLogger:
@@ -269,7 +269,7 @@ def close_logger(logger: RunLogger, job: RankJob) -> None:
     words = f"{count} numbers, kept in {folder.url}/{UNSENT}"
     if logger.lost_pictures:
         words += f", and {logger.lost_pictures} sample pictures"
-    job.board.post.remote({"unsent": words})
+    job.coordinator.post.remote({"unsent": words})
 
 
 def _store_bundle(model: Any, folder: Folder) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from icface.errors import IcfaceError
+from icface.training.config import current_names
 from pipelines.storage import Folder
 
 RUN = "run.json"
@@ -43,7 +44,7 @@ class RunRecord:
         """Raise IcfaceError naming what a resumed run would change."""
         from orchestration.tracking.run_logger import flat
 
-        old, new = flat(self.config), flat(config)
+        old, new = flat(current_names(self.config)[0]), flat(config)
         changed = [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
         if dataset_hash != self.dataset_hash:
             changed.append("the data set's contents")

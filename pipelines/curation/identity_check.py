@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from icface.identity import FaceEmbedder, distances, strangers
+from icface.identity import FaceEmbedder, distances, mismatched_identities
 from icface.images import decode_image
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import read_table, write_table
@@ -125,10 +125,10 @@ def compare(dataset: Dataset, embed: FaceEmbedder, packed: str) -> list[dict[str
         group = RowGroup(*part)
         groups[group.clip].append(group)
     clips = sorted(groups)
-    apart = distances(np.stack([embed(*_frontal(dataset, groups[clip])) for clip in clips]))
-    flagged = strangers(apart)
+    pairwise = distances(np.stack([embed(*_frontal(dataset, groups[clip])) for clip in clips]))
+    flagged = mismatched_identities(pairwise)
     return [
-        _row(clip, identity, float(np.median(np.delete(apart[index], index))), bool(flagged[index]), name)
+        _row(clip, identity, float(np.median(np.delete(pairwise[index], index))), bool(flagged[index]), name)
         for index, clip in enumerate(clips)
     ]
 

@@ -1,10 +1,10 @@
 """Training pairs out of a data set: source and driving frames of one track, drawn without any state.
 
 The batch of a step is a function of (data set, config, seed, step) alone. Steps come in blocks of
-`pairs_per_visit`: a block visits `batch` row groups of as many identities as there are and takes one pair of each
-visit for each of its steps, so that a row group is read once for several pairs while a batch does not repeat a
-person. A rank reads and decodes only its slice of each batch. To know what there is, training opens `index.parquet`
-and no other footer; a visit opens the file that it reads.
+`pairs_per_row_group`: a block reads `batch_size` row groups of as many identities as there are. It takes one pair of
+each row group for each of its steps: a row group is read once for several pairs, and no batch repeats a person. A
+rank reads and decodes only its slice of each batch. To know what there is, training opens `index.parquet` and no
+other footer; reading a row group opens its file.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from icface.training.augmentation import View
 from icface.training.batch import Batch
 from icface.training.config import DataConfig
 from pipelines.dataset import Dataset
-from pipelines.loading.row_group_reader import Visit, VisitReader
+from pipelines.loading.row_group_reader import RowGroupReader, RowGroupSample
 
 Arrays = dict[str, np.ndarray]
 PICTURES = ("source", "driving", "neutral")
@@ -72,16 +72,18 @@ class PairBatches(TorchDataset[Arrays]):
         first_step: int = 0,
         steps: int,
     ) -> None:
-        if config.batch % world_size:
-            raise IcfaceError(f"data.batch {config.batch} cannot be shared by {world_size} workers; choose a multiple")
+        if config.batch_size % world_size:
+            raise IcfaceError(
+                f"data.batch_size {config.batch_size} cannot be shared by {world_size} workers; choose a multiple"
+            )
         self.config = config
         self.schema = schema
         self.size = size
         self.seed = seed
         self.first_step, self.steps = first_step, steps
-        share = config.batch // world_size
+        share = config.batch_size // world_size
         self.slots = range(rank * share, (rank + 1) * share)
-        self._reader = VisitReader(dataset, config.smoothing_frames, config.baselines)
+        self._reader = RowGroupReader(dataset, config.smoothing_frames, config.baselines)
         groups = dataset.row_group_table("train")
         # Stable, so that one data set gives one order, and the groups of a person lie side by side.
         groups = groups[groups["rows"] > 1].sort_values("identity", kind="stable")
@@ -116,7 +118,7 @@ class PairBatches(TorchDataset[Arrays]):
     @property
     def blocks(self) -> range:
         """Numbers of the blocks that cover the steps from `first_step` to the last."""
-        length = self.config.pairs_per_visit
+        length = self.config.pairs_per_row_group
         return range(self.first_step // length, -(-self.steps // length))
 
     def block(self, number: int) -> list[Batch]:
@@ -129,23 +131,23 @@ class PairBatches(TorchDataset[Arrays]):
         Arrays have the dimensions (steps, share of the batch, ...); pictures are (steps, share, S, S, 3) uint8 RGB.
         A function of (data set, config, seed, number) and the rank's slots.
         """
-        length = self.config.pairs_per_visit
+        length = self.config.pairs_per_row_group
         steps = range(max(number * length, self.first_step), min((number + 1) * length, self.steps))
-        draws = [Draw.of(self.seed, step, self.config.batch) for step in steps]
-        chosen = self._visited(number)
+        draws = [Draw.of(self.seed, step, self.config.batch_size) for step in steps]
+        chosen = self._row_groups_of(number)
         arrays = self._empty(len(steps))
         for place, slot in enumerate(self.slots):
             identity, group = chosen[slot]
-            visit = self._reader.visit(str(self._files[self._file[group]]), int(self._ordinal[group]))
+            sample = self._reader.sample(str(self._files[self._file[group]]), int(self._ordinal[group]))
             arrays["identity"][:, place] = identity
-            arrays["has_neutral"][:, place] = visit.neutral is not None
-            neutral = None if visit.neutral is None else self._decode(visit, visit.neutral)
+            arrays["has_neutral"][:, place] = sample.neutral is not None
+            neutral = None if sample.neutral is None else self._decode(sample, sample.neutral)
             for index, draw in enumerate(draws):
-                self._fill(arrays, (index, place), visit, draw, slot, neutral)
+                self._fill(arrays, (index, place), sample, draw, slot, neutral)
         for name in ("source", "driving"):
             raw = arrays.pop(f"{name}_raw")
-            codes, _ = self.schema.code(raw.reshape(-1, raw.shape[-1]))
-            arrays[f"{name}_code"] = codes.reshape(*raw.shape[:2], -1)
+            encoded, _ = self.schema.encode(raw.reshape(-1, raw.shape[-1]))
+            arrays[f"{name}_encoded"] = encoded.reshape(*raw.shape[:2], -1)
             arrays[f"{name}_measured"] = self.schema.measured(raw)
         return arrays
 
@@ -162,19 +164,19 @@ class PairBatches(TorchDataset[Arrays]):
     def deviations(self) -> npt.NDArray[np.float32]:
         """(n,) standard deviation of each coded attribute over a fixed sample of the training row groups."""
         chosen = np.random.default_rng(self.seed).permutation(len(self._file))[:SAMPLED_GROUPS]
-        visits = [self._reader.visit(str(self._files[self._file[g]]), int(self._ordinal[g])) for g in sorted(chosen)]
-        labels = np.concatenate([visit.labels for visit in visits])
-        coded, _ = self.schema.code(labels)
+        samples = [self._reader.sample(str(self._files[self._file[g]]), int(self._ordinal[g])) for g in sorted(chosen)]
+        labels = np.concatenate([sample.labels for sample in samples])
+        coded, _ = self.schema.encode(labels)
         coded = np.where(self.schema.measured(labels), coded, np.nan)
         return np.array([np.nanstd(column) if np.isfinite(column).any() else 0.0 for column in coded.T], np.float32)
 
-    def _visited(self, number: int) -> list[tuple[int, int]]:
+    def _row_groups_of(self, number: int) -> list[tuple[int, int]]:
         """Identity and row group of each slot of the whole batch, for one block of steps."""
         rng = np.random.default_rng((self.seed, 1, number))
         count = len(self.identities)
         # Whole rounds over all identities before any comes twice.
-        rounds = [rng.permutation(count) for _ in range(-(-self.config.batch // count))]
-        identities = np.concatenate(rounds)[: self.config.batch]
+        rounds = [rng.permutation(count) for _ in range(-(-self.config.batch_size // count))]
+        identities = np.concatenate(rounds)[: self.config.batch_size]
         low, high = self._rows_before[self._first[identities]], self._rows_before[self._first[identities + 1]]
         rows = low + (rng.random(len(identities)) * (high - low)).astype(np.int64)
         groups = np.searchsorted(self._rows_before, rows, side="right") - 1
@@ -195,15 +197,15 @@ class PairBatches(TorchDataset[Arrays]):
         self,
         arrays: Arrays,
         place: tuple[int, int],
-        visit: Visit,
+        sample: RowGroupSample,
         draw: Draw,
         slot: int,
         neutral: npt.NDArray[np.uint8] | None,
     ) -> None:
-        """Draw one pair of a visit and put it at its place in the arrays of the block."""
-        config, count = self.config, len(visit.chances)
+        """Draw one pair of a row group and put it at its place in the arrays of the block."""
+        config, count = self.config, len(sample.chances)
         if draw.balanced[slot] < config.balanced_share:
-            driving = min(int(np.searchsorted(visit.chances, draw.driving[slot], side="right")), count - 1)
+            driving = min(int(np.searchsorted(sample.chances, draw.driving[slot], side="right")), count - 1)
         else:
             driving = int(draw.driving[slot] * count)
         source = int(draw.source[slot] * (count - 1))
@@ -212,19 +214,19 @@ class PairBatches(TorchDataset[Arrays]):
         turns = np.deg2rad((2 * draw.turns[slot] - 1) * config.rotate)
         for name, row, turn in (("source", source, turns[0]), ("driving", driving, turns[1])):
             view = View(flip, turn)
-            arrays[name][place] = view.picture(self._decode(visit, row))
-            arrays[f"{name}_raw"][place] = view.labels(visit.labels[row])
-            arrays[f"{name}_landmarks"][place] = view.landmarks(visit.landmarks[row].astype(np.float32))
-        if neutral is None or visit.neutral is None:
+            arrays[name][place] = view.picture(self._decode(sample, row))
+            arrays[f"{name}_raw"][place] = view.labels(sample.labels[row])
+            arrays[f"{name}_landmarks"][place] = view.landmarks(sample.landmarks[row].astype(np.float32))
+        if neutral is None or sample.neutral is None:
             for of in ("neutral", "neutral_landmarks"):
                 arrays[of][place] = arrays[of.replace("neutral", "source")][place]
         else:
             view = View(flip, 0.0)  # a neutral face is upright, so the neutraliser learns to turn it back
             arrays["neutral"][place] = view.picture(neutral)
-            arrays["neutral_landmarks"][place] = view.landmarks(visit.landmarks[visit.neutral].astype(np.float32))
+            arrays["neutral_landmarks"][place] = view.landmarks(sample.landmarks[sample.neutral].astype(np.float32))
 
-    def _decode(self, visit: Visit, row: int) -> npt.NDArray[np.uint8]:
-        return resize(decode_jpeg(visit.jpeg(row)), self.size)
+    def _decode(self, sample: RowGroupSample, row: int) -> npt.NDArray[np.uint8]:
+        return resize(decode_jpeg(sample.jpeg(row)), self.size)
 
 
 def _one_thread(_: int) -> None:

@@ -26,7 +26,7 @@ BLOCKS_A_TASK = 4
 
 def blocks_of(config: TrainConfig, first_step: int) -> ray.data.Dataset:
     """The numbers of the blocks of steps that are still to be trained on, in order, as rows `block`."""
-    length = config.data.pairs_per_visit
+    length = config.data.pairs_per_row_group
     first, last = first_step // length, -(-config.steps // length)
     count = max(last - first, 1)
     numbers = ray.data.range(count, override_num_blocks=-(-count // BLOCKS_A_TASK))
@@ -94,7 +94,7 @@ class Decode:
 
     def __call__(self, rows: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         for number in rows["block"].tolist():
-            first = number * self.batches.config.pairs_per_visit
+            first = number * self.batches.config.pairs_per_row_group
             block = self.batches.arrays(number)
             for index in range(len(block["identity"])):
                 each = {name: array[index : index + 1] for name, array in block.items()}

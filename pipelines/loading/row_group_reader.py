@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.images import decode_thumbnail
-from icface.labels import baseline, neutral_frames, rarity, smooth, typical
+from icface.labels import balanced_sampling_weights, baseline, medoid, neutral_frames, smooth
 from pipelines.dataset import Dataset
 
 COLUMNS = ("frame", "image", "landmarks", *ATTRIBUTE_NAMES)
@@ -20,7 +20,7 @@ CANDIDATES = 8
 
 
 @dataclass(frozen=True)
-class Visit:
+class RowGroupSample:
     """A row group as training sees it: the frames that may be trained on."""
 
     jpegs: npt.NDArray[np.uint8]
@@ -41,31 +41,31 @@ class Visit:
         return self.jpegs[self.ends[row] : self.ends[row + 1]]
 
 
-class VisitReader:
+class RowGroupReader:
     """Reads row groups of a data set; the last `KEPT_GROUPS` stay in memory. Can be pickled."""
 
     def __init__(self, dataset: Dataset, smoothing_frames: int, baselines: bool = False) -> None:
         self.dataset = dataset
         self.smoothing_frames = smoothing_frames
         self.baselines = baselines
-        self._kept: OrderedDict[tuple[str, int], Visit] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], RowGroupSample] = OrderedDict()
         self._neutral: dict[tuple[str, int], int] = {}
 
-    def visit(self, file: str, ordinal: int) -> Visit:
+    def sample(self, file: str, ordinal: int) -> RowGroupSample:
         """The row group `ordinal` of `file`."""
         key = (file, ordinal)
-        visit = self._kept.pop(key, None)
-        if visit is None:
-            visit = self._read(key)
+        sample = self._kept.pop(key, None)
+        if sample is None:
+            sample = self._read(key)
             if len(self._kept) >= KEPT_GROUPS:
                 self._kept.popitem(last=False)
-        self._kept[key] = visit
-        return visit
+        self._kept[key] = sample
+        return sample
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": OrderedDict()}
 
-    def _read(self, key: tuple[str, int]) -> Visit:
+    def _read(self, key: tuple[str, int]) -> RowGroupSample:
         table = self.dataset.read_rows(*key, columns=list(COLUMNS))
         raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
         labels = smooth(table["frame"].to_numpy(), raw, self.smoothing_frames)
@@ -73,24 +73,24 @@ class VisitReader:
             # Of these frames, up to 512 of one track, and not of all: no other file has to be opened for it.
             labels = labels - baseline(raw)
         images, landmarks = (_whole(table[name]) for name in ("image", "landmarks"))
-        visit = Visit(
+        sample = RowGroupSample(
             jpegs=np.frombuffer(images.buffers()[2], np.uint8),
             ends=np.frombuffer(images.buffers()[1], np.int32)[images.offset :][: len(images) + 1].tolist(),
             labels=labels,
             landmarks=landmarks.flatten().to_numpy(zero_copy_only=False).reshape(-1, 68, 2),
             neutral=None,
-            chances=np.cumsum(rarity(labels)),
+            chances=np.cumsum(balanced_sampling_weights(labels)),
         )
-        return replace(visit, neutral=self._neutral_row(key, visit))
+        return replace(sample, neutral=self._neutral_row(key, sample))
 
-    def _neutral_row(self, key: tuple[str, int], visit: Visit) -> int | None:
+    def _neutral_row(self, key: tuple[str, int], sample: RowGroupSample) -> int | None:
         """Decodes thumbnails of a few frames, the first time that the row group is read."""
         if key not in self._neutral:
-            near = neutral_frames(visit.labels)
+            near = neutral_frames(sample.labels)
             if len(near) > CANDIDATES:
                 near = near[np.linspace(0, len(near) - 1, CANDIDATES).round().astype(int)]
-            thumbnails = np.array([decode_thumbnail(visit.jpeg(row)) for row in near])
-            self._neutral[key] = int(near[typical(thumbnails)]) if len(near) else -1
+            thumbnails = np.array([decode_thumbnail(sample.jpeg(row)) for row in near])
+            self._neutral[key] = int(near[medoid(thumbnails)]) if len(near) else -1
         row = self._neutral[key]
         return None if row < 0 else row
 

@@ -49,7 +49,7 @@ def validation_frames(dataset: Dataset, config: DataConfig, schema: AttributeSch
             for row in _spread(range(len(labels)), each):
                 picture = resize(decode_image(table["image"][row].as_py()), size)
                 frames["pictures"].append(picture.transpose(2, 0, 1))
-                frames["codes"].append(schema.code(labels[row : row + 1])[0][0])
+                frames["encoded"].append(schema.encode(labels[row : row + 1])[0][0])
                 frames["measured"].append(schema.measured(labels[row : row + 1])[0])
                 frames["identity"].append(np.array(number))
     return RealFrames(**{name: torch.from_numpy(np.stack(values)) for name, values in frames.items()})

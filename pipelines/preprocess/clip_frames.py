@@ -12,7 +12,7 @@ from icface.errors import IcfaceError
 from icface.video.pictures import sha256_of_pictures
 from icface.video.reading import Window, probe, read_windows
 from icface.weights import sha256_of
-from pipelines.sources import Cut
+from pipelines.sources import ClipSpan
 
 AROUND = 0.5
 """What is seen of a full video: each box of the track, this share of its size wider on every side. Analyzers find
@@ -21,15 +21,15 @@ MISSING_SECONDS = 1.0
 """A video that ends earlier than this before the end of its track is another video, or cut off."""
 
 
-class Footage:
+class ClipFrames:
     """Frames to be looked at, and where they lie in their file."""
 
-    def __init__(self, path: Path, cut: Cut | None = None, every: int = 1) -> None:
+    def __init__(self, path: Path, span: ClipSpan | None = None, every: int = 1) -> None:
         """Every `every`-th frame of `path`, or of the part of it that is meant.
 
         Raises IcfaceError when the file is no video, or the track lies outside its frames.
         """
-        self.path, self.cut, self.every = path, cut, every
+        self.path, self.span, self.every = path, span, every
         whole = probe(path)
         self.info = whole
         """Of the frames as they are seen."""
@@ -37,9 +37,9 @@ class Footage:
         """Where their corner lies in the file's frames, pixels."""
         self._size = (whole.width, whole.height)
         self._span: tuple[float, float] | None = None
-        if cut is not None:
-            start, end = self._span = cut.seconds
-            boxes = np.stack([self._box(time) for time in np.append(cut.frames, cut.start) / cut.rate])
+        if span is not None:
+            start, end = self._span = span.seconds
+            boxes = np.stack([self._box(time) for time in np.append(span.frames, span.start) / span.rate])
             low = (boxes[:, :2] - AROUND * boxes[:, 2:]).min(axis=0)
             high = (boxes[:, :2] + (1 + AROUND) * boxes[:, 2:]).max(axis=0)
             # Even numbers, as videos have.
@@ -73,9 +73,9 @@ class Footage:
         if self._span[1] - last > self.every / self.info.fps + MISSING_SECONDS:
             raise IcfaceError(f"{self.path}: the video ends at {last:.2f} s, its track at {self._span[1]:.2f} s")
 
-    def meant(self, time: float, faces: Sequence[Face]) -> list[Face]:
+    def faces_in_track(self, time: float, faces: Sequence[Face]) -> list[Face]:
         """Those of the `faces` seen at a time whose centre lies in the track's box; all of them without a track."""
-        if self.cut is None:
+        if self.span is None:
             return list(faces)
         box = self._box(time)
         low, high = box[:2] - (self.x, self.y), box[:2] + box[2:] - (self.x, self.y)
@@ -83,6 +83,6 @@ class Footage:
         return [face for face, at in zip(faces, centres, strict=True) if (low <= at).all() and (at <= high).all()]
 
     def _box(self, time: float) -> npt.NDArray[np.float64]:
-        if self.cut is None:
+        if self.span is None:
             raise ValueError("a whole file has no boxes")
-        return self.cut.box(time, *self._size)
+        return self.span.box(time, *self._size)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from icface.errors import IcfaceError
-from pipelines.sources import Clip, ClipFiles, read_cut
+from pipelines.sources import Clip, ClipFiles, read_span
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")
 
@@ -72,7 +72,7 @@ class _Worker:
         _limit_cpu(self.config.cpu_seconds)
         try:
             path = self.files.path(clip, Path(request["out"]).parent)
-            part = read_cut(self.files.folder, clip)
+            part = read_span(self.files.folder, clip)
             result = clip_rows(path, clip, request["split"], self.config, self.analyzer, part)
             with pa.OSFile(request["out"], "wb") as file, pa.ipc.new_file(file, FRAMES) as writer:
                 for table in result.tables:

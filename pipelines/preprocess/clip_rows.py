@@ -16,15 +16,15 @@ import pyarrow as pa
 
 from icface.analyzers.face import Analyzer, Face, LabelsFromFiles
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.crop import CropRule, cut
+from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
 from icface.video.reading import VideoInfo, Window
 from pipelines.config import PreprocessConfig
 from pipelines.format import BASELINE_FRAMES, BASELINE_NAMES, DROPPED, FRAMES, ROW_GROUP_ROWS, clip_row, list_array
-from pipelines.preprocess.clip_frames import Footage
-from pipelines.preprocess.face_tracker import MainFace, sharpness
-from pipelines.sources import Clip, Cut
+from pipelines.preprocess.clip_frames import ClipFrames
+from pipelines.preprocess.face_tracker import FaceTracker, sharpness
+from pipelines.sources import Clip, ClipSpan
 
 JPEG_QUALITY = 95
 HELD_OUT_SHARE = 0.1
@@ -37,7 +37,7 @@ WINDOW_BYTES = 48 << 20
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Detection:
     """The main face in one frame."""
 
     frame: int
@@ -49,10 +49,10 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class Part:
+class TrackSegment:
     """Frames of a track that go into row groups together."""
 
-    sightings: list[Sighting]
+    detections: list[Detection]
     squares: npt.NDArray[np.float32]
     """(N, 3) x, y and side of the crops, source pixels."""
     held_out: bool
@@ -69,14 +69,14 @@ class ClipRows:
 
 
 def clip_rows(
-    path: Path, clip: Clip, split: str, config: PreprocessConfig, analyzer: Analyzer, part: Cut | None = None
+    path: Path, clip: Clip, split: str, config: PreprocessConfig, analyzer: Analyzer, span: ClipSpan | None = None
 ) -> ClipRows:
-    """Analyse the clip in the local file `path`, or the `part` of it that is meant.
+    """Analyse the clip in the local file `path`, or the `span` of it.
 
     A clip that cannot be used is no error: its row says `rejected` (it can be read, but no track is left) or
     `failed` (it cannot be read) and why.
     """
-    work = _ClipWork(path, clip, split, config, analyzer, part)
+    work = _ClipWork(path, clip, split, config, analyzer, span)
     try:
         return work.run()
     except IcfaceError as error:
@@ -93,31 +93,31 @@ class _ClipWork:
         split: str,
         config: PreprocessConfig,
         analyzer: Analyzer,
-        part: Cut | None,
+        span: ClipSpan | None,
     ) -> None:
         self.path, self.clip, self.split, self.config, self.analyzer = path, clip, split, config, analyzer
-        self.part = part
+        self.span = span
         self.row = clip_row(clip)
         self.dropped: Counter[str] = Counter()
         self.buffer: list[Window] | None = []
 
     def run(self) -> ClipRows:
-        self.footage = Footage(self.path, self.part, self.config.every)
-        self.row["sha256"] = self.footage.sha256
-        info = self.footage.info
+        self.clip_frames = ClipFrames(self.path, self.span, self.config.every)
+        self.row["sha256"] = self.clip_frames.sha256
+        info = self.clip_frames.info
         self.row |= {"fps": info.fps, "width": info.width, "height": info.height, "seconds": info.seconds}
-        sightings, several = self._look(info)
+        detections, several = self._detect(info)
         with_face = self.row["frames_read"] - self.dropped["no_face"]
         if several > self.config.max_several_faces * with_face:
             self.dropped = Counter(no_face=self.dropped["no_face"], several_faces=with_face)
             return self._rejected("several_faces")
-        tracks = self._choose(sightings)
+        tracks = self._choose(detections)
         if not tracks:
             return self._rejected(max(self.dropped, key=lambda name: (self.dropped[name], name)))
-        parts = [part for track in tracks for part in self._parts(track, info)]
-        count = sum(len(part.sightings) for part in parts)
-        self.row |= {"status": "ok", "frames_kept": count, **_counts(self.dropped), **_baselines(parts)}
-        return ClipRows(self.row, self._tables(parts, info))
+        segments = [segment for track in tracks for segment in self._segments(track, info)]
+        count = sum(len(segment.detections) for segment in segments)
+        self.row |= {"status": "ok", "frames_kept": count, **_counts(self.dropped), **_baselines(segments)}
+        return ClipRows(self.row, self._tables(segments, info))
 
     def _rejected(self, reason: str) -> ClipRows:
         return ClipRows({**self.row, **_counts(self.dropped), "status": "rejected", "reason": reason.replace("_", " ")})
@@ -125,13 +125,13 @@ class _ClipWork:
     def _window(self, info: VideoInfo) -> int:
         return max(1, min(self.analyzer.batch_size, WINDOW_BYTES // (info.width * info.height * 3)))
 
-    def _look(self, info: VideoInfo) -> tuple[list[Sighting], int]:
+    def _detect(self, info: VideoInfo) -> tuple[list[Detection], int]:
         """First pass: the main face of each frame that passes the filters, and in how many there was another."""
-        main = MainFace()
+        main = FaceTracker()
         readers: set[str] = set()
-        sightings: list[Sighting] = []
+        detections: list[Detection] = []
         several = buffered = last = 0
-        for window in self.footage.windows(self._window(info)):
+        for window in self.clip_frames.windows(self._window(info)):
             self.row["frames_read"] += len(window.indices)
             readers.add(window.reader)
             self.row["reader"] = "+".join(sorted(readers))
@@ -142,17 +142,17 @@ class _ClipWork:
                 self.buffer.append(window)
             found = self.analyzer.analyze(window.frames, window.indices, self.clip.clip)
             for index, time, frame, faces in zip(window.indices, window.times, window.frames, found, strict=True):
-                face, track, other = main.see(frame, self.footage.meant(time, faces), time)
+                face, track, other = main.update(frame, self.clip_frames.faces_in_track(time, faces), time)
                 reason = "no_face" if face is None else "several_faces" if other else self._refused(frame, face)
                 several += other
                 if reason or face is None:
                     self.dropped[reason] += 1
                 else:
-                    sightings.append(Sighting(index, time, track, face))
+                    detections.append(Detection(index, time, track, face))
             last = window.indices[-1]
         self._compare(last)
         self.row["tracks"] = main.tracks
-        return sightings, several
+        return detections, several
 
     def _compare(self, last: int) -> None:
         """Refuse labels made beforehand of another number of frames: they are of another video, or shifted."""
@@ -178,69 +178,69 @@ class _ClipWork:
             return "blurred"
         return ""
 
-    def _choose(self, sightings: list[Sighting]) -> list[list[Sighting]]:
+    def _choose(self, detections: list[Detection]) -> list[list[Detection]]:
         """The tracks that are kept, each long enough."""
-        tracks: dict[int, list[Sighting]] = {}
-        for sighting in sightings:
-            tracks.setdefault(sighting.track, []).append(sighting)
+        tracks: dict[int, list[Detection]] = {}
+        for detection in detections:
+            tracks.setdefault(detection.track, []).append(detection)
         long_enough = [track for track in tracks.values() if len(track) >= self.config.min_frames]
-        self.dropped["short_track"] += len(sightings) - sum(map(len, long_enough))
+        self.dropped["short_track"] += len(detections) - sum(map(len, long_enough))
         if self.config.tracks == "all" or not long_enough:
             return long_enough
         longest = max(long_enough, key=len)
         self.dropped["other_track"] += sum(map(len, long_enough)) - len(longest)
         return [longest]
 
-    def _parts(self, track: list[Sighting], info: VideoInfo) -> list[Part]:
+    def _segments(self, track: list[Detection], info: VideoInfo) -> list[TrackSegment]:
         """A track with its crops: the frames to train on, and the held-out ones; the gap between them is dropped."""
         squares = self._squares(track, info)
         count = int(len(track) * HELD_OUT_SHARE) if self.split == "train" and len(track) >= HELD_OUT_FROM else 0
         if count == 0:
-            return [Part(track, squares, held_out=False)]
+            return [TrackSegment(track, squares, held_out=False)]
         first = track[-count].time
-        before = sum(first - sighting.time > HELD_OUT_GAP for sighting in track[:-count])
+        before = sum(first - detection.time > HELD_OUT_GAP for detection in track[:-count])
         self.dropped["gap"] += len(track) - count - before
-        parts = [
-            Part(track[:before], squares[:before], held_out=False),
-            Part(track[-count:], squares[-count:], held_out=True),
+        segments = [
+            TrackSegment(track[:before], squares[:before], held_out=False),
+            TrackSegment(track[-count:], squares[-count:], held_out=True),
         ]
-        return [part for part in parts if part.sightings]
+        return [segment for segment in segments if segment.detections]
 
-    def _squares(self, track: list[Sighting], info: VideoInfo) -> npt.NDArray[np.float32]:
+    def _squares(self, track: list[Detection], info: VideoInfo) -> npt.NDArray[np.float32]:
         """(N, 3) crop squares. Frames that the filters dropped are filled in, since the rule counts in frames."""
         every = self.config.every
-        places = np.array([sighting.frame for sighting in track]) // every
-        boxes = np.stack([sighting.face.box for sighting in track])
+        places = np.array([detection.frame for detection in track]) // every
+        boxes = np.stack([detection.face.box for detection in track])
         grid = np.arange(places[0], places[-1] + 1)
         filled = np.column_stack([np.interp(grid, places, column) for column in boxes.T])
         rule = CropRule(mode=self.config.crop)
         return rule.squares(filled, info.fps / every, info.width, info.height)[places - places[0]]
 
-    def _tables(self, parts: list[Part], info: VideoInfo) -> Iterator[pa.Table]:
+    def _tables(self, segments: list[TrackSegment], info: VideoInfo) -> Iterator[pa.Table]:
         """Second pass: cut out and encode the pictures, a row group at a time."""
-        windows = iter(self.buffer) if self.buffer is not None else self.footage.windows(self._window(info))
+        windows = iter(self.buffer) if self.buffer is not None else self.clip_frames.windows(self._window(info))
         frames = (pair for window in windows for pair in zip(window.indices, window.frames, strict=True))
-        for part in parts:
-            for start in range(0, len(part.sightings), ROW_GROUP_ROWS):
-                sightings = part.sightings[start : start + ROW_GROUP_ROWS]
-                squares = part.squares[start : start + ROW_GROUP_ROWS]
+        for segment in segments:
+            for start in range(0, len(segment.detections), ROW_GROUP_ROWS):
+                detections = segment.detections[start : start + ROW_GROUP_ROWS]
+                squares = segment.squares[start : start + ROW_GROUP_ROWS]
                 pictures = []
-                for sighting, square in zip(sightings, squares, strict=True):
-                    frame = next(frame for index, frame in frames if index == sighting.frame)
-                    pictures.append(encode_jpeg(cut(frame, square, self.config.size), JPEG_QUALITY))
-                yield self._table(sightings, squares, pictures, part.held_out)
+                for detection, square in zip(detections, squares, strict=True):
+                    frame = next(frame for index, frame in frames if index == detection.frame)
+                    pictures.append(encode_jpeg(crop_image(frame, square, self.config.size), JPEG_QUALITY))
+                yield self._table(detections, squares, pictures, segment.held_out)
 
     def _table(
         self,
-        track: list[Sighting],
+        track: list[Detection],
         squares: npt.NDArray[np.float32],
         pictures: list[bytes],
         held_out: bool,
     ) -> pa.Table:
         rows = len(track)
-        faces = [sighting.face for sighting in track]
+        faces = [detection.face for detection in track]
         boxes = np.stack([face.box for face in faces])
-        indices = np.array([sighting.frame for sighting in track], np.int32)
+        indices = np.array([detection.frame for detection in track], np.int32)
         points = (np.stack([face.landmarks for face in faces]) - squares[:, None, :2]) / squares[:, None, 2:]
         attributes = np.stack([face.attributes for face in faces])
         columns: dict[str, Any] = {
@@ -249,7 +249,7 @@ class _ClipWork:
             "clip": pa.array([self.clip.clip] * rows),
             "track": np.full(rows, track[0].track, np.int16),
             "frame": indices,
-            "timestamp": np.array([sighting.time for sighting in track], np.float32),
+            "timestamp": np.array([detection.time for detection in track], np.float32),
             "held_out": np.full(rows, held_out),
             "image": pa.array(pictures, pa.binary()),
             "landmarks": list_array(points, rows, FRAMES.field("landmarks").type),
@@ -257,7 +257,7 @@ class _ClipWork:
             "face_matrix": list_array(_stacked(faces, "face_matrix"), rows, FRAMES.field("face_matrix").type),
             "confidence": np.array([face.confidence for face in faces], np.float32),
         }
-        corner = np.array([self.footage.x, self.footage.y, 0, 0], np.float32)
+        corner = np.array([self.clip_frames.x, self.clip_frames.y, 0, 0], np.float32)
         columns |= dict(zip(("box_x", "box_y", "box_w", "box_h"), (boxes + corner).T.copy(), strict=True))
         columns |= dict(zip(("crop_x", "crop_y", "crop_size"), (squares + corner[:3]).T.copy(), strict=True))
         for name, values in zip(ATTRIBUTE_NAMES, attributes.T.copy(), strict=True):
@@ -274,8 +274,8 @@ def _counts(dropped: Counter[str]) -> dict[str, int]:
     return {f"dropped_{name}": dropped[name] for name in DROPPED}
 
 
-def _baselines(parts: list[Part]) -> dict[str, float | None]:
-    faces = [sighting.face for part in parts if not part.held_out for sighting in part.sightings]
+def _baselines(segments: list[TrackSegment]) -> dict[str, float | None]:
+    faces = [detection.face for segment in segments if not segment.held_out for detection in segment.detections]
     return baselines(np.array([face.attributes for face in faces], np.float32).reshape(-1, len(ATTRIBUTE_NAMES)))
 
 

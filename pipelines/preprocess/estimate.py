@@ -7,9 +7,9 @@ from pathlib import Path
 
 from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
-from pipelines.preprocess.clip_frames import Footage
+from pipelines.preprocess.clip_frames import ClipFrames
 from pipelines.preprocess.clip_worker import ClipWorker
-from pipelines.sources import Clip, ClipFiles, list_clips, read_cut
+from pipelines.sources import Clip, ClipFiles, list_clips, read_span
 from pipelines.storage import Folder
 
 PROBED = 20
@@ -48,7 +48,7 @@ def estimate(config: PreprocessConfig) -> Estimate:
         for clip in chosen:
             try:
                 path = files.path(clip, Path(scratch))
-                frames.append(Footage(path, read_cut(files.folder, clip)).info.frames / config.every)
+                frames.append(ClipFrames(path, read_span(files.folder, clip)).info.frames / config.every)
                 good.append(clip)
             except (IcfaceError, OSError):
                 continue

@@ -12,7 +12,7 @@ OVERLAP = 0.3
 """Least intersection over union of a face with the same face one frame earlier."""
 LOST_SECONDS = 0.5
 """A face that was not found for longer than this is a new track when it comes back."""
-CUT = 40.0
+SCENE_CUT = 40.0
 """Mean difference of two neighbouring frames' thumbnails (0..255) above which there is a cut between them."""
 OTHER_FACE = 0.5
 """Another face counts when it is at least this high, as a share of the main face's height."""
@@ -21,8 +21,8 @@ THUMBNAIL = 16
 Thumbnail = npt.NDArray[np.float32]
 
 
-class MainFace:
-    """Follows the main face; call `see` for each frame in order.
+class FaceTracker:
+    """Follows the main face; call `update` for each frame in order.
 
     The main face of a new track is the largest; from then on it is the one that overlaps most with where it was.
     A cut, a jump, or half a second without it ends the track.
@@ -35,7 +35,7 @@ class MainFace:
         self._seen: float | None = None
         self._thumbnail: Thumbnail | None = None
 
-    def see(self, frame: npt.NDArray[np.uint8], faces: Sequence[Face], time: float) -> tuple[Face | None, int, bool]:
+    def update(self, frame: npt.NDArray[np.uint8], faces: Sequence[Face], time: float) -> tuple[Face | None, int, bool]:
         """The main face of a frame (H, W, 3) or None, its track, and whether another face counts beside it.
 
         `time`: when the frame is shown, seconds.
@@ -43,7 +43,7 @@ class MainFace:
         if self._seen is None:
             self._seen = time
         small = thumbnail(frame)
-        if self._thumbnail is not None and float(np.abs(small - self._thumbnail).mean()) > CUT:
+        if self._thumbnail is not None and float(np.abs(small - self._thumbnail).mean()) > SCENE_CUT:
             self._box = None
         self._thumbnail = small
         main = self._follow(faces)

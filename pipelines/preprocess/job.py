@@ -18,10 +18,10 @@ from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
 from pipelines.curation.identity_check import check_identities
 from pipelines.dataset import INDEX, META, Dataset
-from pipelines.manifest import Summary, finish
+from pipelines.manifest import Summary, write_manifest
 from pipelines.preprocess.clip_worker import ClipWorker
-from pipelines.preprocess.plan import Plan, check_options, clear_the_way, make_plan
-from pipelines.preprocess.progress import OnProgress, Progress, Tally
+from pipelines.preprocess.plan import Plan, check_options, make_plan, remove_stale_shards
+from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor
 from pipelines.shard import Shard, write_shard
 from pipelines.sources import Clip
 from pipelines.storage import Folder
@@ -46,13 +46,13 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
     check_options(config, plan, dataset, analyzer)
     summary = _finished(plan, dataset)
     if summary is None:
-        clear_the_way(plan, dataset)
+        remove_stale_shards(plan, dataset)
         if plan.todo:
             _run(config, plan, dataset, on_progress)
             # A worker or node that was killed on the way left half a file.
             dataset.remove_temporary()
         summary = replace(
-            finish(dataset, plan.shards, plan.signature, config, analyzer),
+            write_manifest(dataset, plan.shards, plan.signature, config, analyzer),
             new_clips=sum(len(shard.clips) for shard in plan.todo),
         )
     if config.check_identities:
@@ -96,10 +96,10 @@ def _finished(plan: Plan, dataset: Folder) -> Summary | None:
 class ShardActor:
     """A Ray Data actor that writes shards."""
 
-    def __init__(self, config: PreprocessConfig, dataset: Folder, tally: Any) -> None:
+    def __init__(self, config: PreprocessConfig, dataset: Folder, progress_actor: Any) -> None:
         import ray
 
-        self.dataset, self.tally = dataset, tally
+        self.dataset, self.progress_actor = dataset, progress_actor
         self.node = ray.get_runtime_context().get_node_id()
         self.worker = ClipWorker(config)
         self.worker.start()
@@ -111,7 +111,7 @@ class ShardActor:
         return {"shards": np.array([len(batch["shard"])])}
 
     def _tell(self, row: dict[str, Any]) -> None:
-        self.tally.add.remote({name: row[name] for name in ("status", "frames_read")}, self.node)
+        self.progress_actor.add.remote({name: row[name] for name in ("status", "frames_read")}, self.node)
 
 
 def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> None:
@@ -125,7 +125,7 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
 
     with connect(config.address, config.workers) as cores:
         quiet_data()
-        tally = ray.remote(num_cpus=0)(Tally).remote()
+        progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote()
         workers = min(cores, len(plan.todo))
         # Long shards first, so that no process works alone at the end.
         todo = sorted(plan.todo, key=lambda shard: (-sum(clip.size for clip in shard.clips), shard.name))
@@ -133,13 +133,13 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
             [{"shard": _packed(shard)} for shard in todo], override_num_blocks=len(todo)
         ).map_batches(
             ShardActor,
-            fn_constructor_args=(config, dataset, tally),
+            fn_constructor_args=(config, dataset, progress_actor),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
             num_gpus=config.gpus or None,
         )
-        with _reporting(tally, start, on_progress):
+        with _reporting(progress_actor, start, on_progress):
             try:
                 for _ in shards.iter_batches(batch_size=None, prefetch_batches=0):
                     pass
@@ -148,8 +148,8 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
 
 
 @contextmanager
-def _reporting(tally: Any, start: Progress, on_progress: OnProgress) -> Iterator[None]:
-    """Call `on_progress` with what the tally says until the block ends."""
+def _reporting(progress_actor: Any, start: Progress, on_progress: OnProgress) -> Iterator[None]:
+    """Call `on_progress` with what the actor counted until the block ends."""
     import ray
 
     stop = threading.Event()
@@ -158,7 +158,7 @@ def _reporting(tally: Any, start: Progress, on_progress: OnProgress) -> Iterator
         since = None
         while not stop.wait(PROGRESS_SECONDS):
             try:
-                counts = ray.get(tally.read.remote(), timeout=10)
+                counts = ray.get(progress_actor.read.remote(), timeout=10)
             except ray.exceptions.RayError:
                 continue
             since = since or time.monotonic()

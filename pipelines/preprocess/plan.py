@@ -58,7 +58,7 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     if dataset.exists(RELABELLING):
         raise IcfaceError(f"{dataset.url} is half relabelled: run `icface dataset relabel {dataset.url}` again first")
     clips = list_clips(source)
-    if registration(config.analyzer).reads_files and any(clip.cut for clip in clips):
+    if registration(config.analyzer).reads_files and any(clip.span for clip in clips):
         raise IcfaceError(
             f"{source.url} has full videos and tracks, and the files of --analyzer {config.analyzer} are of clips: "
             "cut the clips first, or use --analyzer mediapipe"
@@ -118,7 +118,7 @@ def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyze
         )
 
 
-def clear_the_way(plan: Plan, dataset: Folder) -> None:
+def remove_stale_shards(plan: Plan, dataset: Folder) -> None:
     """Remove what no longer belongs to the data set, so that nobody reads it half changed."""
     dataset.remove(INDEX)
     dataset.remove_temporary()

@@ -41,7 +41,7 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-class Tally:
+class ProgressActor:
     """Counts the rows of the clips that are done. An actor: every process tells it, the driver asks it."""
 
     def __init__(self) -> None:

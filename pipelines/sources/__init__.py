@@ -14,17 +14,17 @@ from pipelines.sources.clip import Clip
 from pipelines.sources.fetch import ClipFiles
 from pipelines.sources.grouping import group_clips, shard_name
 from pipelines.sources.listing import list_clips
-from pipelines.sources.spans import Cut, read_cut
+from pipelines.sources.spans import ClipSpan, read_span
 from pipelines.sources.splits import assign_splits, official_test
 
 __all__ = [
     "Clip",
     "ClipFiles",
-    "Cut",
+    "ClipSpan",
     "assign_splits",
     "group_clips",
     "list_clips",
     "official_test",
-    "read_cut",
+    "read_span",
     "shard_name",
 ]

@@ -19,8 +19,8 @@ class Clip:
     """Of the file or the folder of pictures, relative to the source; an absolute path or a URL from a csv."""
     size: int
     """Bytes; -1 where a csv names a file that is not there."""
-    cut: str = ""
-    """Which part of a full video it is, for `pipelines.sources.read_cut`; empty: all of it."""
+    span: str = ""
+    """Which part of a full video it is, for `pipelines.sources.read_span`; empty: all of it."""
 
     @property
     def identity(self) -> str:

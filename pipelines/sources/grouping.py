@@ -30,6 +30,6 @@ def shard_name(split: str, clips: Iterable[Clip]) -> str:
     digest = hashlib.sha256(split.encode())
     for clip in clips:
         digest.update(f"\0{clip.clip}\0{clip.path}\0{clip.size}".encode())
-        if clip.cut:
-            digest.update(f"\0{clip.cut}".encode())
+        if clip.span:
+            digest.update(f"\0{clip.span}".encode())
     return digest.hexdigest()[:20]

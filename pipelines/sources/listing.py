@@ -12,7 +12,7 @@ from icface.errors import IcfaceError
 from icface.video.pictures import is_frame_file
 from pipelines.sources.clip import VIDEO_SUFFIXES, Clip, clip_name, stem_of
 from pipelines.sources.fetch import TABLE_SUFFIX, home
-from pipelines.sources.spans import track_cut
+from pipelines.sources.spans import track_span
 from pipelines.sources.tables import METADATA, Wanted, is_metadata, listed_clips, metadata_clips, read_table
 from pipelines.storage import Folder
 
@@ -100,7 +100,7 @@ def _wanted(folder: Folder, tracks: list[tuple[str, int]], metadata: str | None)
     """What track files and vox-metadata.csv say is to be cut."""
     for path, size in tracks:
         identity, video, file = path.split("/")[-3:]
-        yield f"{identity}/{video}/{file.removesuffix('.txt')}", video, track_cut(path, size)
+        yield f"{identity}/{video}/{file.removesuffix('.txt')}", video, track_span(path, size)
     if metadata is not None:
         header, rows = read_table(folder, metadata)
         if is_metadata(header):
@@ -118,7 +118,7 @@ def _cut(clips: list[Clip], wanted: list[Wanted]) -> list[Clip]:
             by_stem[stem].append(clip)
         if (above := clip.clip.rpartition("/")[0]) in folders:
             by_folder[above].append(clip)
-    cut, used, without = [], set(), 0
+    span, used, without = [], set(), 0
     for name, video, part in wanted:
         identity = name.split("/")[0]
         candidates = by_stem.get(video, [])
@@ -130,10 +130,10 @@ def _cut(clips: list[Clip], wanted: list[Wanted]) -> list[Clip]:
             without += 1
         else:
             used.add(full.clip)
-            cut.append(Clip(name, full.path, full.size, part))
+            span.append(Clip(name, full.path, full.size, part))
     if without:
         log.warning("%d of %d tracks have no video and are left out", without, len(wanted))
-    return [clip for clip in clips if clip.clip not in used] + cut
+    return [clip for clip in clips if clip.clip not in used] + span
 
 
 def _files(folder: Folder) -> Iterator[tuple[str, int]]:

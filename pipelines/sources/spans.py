@@ -21,7 +21,7 @@ LARGEST_FRACTION = 2.0
 
 
 @dataclass(frozen=True)
-class Cut:
+class ClipSpan:
     """A span of a full video and the boxes of a face in it."""
 
     start: float
@@ -52,28 +52,28 @@ class Cut:
         return np.array([np.interp(place, self.frames, column) for column in self.boxes.T]) * scale
 
 
-def track_cut(path: str, size: int) -> str:
-    """`Clip.cut` of a clip that the track file `path` of `size` bytes cuts out."""
+def track_span(path: str, size: int) -> str:
+    """`Clip.span` of a clip that the track file `path` of `size` bytes cuts out."""
     return json.dumps([path, size])
 
 
-def span_cut(start: int, end: int, box: Sequence[float], rate: float, width: float, height: float) -> str:
-    """`Clip.cut` of the frames from `start` up to `end` at `rate`; `box`: left, top, right and bottom of the face."""
+def box_span(start: int, end: int, box: Sequence[float], rate: float, width: float, height: float) -> str:
+    """`Clip.span` of the frames from `start` up to `end` at `rate`; `box`: left, top, right and bottom of the face."""
     return json.dumps([start, end, *box, rate, width, height])
 
 
-def read_cut(source: Folder, clip: Clip) -> Cut | None:
+def read_span(source: Folder, clip: Clip) -> ClipSpan | None:
     """The part of its file that `clip` is; None for all of it. `source`: the folder that its paths are relative to.
 
     Raises IcfaceError when its track file is none, and OSError when it cannot be fetched.
     """
-    if not clip.cut:
+    if not clip.span:
         return None
-    values: list[Any] = json.loads(clip.cut)
+    values: list[Any] = json.loads(clip.span)
     if isinstance(values[0], str):
         return parse_track(source.read(values[0]).decode("utf-8", "replace"), values[0])
     start, end, left, top, right, bottom, rate, width, height = values
-    return Cut(
+    return ClipSpan(
         start=start,
         end=end,
         rate=rate,
@@ -84,7 +84,7 @@ def read_cut(source: Folder, clip: Clip) -> Cut | None:
     )
 
 
-def parse_track(text: str, name: str) -> Cut:
+def parse_track(text: str, name: str) -> ClipSpan:
     """VoxCeleb's track file: a header, a line `FRAME X Y W H`, and a row a frame.
 
     Raises IcfaceError calling the file `name` when there is no such table in it.
@@ -101,7 +101,7 @@ def parse_track(text: str, name: str) -> Cut:
     if not (rows[:, 3:] > 0).all():
         raise IcfaceError(f"{name} has boxes without width or height")
     fractions = np.abs(rows[:, 1:]).max() <= LARGEST_FRACTION
-    return Cut(
+    return ClipSpan(
         start=rows[0, 0],
         end=rows[-1, 0] + 1,
         rate=TRACK_RATE,

@@ -21,7 +21,7 @@ def official_test(source: Folder, clips: Iterable[Clip]) -> frozenset[str]:
     `test` of first-order-model's vox-metadata.csv.
     """
     folder = home(source)
-    found = {clip.identity for clip in clips if clip.path.startswith("test/") or clip.cut.startswith('["test/')}
+    found = {clip.identity for clip in clips if clip.path.startswith("test/") or clip.span.startswith('["test/')}
     for name in META_FILES:
         if folder.exists(name):
             found |= _test_in_meta(folder.read(name).decode("utf-8", "replace"), f"{folder.url}/{name}")

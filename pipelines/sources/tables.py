@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from icface.errors import IcfaceError
 from pipelines.sources.clip import Clip, span_name, stem_of
 from pipelines.sources.fetch import located
-from pipelines.sources.spans import span_cut
+from pipelines.sources.spans import box_span
 from pipelines.storage import Folder
 
 METADATA = "vox-metadata.csv"
@@ -17,7 +17,7 @@ _PATH_COLUMNS = frozenset(("path", "identity"))
 
 Row = dict[str, str]
 Wanted = tuple[str, str, str]
-"""A clip that is to be cut out of a full video: its name, the video's stem, and `Clip.cut`."""
+"""A clip that is to be cut out of a full video: its name, the video's stem, and `Clip.span`."""
 
 
 def read_table(folder: Folder, name: str) -> tuple[list[str], list[Row]]:
@@ -57,7 +57,7 @@ def metadata_clips(rows: list[Row], name: str) -> Iterator[Wanted]:
         except ValueError as error:
             raise IcfaceError(f"{name}, line {number} makes no sense: {error}") from None
         clip = span_name(row.get("person_id"), video, start, end)
-        yield clip, video, span_cut(start, end, box, rate, width, height)
+        yield clip, video, box_span(start, end, box, rate, width, height)
 
 
 def listed_clips(folder: Folder, header: list[str], rows: list[Row], name: str) -> list[Clip]:

@@ -12,7 +12,7 @@ from icface.analyzers.face import Analyzer
 from icface.animate import Animator, to_pictures, to_tensor
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import BundleConfig, ICface, save_bundle
-from icface.crop import CropRule, cut
+from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
 from icface.video.reading import read_frames
@@ -53,12 +53,12 @@ def model() -> ICface:
 def one_by_one(model: ICface, crop: np.ndarray, raw: np.ndarray) -> np.ndarray:
     """The plain way: neutraliser and generator for each row, from the definitions alone."""
     image = torch.from_numpy(crop.transpose(2, 0, 1)[None].astype(np.float32)) / 127.5 - 1
-    neutral_code = torch.from_numpy(model.schema.neutral_code())[None]
+    neutral_encoded = torch.from_numpy(model.schema.neutral_encoded())[None]
     frames = []
     with torch.no_grad():
         for row in raw:
-            code = torch.from_numpy(model.schema.code(row[None])[0])
-            made = model.generator(model.neutraliser(image, neutral_code), code)[0]
+            encoded = torch.from_numpy(model.schema.encode(row[None])[0])
+            made = model.generator(model.neutraliser(image, neutral_encoded), encoded)[0]
             frames.append(((made.numpy().transpose(1, 2, 0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
     return np.stack(frames)
 
@@ -71,7 +71,7 @@ def test_frames_are_those_of_the_plain_way(model: ICface, analyzer: Analyzer, po
     face = analyzer.analyze(portrait[None], [0], "")[0][0]
     height, width = portrait.shape[:2]
     square = CropRule(scale=1.8).squares(face.box[None], 25, width, height)[0]
-    expected = one_by_one(model, cut(portrait, square, SIZE), raw)
+    expected = one_by_one(model, crop_image(portrait, square, SIZE), raw)
     assert frames.shape == (5, SIZE, SIZE, 3) and frames.dtype == np.uint8
     assert np.abs(frames.astype(int) - expected).max() <= 1  # batches round sums in another order
     assert np.abs(frames[0].astype(int) - frames[1]).max() > 5
@@ -128,7 +128,7 @@ def test_the_neutral_face_is_the_neutralisers(model: ICface, analyzer: Analyzer,
     neutral = animator.neutral(portrait)
     assert neutral.shape == (SIZE, SIZE, 3)
     with torch.no_grad():
-        made = model.neutraliser(to_tensor(source.crop[None]), torch.from_numpy(model.schema.neutral_code())[None])
+        made = model.neutraliser(to_tensor(source.crop[None]), torch.from_numpy(model.schema.neutral_encoded())[None])
     np.testing.assert_array_equal(neutral, to_pictures(made)[0])
 
 
@@ -139,8 +139,8 @@ def test_a_neutraliser_of_changes_is_told_the_portraits_own(
     model.neutraliser.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1].numpy()[0]))
     model.config = replace(model.config, model=replace(model.config.model, neutraliser_input="change"))
     source = Animator.from_bundle(model, analyzer).prepare(portrait)
-    own, _ = model.schema.code(np.array([[source.attributes[name] for name in model.schema.names]]))
-    np.testing.assert_allclose(told[0], 0.5 + (model.schema.neutral_code() - own[0]) / 2, atol=1e-6)
+    own, _ = model.schema.encode(np.array([[source.attributes[name] for name in model.schema.names]]))
+    np.testing.assert_allclose(told[0], 0.5 + (model.schema.neutral_encoded() - own[0]) / 2, atol=1e-6)
     assert np.abs(told[0] - 0.5).max() > 0.01
     # MediaPipe does not measure these five, and this schema says that they were trained.
     assert source.left_alone == ("AU14", "AU15", "AU17", "AU20", "AU23")

@@ -18,13 +18,13 @@ def test_both_pose_ranges_code_as_the_reference_says(pose_range, raw, coded):
     schema = AttributeSchema.default(pose_range)
     values = schema.neutral()[None].copy()
     values[0, 1] = raw
-    assert schema.code(values)[0][0, 1] == pytest.approx(coded)
+    assert schema.encode(values)[0][0, 1] == pytest.approx(coded)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=20, max_size=20))
 def test_decoding_undoes_coding(coded):
     schema = AttributeSchema.default()
-    again, clamped = schema.code(schema.decode([coded]))
+    again, clamped = schema.encode(schema.decode([coded]))
     np.testing.assert_allclose(again[0], coded, atol=1e-6)
     assert clamped.sum() <= np.sum(np.isin(coded, [0, 1]))  # rounding at the very edges
 
@@ -33,7 +33,7 @@ def test_values_out_of_range_are_clamped_and_counted():
     schema = AttributeSchema.default()
     raw = np.tile(schema.neutral(), (3, 1))
     raw[0, 1], raw[1, 1], raw[2, 3] = 0.9, -2.0, 6.0
-    coded, clamped = schema.code(raw)
+    coded, clamped = schema.encode(raw)
     assert coded[0, 1] == 1 and coded[1, 1] == 0 and coded[2, 3] == 1
     assert clamped[1] == 2 and clamped[3] == 1 and clamped.sum() == 3
 
@@ -41,8 +41,8 @@ def test_values_out_of_range_are_clamped_and_counted():
 def test_null_is_coded_neutral_and_is_not_measured():
     schema = AttributeSchema.default()
     raw = np.full((1, 20), np.nan, np.float32)
-    coded, clamped = schema.code(raw)
-    np.testing.assert_array_equal(coded[0], schema.neutral_code())
+    coded, clamped = schema.encode(raw)
+    np.testing.assert_array_equal(coded[0], schema.neutral_encoded())
     assert clamped.sum() == 0
     assert not schema.measured(raw).any()
 

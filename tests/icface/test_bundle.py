@@ -135,7 +135,7 @@ def test_bad_bundles_get_one_clear_line(tmp_path, damage, message):
 def test_forward_neutralises_then_animates():
     made = model()
     image, attributes = inputs()
-    neutral = torch.from_numpy(np.tile(made.schema.neutral_code(), (2, 1)))
+    neutral = torch.from_numpy(np.tile(made.schema.neutral_encoded(), (2, 1)))
     torch.testing.assert_close(
         made(image, attributes.flip(0), attributes), made.generator(made.neutraliser(image, neutral), attributes)
     )
@@ -151,7 +151,7 @@ def test_a_neutraliser_is_told_the_change_that_is_wanted_or_the_neutral_face():
     for kind in ("neutral", "change"):
         config = replace(SMALL["warp"], neutraliser_input=kind)
         told[kind] = ICface(BundleConfig(model=config, schema=schema)).neutraliser_attributes(source)
-    np.testing.assert_array_equal(told["neutral"].numpy(), np.tile(schema.neutral_code(), (2, 1)))
+    np.testing.assert_array_equal(told["neutral"].numpy(), np.tile(schema.neutral_encoded(), (2, 1)))
     change = told["change"]
     assert change[0, schema.index("AU12")].item() == pytest.approx(0.3)  # down by 2 of 5
     assert change[:, schema.index("AU45")].tolist() == [0.5, 0.5]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from icface.crop import CropRule, cut, smooth
+from icface.crop import CropRule, crop_image, smooth
 from icface.errors import IcfaceError
 
 MODES = ("smooth", "track", "frame")
@@ -115,14 +115,14 @@ def noise() -> np.ndarray:
 
 
 def test_a_cut_of_its_own_size_is_a_slice(noise: np.ndarray) -> None:
-    assert np.array_equal(cut(noise, (30, 10, 64), 64), noise[10:74, 30:94])
+    assert np.array_equal(crop_image(noise, (30, 10, 64), 64), noise[10:74, 30:94])
 
 
 @pytest.mark.parametrize("factor", [2, 3])
 def test_a_cut_that_shrinks_is_the_mean_of_blocks(noise: np.ndarray, factor: int) -> None:
     size = 24
     block = noise[6 : 6 + size * factor, 4 : 4 + size * factor].reshape(size, factor, size, factor, 3)
-    assert np.abs(cut(noise, (4, 6, size * factor), size) - block.mean(axis=(1, 3))).max() <= 0.51
+    assert np.abs(crop_image(noise, (4, 6, size * factor), size) - block.mean(axis=(1, 3))).max() <= 0.51
 
 
 @pytest.mark.parametrize("square", [(3.25, 7.5, 20.0), (10.75, 0.0, 31.5)])
@@ -135,15 +135,15 @@ def test_a_cut_that_grows_is_bilinear(noise: np.ndarray, square: tuple[float, fl
     for channel in range(3):
         expected = map_coordinates(smoothed[..., channel].astype(float), [rows, columns], order=1, mode="nearest")
         # OpenCV interpolates at 1/32 of a pixel.
-        assert np.abs(cut(smoothed, square, size)[..., channel] - expected).max() <= 2
+        assert np.abs(crop_image(smoothed, square, size)[..., channel] - expected).max() <= 2
 
 
 def test_beyond_the_edge_the_edge_is_repeated(noise: np.ndarray) -> None:
-    crop = cut(noise, (-10, 0, 40), 40)
+    crop = crop_image(noise, (-10, 0, 40), 40)
     assert np.array_equal(crop[:, :10], np.repeat(noise[:40, :1], 10, axis=1))
 
 
 def test_a_square_without_a_side_is_refused(noise: np.ndarray) -> None:
     for side in (0, -3, float("nan")):
         with pytest.raises(ValueError, match="side"):
-            cut(noise, (0, 0, side), 32)
+            crop_image(noise, (0, 0, side), 32)

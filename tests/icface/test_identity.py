@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from icface.analyzers import create
-from icface.crop import CropRule, cut
+from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
-from icface.identity import SAME_PERSON, FaceEmbedder, distances, strangers
+from icface.identity import SAME_PERSON, FaceEmbedder, distances, mismatched_identities
 from icface.video.reading import read_frames
 
 HERE, THERE = 0.3, 0.9
@@ -42,13 +42,13 @@ def test_distances_are_euclidean() -> None:
     ],
 )
 def test_the_largest_group_is_the_person(people: tuple[int, ...], flagged: tuple[int, ...]) -> None:
-    assert tuple(np.flatnonzero(strangers(apart(*people)))) == flagged
+    assert tuple(np.flatnonzero(mismatched_identities(apart(*people)))) == flagged
 
 
 def test_faces_are_joined_through_others_between_them() -> None:
     """A smile and a profile may be far from each other and both near a face in between."""
     chain = np.abs(np.subtract.outer(np.arange(4), np.arange(4))) * (SAME_PERSON - 0.1)
-    assert not strangers(chain).any()
+    assert not mismatched_identities(chain).any()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def faces(sample_clips: dict[str, Path]) -> dict[str, list[tuple[np.ndarray, np.
             height, width = frames.shape[1:3]
             squares = CropRule(mode="track").squares([face.box for face in faces], 1.0, width, height)
             found[name] = [
-                (cut(frame, square, 128), ((face.landmarks - square[:2]) / square[2]).astype(np.float16))
+                (crop_image(frame, square, 128), ((face.landmarks - square[:2]) / square[2]).astype(np.float16))
                 for frame, face, square in zip(frames, faces, squares, strict=True)
             ]
             break

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.labels import baseline, distance_from_neutral, neutral_frames, rarity, smooth
+from icface.labels import balanced_sampling_weights, baseline, distance_from_neutral, neutral_frames, smooth
 
 AU12, AU45, YAW = (ATTRIBUTE_NAMES.index(name) for name in ("AU12", "AU45", "pose_yaw"))
 
@@ -62,7 +62,7 @@ def test_nulls_do_not_count_in_the_distance():
 
 
 def test_each_expression_gets_the_same_share():
-    chances = rarity(labels(10, AU12=[3] * 2 + [0] * 8))
+    chances = balanced_sampling_weights(labels(10, AU12=[3] * 2 + [0] * 8))
     np.testing.assert_allclose([chances[:2].sum(), chances[2:].sum()], [0.5, 0.5])
 
 

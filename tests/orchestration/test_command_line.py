@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from icface.errors import IcfaceError
 from orchestration.__main__ import COMMANDS, READER_GONE, main
 
 HEAVY = ("torch", "ray", "mlflow", "cv2", "mediapipe", "pandas")
@@ -116,12 +117,64 @@ def test_precedence_preset_yaml_flags(tmp_path: Path, monkeypatch):
 
     seen = []
     monkeypatch.setattr(train, "run", lambda options, reporter: seen.append(options))
-    (tmp_path / "c.yaml").write_text("steps: 7\ndata: {batch: 4, rotate: 3}\n")
-    train.main(["DATA", "--preset", "small", "--config", str(tmp_path / "c.yaml"), "--data.batch", "2", "--gpu"])
+    (tmp_path / "c.yaml").write_text("steps: 7\ndata: {batch_size: 4, rotate: 3}\n")
+    train.main(["DATA", "--preset", "small", "--config", str(tmp_path / "c.yaml"), "--data.batch-size", "2", "--gpu"])
     config = seen[0].training
-    assert (config.steps, config.data.batch, config.data.rotate, config.model.size) == (7, 2, 3.0, 64)
+    assert (config.steps, config.data.batch_size, config.data.rotate, config.model.size) == (7, 2, 3.0, 64)
     assert seen[0].gpu
     assert seen[0].dataset == "DATA"
+
+
+def test_old_names_of_options_still_work_and_say_so(tmp_path: Path, monkeypatch, capsys):
+    from orchestration.commands import train
+
+    seen = []
+    monkeypatch.setattr(train, "run", lambda options, reporter: seen.append(options.training))
+    (tmp_path / "old.yaml").write_text("optimiser: {discriminator_rate: 0.003}\n")
+    old = [
+        "--data.batch",
+        "12",
+        "--data.pairs-per-visit",
+        "4",
+        "--optimiser.generator-rate=0.002",
+        "--optimiser.clip",
+        "3",
+    ]
+    train.main(["DATA", "--config", str(tmp_path / "old.yaml"), *old])
+    new = [
+        "--data.batch-size",
+        "12",
+        "--data.pairs-per-row-group",
+        "4",
+        "--optimiser.generator-lr=0.002",
+        "--optimiser.grad-clip-norm",
+        "3",
+    ]
+    train.main(["DATA", *new, "--optimiser.discriminator-lr", "0.003"])
+    assert seen[0] == seen[1]
+    said = capsys.readouterr().out
+    for name in (
+        "--data.batch-size",
+        "--data.pairs-per-row-group",
+        "--optimiser.generator-lr",
+        "--optimiser.grad-clip-norm",
+        "optimiser.discrim",
+    ):
+        assert said.count(f"is now {name}") == 1
+
+
+def test_a_run_of_the_last_version_can_be_resumed():
+    from icface.training.config import TrainConfig
+    from orchestration.train.run_folder import RunRecord
+
+    config = TrainConfig().to_json()
+    stored = TrainConfig().to_json()
+    stored["data"]["batch"] = stored["data"].pop("batch_size")
+    stored["optimiser"]["clip"] = stored["optimiser"].pop("grad_clip_norm")
+    record = RunRecord(config=stored, dataset="d", dataset_hash="h", mlflow_run_id="m")
+    record.check_same(config, "h", None)
+    with pytest.raises(IcfaceError, match=r"data\.batch_size 16 -> 4"):
+        record.check_same(TrainConfig().merge({"data": {"batch": 4}}).to_json(), "h", None)
 
 
 def test_inspect_off_a_terminal_prints_json_lines(capsys, small_dataset: Path):

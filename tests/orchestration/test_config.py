@@ -8,7 +8,7 @@ from orchestration.config import TrainJob
 
 @pytest.mark.parametrize(("workers", "expected"), [(2, (2, 2)), ("4", (4, 4)), ("1-4", (1, 4))])
 def test_a_number_or_a_range(workers: int | str, expected: tuple[int, int]):
-    training = TrainConfig().merge({"data": {"batch": 24}})
+    training = TrainConfig().merge({"data": {"batch_size": 24}})
     assert TrainJob(dataset="d", workers=workers, training=training).worker_range == expected
 
 
@@ -20,6 +20,6 @@ def test_no_number_of_workers(workers: int | str):
 
 def test_each_number_of_workers_must_divide_the_batch():
     with pytest.raises(
-        ValueError, match=r"data.batch 16 .* --workers 1-3: take a multiple of 6, as in --data.batch 18"
+        ValueError, match=r"data.batch_size 16 .* --workers 1-3: take a multiple of 6, as in --data.batch-size 18"
     ):
         TrainJob(dataset="d", workers="1-3")

@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.datasets import made_here
+from support.datasets import build_dataset
 
 from pipelines.config import PreprocessConfig
 
@@ -30,7 +30,7 @@ def crowd_made_once(sample_clips: dict[str, Path], tmp_path_factory: pytest.Temp
             place = folder / f"clips/{identity}/v/{number}.mp4"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(sample_clips["single_face.mp4"])
-    made_here(crowd_config(folder))
+    build_dataset(crowd_config(folder))
     return folder
 
 

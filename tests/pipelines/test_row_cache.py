@@ -49,7 +49,7 @@ def test_a_training_gets_the_same_batches_and_reads_each_row_group_once(
 ):
     near = Dataset.open(str(small_dataset))
     cache = RowCache(tmp_path / "cache", 10**9)
-    options = {"config": DataConfig(batch=2), "schema": near.schema, "size": 32, "seed": 3, "steps": 10}
+    options = {"config": DataConfig(batch_size=2), "schema": near.schema, "size": 32, "seed": 3, "steps": 10}
     expected = list(PairBatches(near, **options).batches())
     fetched = []
     read = Dataset._file

@@ -93,14 +93,14 @@ def test_the_same_tables_as_on_a_local_disk(
     assert names
     assert not [name for name in names if name.endswith(".tmp")]
     # A training reads it through a local folder, and the second time from there alone.
-    options = {"config": DataConfig(batch=1), "schema": one.schema, "size": 32, "seed": 1, "steps": 2}
+    options = {"config": DataConfig(batch_size=1), "schema": one.schema, "size": 32, "seed": 1, "steps": 2}
     expected = list(PairBatches(one, **options).batches())
     cache = RowCache(tmp_path / "cache", 10**8)
     for _ in range(2):
         cached = Dataset.open(there.url, cache)
         for a, b in zip(expected, PairBatches(cached, **options).batches(), strict=True):
             assert torch.equal(a.source, b.source)
-            assert torch.equal(a.driving_code, b.driving_code)
+            assert torch.equal(a.driving_encoded, b.driving_encoded)
         monkeypatch.delattr(Dataset, "_file", raising=False)
     local = Path(here.url, one.row_groups("train")[0].file)
     assert pq.read_metadata(local).num_rows == sum(group.rows for group in other.row_groups("train")) + sum(

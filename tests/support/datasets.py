@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 from pipelines.config import PreprocessConfig
-from pipelines.manifest import Summary, finish
+from pipelines.manifest import Summary, write_manifest
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.plan import check_options, make_plan
 from pipelines.shard import write_shard
 from pipelines.storage import Folder
 
 
-def made_here(config: PreprocessConfig) -> Summary:
+def build_dataset(config: PreprocessConfig) -> Summary:
     """Make the data set that `config` asks for; `preprocess/test_restart.py` holds it against the real job's."""
     source, dataset = Folder.at(config.source), Folder.at(config.dataset)
     config = replace(config, source=source.absolute)
@@ -23,4 +23,4 @@ def made_here(config: PreprocessConfig) -> Summary:
             write_shard(shard, dataset, worker, on_clip=lambda row: None)
     finally:
         worker.close()
-    return finish(dataset, plan.shards, plan.signature, config, analyzer)
+    return write_manifest(dataset, plan.shards, plan.signature, config, analyzer)

@@ -1,4 +1,4 @@
-"""Small trainings on made-up pairs, for several tests: noise pictures whose brightness follows an attribute."""
+"""Small trainings on synthetic pairs, for several tests: noise pictures whose brightness follows an attribute."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ SIZE = 32
 TINY = {
     "steps": 6,
     "model": {"size": SIZE, "width": 8, "blocks": 1, "discriminator_width": 8},
-    "data": {"batch": 4},
+    "data": {"batch_size": 4},
     "log_every": 2,
     "images_every": 3,
     "checkpoint_every": 2,
@@ -26,24 +26,24 @@ def tiny_config(preset="small", **changes):
     return TrainConfig.preset(preset).merge(TINY).merge(changes)
 
 
-def made_up_batch(step, count=4, first=0):
+def synthetic_batch(step, count=4, first=0):
     """Samples `first`.. of the batch of a step, always the same; about a third of the attributes are null."""
     samples = []
     schema = AttributeSchema.default()
     for index in range(first, first + count):
         rng = np.random.default_rng((7, step, index))
-        codes = rng.random((2, 20), np.float32)
+        encoded = rng.random((2, 20), np.float32)
         measured = rng.random((2, 20)) < 0.7
-        codes = np.where(measured, codes, schema.neutral_code())
-        pictures = rng.integers(0, 60, (3, 3, SIZE, SIZE)) + (codes[[0, 1, 0], 4] * 190)[:, None, None, None]
+        encoded = np.where(measured, encoded, schema.neutral_encoded())
+        pictures = rng.integers(0, 60, (3, 3, SIZE, SIZE)) + (encoded[[0, 1, 0], 4] * 190)[:, None, None, None]
         samples.append(
             {
                 "source": pictures[0].astype(np.uint8),
                 "driving": pictures[1].astype(np.uint8),
                 "neutral": pictures[2].astype(np.uint8),
                 "has_neutral": np.array(index % 2 == 0),
-                "source_code": codes[0],
-                "driving_code": codes[1],
+                "source_encoded": encoded[0],
+                "driving_encoded": encoded[1],
                 "source_measured": measured[0],
                 "driving_measured": measured[1],
                 "driving_landmarks": rng.random((68, 2), np.float32),
@@ -55,11 +55,11 @@ def made_up_batch(step, count=4, first=0):
     return Batch(**{name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]})
 
 
-def made_up_frames(count):
+def synthetic_frames(count):
     """Real frames for validation, of three people."""
-    batch = made_up_batch(1000, count)
+    batch = synthetic_batch(1000, count)
     return RealFrames(
-        pictures=batch.driving, codes=batch.driving_code, measured=batch.driving_measured, identity=batch.identity
+        pictures=batch.driving, encoded=batch.driving_encoded, measured=batch.driving_measured, identity=batch.identity
     )
 
 

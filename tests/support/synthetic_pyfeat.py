@@ -55,7 +55,7 @@ def face_detector(folder: Path) -> None:
 
 
 def mesh_detector(folder: Path, real: Path) -> None:
-    """MPDetector's: the mesh and blendshape networks out of `real`, the regression to action units made up."""
+    """MPDetector's: the mesh and blendshape networks out of `real`, the regression to action units random."""
     face_detector(folder)
     for repository, name in (
         ("mp_facemesh_v2", "face_landmarks_detector.pt"),

@@ -13,7 +13,7 @@ from icface.analyzers.face import Face
 from icface.analyzers.landmarks import MIRRORED
 from icface.analyzers.mediapipe import MediaPipeAnalyzer
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.crop import CropRule, cut
+from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.video.reading import read_frames
 
@@ -143,7 +143,7 @@ def test_small_tight_crops_are_analysed_again(analyzer: MediaPipeAnalyzer, frame
     """What a network makes is 64 or 128 px wide: found each time, with nearly the attributes of the whole frame."""
     found = [faces[0] for faces in analyzer.analyze(frames, range(8), "")]
     squares = CropRule().squares([face.box for face in found], 3.3, 640, 360)
-    crops = np.stack([cut(frame, square, size) for frame, square in zip(frames, squares, strict=True)])
+    crops = np.stack([crop_image(frame, square, size) for frame, square in zip(frames, squares, strict=True)])
     again = analyzer.analyze(crops, range(8), "")
     assert [len(faces) for faces in again] == [1] * 8
     for face, (other,), square in zip(found, again, squares, strict=True):

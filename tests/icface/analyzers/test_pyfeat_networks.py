@@ -111,7 +111,7 @@ def test_real_mpdetector_blendshapes_are_mediapipes(faces: list[Face], shared: P
 
 
 @pytest.mark.parametrize(("name", "least"), [("AU01", 0.7), ("AU12", 0.7), ("AU25", 0.65), ("AU45", 0.8)])
-def test_action_units_of_real_blendshapes_by_a_made_up_regression_go_with_openfaces(
+def test_action_units_of_real_blendshapes_by_a_synthetic_regression_go_with_openfaces(
     faces: list[Face], openface: pd.DataFrame, name: str, least: float
 ) -> None:
     """py-feat's table is brought to OpenFace's scale, AU45 from AU43. The regression's own weights are not here."""
@@ -126,7 +126,7 @@ def frames(sample_clips: dict[str, Path]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=sorted(MADE_UP))
-def made_up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PyFeatAnalyzer]:
+def synthetic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PyFeatAnalyzer]:
     folder = tmp_path_factory.mktemp(request.param)
     MADE_UP[request.param](folder)
     analyzer = create("pyfeat", detector=request.param, weights=str(folder))
@@ -135,18 +135,18 @@ def made_up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     analyzer.close()
 
 
-def test_made_up_weights_plumbing_only_a_frame_without_a_face_has_none(
-    made_up: PyFeatAnalyzer, frames: np.ndarray
+def test_synthetic_weights_plumbing_only_a_frame_without_a_face_has_none(
+    synthetic: PyFeatAnalyzer, frames: np.ndarray
 ) -> None:
-    """First: the made-up face detector sees nothing, which py-feat says with a row of its own."""
-    assert made_up.analyze(frames[:2], [0, 20], "clip") == [[], []]
+    """First: the synthetic face detector sees nothing, which py-feat says with a row of its own."""
+    assert synthetic.analyze(frames[:2], [0, 20], "clip") == [[], []]
 
 
-def test_made_up_weights_plumbing_only_every_attribute_is_measured(
-    made_up: PyFeatAnalyzer, frames: np.ndarray, capfd: pytest.CaptureFixture[str]
+def test_synthetic_weights_plumbing_only_every_attribute_is_measured(
+    synthetic: PyFeatAnalyzer, frames: np.ndarray, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    look_at(made_up, np.array([[250, 60, 400, 260], [250, 70, 400, 270]]))
-    found = made_up.analyze(frames[:2], [0, 20], "clip")
+    look_at(synthetic, np.array([[250, 60, 400, 260], [250, 70, 400, 270]]))
+    found = synthetic.analyze(frames[:2], [0, 20], "clip")
     assert [len(one) for one in found] == [1, 1]
     for (face,) in found:
         assert np.isfinite(face.attributes).all()
@@ -157,10 +157,10 @@ def test_made_up_weights_plumbing_only_every_attribute_is_measured(
     assert capfd.readouterr().out == ""
 
 
-def test_made_up_weights_plumbing_only_heads_that_identify_are_off(made_up: PyFeatAnalyzer) -> None:
-    assert made_up._detector.identity_detector is None
-    assert getattr(made_up._detector, "emotion_detector", None) is None
-    assert getattr(made_up._detector, "gaze_detector", None) is None
+def test_synthetic_weights_plumbing_only_heads_that_identify_are_off(synthetic: PyFeatAnalyzer) -> None:
+    assert synthetic._detector.identity_detector is None
+    assert getattr(synthetic._detector, "emotion_detector", None) is None
+    assert getattr(synthetic._detector, "gaze_detector", None) is None
 
 
 def test_the_fingerprint_tells_other_weights(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_neither_hub_nor_folder_is_said_by_the_command(tmp_path: Path, sample_cl
     assert "Traceback" not in done.stderr
 
 
-def test_made_up_weights_plumbing_only_the_whole_job(tmp_path: Path, sample_clips: dict[str, Path]) -> None:
+def test_synthetic_weights_plumbing_only_the_whole_job(tmp_path: Path, sample_clips: dict[str, Path]) -> None:
     (tmp_path / "clips/ann/v").mkdir(parents=True)
     (tmp_path / "clips/ann/v/1.mp4").symlink_to(sample_clips["single_face.mp4"])
     weights = tmp_path / "weights"
@@ -217,7 +217,7 @@ def test_made_up_weights_plumbing_only_the_whole_job(tmp_path: Path, sample_clip
     assert row["frames_read"] == 2
 
 
-def test_the_made_up_regression_names_units_that_py_feat_has() -> None:
+def test_the_synthetic_regression_names_units_that_py_feat_has() -> None:
     from feat.pretrained import AU_LANDMARK_MAP
 
     assert {f"AU{unit:02d}" for unit in CHAIN} <= set(AU_LANDMARK_MAP["Feat"])

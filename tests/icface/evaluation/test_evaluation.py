@@ -14,7 +14,7 @@ from icface.analyzers import create
 from icface.analyzers.face import Analyzer
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import BundleConfig
-from icface.crop import CropRule, cut
+from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.evaluation import HEADLINE, METRICS, EvaluationPair, Report, analyse, evaluate
 from icface.evaluation.scores import attribute_scores
@@ -52,11 +52,11 @@ class Oracle(nn.Module):
 
     def __init__(self, pairs: list[EvaluationPair]) -> None:
         super().__init__()
-        self.codes = torch.from_numpy(Model.schema.code(np.stack([pair.attributes for pair in pairs]))[0])
+        self.encoded = torch.from_numpy(Model.schema.encode(np.stack([pair.attributes for pair in pairs]))[0])
         self.frames = torch.from_numpy(np.stack([pair.driving for pair in pairs])).permute(0, 3, 1, 2) / 127.5 - 1
 
     def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
-        return self.frames[torch.cdist(attributes, self.codes).argmin(dim=1)]
+        return self.frames[torch.cdist(attributes, self.encoded).argmin(dim=1)]
 
 
 class Listed:
@@ -86,7 +86,7 @@ def pairs(sample_clips: dict[str, Path], analyzer: Analyzer) -> list[EvaluationP
     faces = [faces[0] for faces in analyzer.analyze(frames, range(len(frames)), "clip")]
     boxes = np.stack([face.box for face in faces])
     squares = CropRule(mode="track").squares(boxes, 25, width, height)
-    crops = [cut(frame, square, SIZE) for frame, square in zip(frames, squares, strict=True)]
+    crops = [crop_image(frame, square, SIZE) for frame, square in zip(frames, squares, strict=True)]
     return [
         EvaluationPair(
             key=f"clip@0>clip@{index}",
@@ -156,8 +156,8 @@ def test_identity_is_the_distance_from_the_source(pairs: list[EvaluationPair], a
 
     report = evaluate(Model(Copy()), Listed(pairs), analyzer, embedder=embedder)
     scores = report.groups["held_out"].scores
-    apart = [np.linalg.norm(pair.driving.mean(axis=(0, 1)) - pair.source.mean(axis=(0, 1))) for pair in pairs]
-    assert scores["noise_floor"]["identity"] == pytest.approx(np.mean(apart), rel=1e-6)
+    distances = [np.linalg.norm(pair.driving.mean(axis=(0, 1)) - pair.source.mean(axis=(0, 1))) for pair in pairs]
+    assert scores["noise_floor"]["identity"] == pytest.approx(np.mean(distances), rel=1e-6)
     assert scores["copy_source"]["identity"] == 0
     assert scores["model"]["identity"] == pytest.approx(0, abs=0.5)  # the way through the network rounds
 
@@ -233,7 +233,7 @@ def test_groups_stand_apart_and_cross_compares_no_pixels(pairs: list[EvaluationP
 def test_the_neutraliser_is_told_the_sources_own_attributes(pairs: list[EvaluationPair], analyzer: Analyzer) -> None:
     model = Model(Copy())
     evaluate(model, Listed(pairs[:2]), analyzer)  # type: ignore[arg-type]
-    expected, _ = Model.schema.code(pairs[0].source_attributes[None])
+    expected, _ = Model.schema.encode(pairs[0].source_attributes[None])
     assert len(model.own) == 1
     np.testing.assert_array_equal(model.own[0].numpy(), expected)
 

@@ -19,7 +19,7 @@ REFERENCE = (
 )
 
 
-def made_up_weights(network):
+def synthetic_weights(network):
     """The same weights for whoever uses the file's names: drawn in the order of the names, scaled to keep activity."""
     state = network.state_dict()
     for name in sorted(state):
@@ -41,7 +41,7 @@ def noise(size):
 
 def test_lite0_gives_the_packages_features():
     with torch.no_grad():
-        features = made_up_weights(EfficientNetLite0())(noise(64))
+        features = synthetic_weights(EfficientNetLite0())(noise(64))
     assert [tuple(f.shape[1:]) for f in features] == [(16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (320, 2, 2)]
     found = [(f.mean().item(), f.std().item(), f[0, 0, 0, 0].item()) for f in features]
     np.testing.assert_allclose(found, REFERENCE, rtol=1e-3, atol=1e-5)
@@ -67,7 +67,7 @@ def test_vgg19_keeps_torchvisions_names_and_places():
 
 @pytest.mark.parametrize("network", [EfficientNetLite0, Vgg19])
 def test_equal_pictures_have_no_distance_and_only_the_output_learns(network):
-    distance = PerceptualDistance(made_up_weights(network())).train()
+    distance = PerceptualDistance(synthetic_weights(network())).train()
     assert not any(module.training for module in distance.network.modules())
     target = torch.rand(1, 3, 32, 32) * 2 - 1
     assert distance(target, target).item() == 0

@@ -94,8 +94,8 @@ def test_fields_of_flow_add_up_with_the_attributes():
             parameter += torch.randn_like(parameter)
     features = torch.randn(1, 8, 2, 2)
     none, first, second, both = (
-        basis(torch.tensor([code]), features, torch.Size((32, 32)))
-        for code in ([0.0, 0, 0], [1.0, 0, 0], [0, 0.5, 0], [1.0, 0.5, 0])
+        basis(torch.tensor([encoded]), features, torch.Size((32, 32)))
+        for encoded in ([0.0, 0, 0], [1.0, 0, 0], [0, 0.5, 0], [1.0, 0.5, 0])
     )
     assert none.shape == (1, 2, 32, 32)
     torch.testing.assert_close(both - none, (first - none) + (second - none), atol=1e-5, rtol=0)
@@ -103,7 +103,9 @@ def test_fields_of_flow_add_up_with_the_attributes():
     with torch.no_grad():
         basis.fields.weight[:, 2] = 0
         basis.fields.weight[3, 2] = 1
-    none, one = (basis(torch.tensor([code]), features, torch.Size((32, 32))) for code in ([0.0, 0, 0], [0.0, 0, 1]))
+    none, one = (
+        basis(torch.tensor([encoded]), features, torch.Size((32, 32))) for encoded in ([0.0, 0, 0], [0.0, 0, 1])
+    )
     field = (one - none)[0]
     assert field[0].argmax() % 32 >= 24 and field[0].argmax() // 32 < 8
     assert field[1].abs().max() < 1e-5
@@ -140,13 +142,13 @@ def test_no_flow_gives_the_picture_back():
 def test_discriminator_judges_all_three(head, size):
     torch.manual_seed(0)
     network = Discriminator(ModelConfig(size=size, discriminator_width=8, identity_head=head), 20, identities=5)
-    judged = network(torch.rand(3, 3, size, size) * 2 - 1)
-    assert judged.realness.shape[:2] == (3, 1)
-    assert judged.attributes.shape == (3, 20)
-    assert ((judged.attributes >= 0) & (judged.attributes <= 1)).all()
-    assert network.identity_logits(judged.identity).shape == (3, 5)
+    output = network(torch.rand(3, 3, size, size) * 2 - 1)
+    assert output.realness.shape[:2] == (3, 1)
+    assert output.attributes.shape == (3, 20)
+    assert ((output.attributes >= 0) & (output.attributes <= 1)).all()
+    assert network.identity_logits(output.identity).shape == (3, 5)
     if head == "embedding":
-        torch.testing.assert_close(judged.identity.norm(dim=1), torch.ones(3))
+        torch.testing.assert_close(output.identity.norm(dim=1), torch.ones(3))
 
 
 def test_identity_logits_are_not_probabilities():

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from support.synthetic_pairs import made_up_batch, tiny_config, tiny_training
+from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
 
 from icface.training.config import TrainConfig
 from icface.training.distributed import any_rank, average_statistics
@@ -20,7 +20,7 @@ BATCH = 16
 SMALL = {
     "steps": STEPS,
     "model": {"size": 32, "width": 8, "blocks": 1, "discriminator_width": 8},
-    "data": {"batch": BATCH},
+    "data": {"batch_size": BATCH},
     "precision": "float32",  # bf16 rounds a slice's gradients before they are averaged
 }
 
@@ -43,8 +43,8 @@ def losses_and_gradients(config: TrainConfig, rank: int, ranks: int):
     dist.all_reduce = counted
     try:
         for step in range(STEPS):
-            training.step(made_up_batch(step, share, rank * share))
-            logs.append(training.numbers())
+            training.step(synthetic_batch(step, share, rank * share))
+            logs.append(training.metrics())
             if step == 0:
                 for name, network in training.networks.learners.items():
                     gradients |= {
@@ -108,7 +108,7 @@ def train_paper(rank: int, ranks: int, folder: Path) -> None:
     mine = own.running_mean.clone()
     average_statistics(own)
     for step in range(3):
-        training.step(made_up_batch(step, 2, 2 * rank))
+        training.step(synthetic_batch(step, 2, 2 * rank))
     torch.save({"state": training.state(), "mine": mine, "averaged": own.running_mean}, folder / f"{rank}.pt")
 
 
@@ -130,9 +130,9 @@ def test_batch_norm_is_each_ranks_own_with_averaged_statistics(tmp_path: Path):
 
 def break_one(rank: int, ranks: int, folder: Path) -> None:
     training = tiny_training(tiny_config())
-    batch = made_up_batch(0, 2, 2 * rank)
+    batch = synthetic_batch(0, 2, 2 * rank)
     if rank == 1:
-        batch.driving_code.fill_(float("nan"))
+        batch.driving_encoded.fill_(float("nan"))
     with pytest.raises(NonFiniteLoss, match="A/attribute") as error:
         training.step(batch)
     (folder / f"{rank}").write_text(str(error.value.here))

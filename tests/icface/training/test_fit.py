@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.synthetic_pairs import made_up_batch, made_up_frames, tiny_config, tiny_training
+from support.synthetic_pairs import synthetic_batch, synthetic_frames, tiny_config, tiny_training
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
@@ -17,7 +17,7 @@ def run(config, first=0, **options):
     return fit(
         config,
         BundleConfig(model=config.model, schema=AttributeSchema.default()),
-        (made_up_batch(step) for step in range(first, config.steps)),
+        (synthetic_batch(step) for step in range(first, config.steps)),
         identities=3,
         deviations=np.full(20, 0.2, np.float32),
         **options,
@@ -38,7 +38,7 @@ def assert_equal(a, b):
 def test_the_same_seed_gives_the_same_weights_and_losses(preset):
     logs = ([], [])
     models = [
-        run(tiny_config(preset), hooks=Hooks(on_log=lambda step, numbers, log=log: log.append((step, numbers))))
+        run(tiny_config(preset), hooks=Hooks(on_log=lambda step, metrics, log=log: log.append((step, metrics))))
         for log in logs
     ]
     assert_equal(weights(models[0]), weights(models[1]))
@@ -91,7 +91,7 @@ def test_sample_grids_show_four_columns():
     assert sorted(grids) == [3, 6]
     grid = grids[3]
     assert grid.shape == (4 * 32, 4 * 32, 3) and grid.dtype == np.uint8
-    first = made_up_batch(0)
+    first = synthetic_batch(0)
     np.testing.assert_array_equal(grid[:32, :32], first.source[0].permute(1, 2, 0))
     np.testing.assert_array_equal(grid[:32, 96:], first.driving[0].permute(1, 2, 0))
 
@@ -101,7 +101,7 @@ def test_training_brings_the_reconstruction_down():
     losses = []
     run(
         tiny_config(steps=400, log_every=10),
-        hooks=Hooks(on_log=lambda step, numbers: losses.append(numbers["A/reconstruction"])),
+        hooks=Hooks(on_log=lambda step, metrics: losses.append(metrics["A/reconstruction"])),
     )
     assert np.mean(losses[-10:]) < 0.8 * losses[0]  # one batch of noise is darker than another
 
@@ -111,8 +111,8 @@ def test_a_loss_that_is_not_finite_stops_and_names_itself():
     with torch.no_grad():
         next(training.model.generator.parameters()).fill_(float("nan"))
     with pytest.raises(NonFiniteLoss, match="A/reconstruction") as error:
-        training.step(made_up_batch(0))
-    assert torch.equal(error.value.batch.source, made_up_batch(0).source)
+        training.step(synthetic_batch(0))
+    assert torch.equal(error.value.batch.source, synthetic_batch(0).source)
 
 
 @pytest.mark.parametrize("changes", [{"loss": {"r1": 0.0}}, {"loss": {"feature_matching": 1.0, "gan": "hinge"}}])
@@ -120,10 +120,12 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(changes):
     """16 pairs at once, and 2 parts of 8; about a third of the attributes is null, unevenly over the parts."""
     gradients = []
     for accumulate in (1, 2):
-        config = tiny_config("icface", accumulate=accumulate, data={"batch": 16}, precision="float32").merge(changes)
+        config = tiny_config("icface", accumulate=accumulate, data={"batch_size": 16}, precision="float32").merge(
+            changes
+        )
         training = tiny_training(config.merge({"model": {"width": 8, "discriminator_width": 8}}))
-        training.networks.losses.heard[5:] = 0
-        training.step(made_up_batch(0, 16))
+        training.networks.losses.attribute_mask[5:] = 0
+        training.step(synthetic_batch(0, 16))
         gradients.append(
             {
                 f"{name}.{key}": parameter.grad
@@ -141,18 +143,18 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(changes):
 def test_parts_that_do_not_divide_the_share_are_told():
     training = tiny_training(tiny_config(accumulate=2))
     with pytest.raises(IcfaceError, match="3 pairs a step"):
-        training.step(made_up_batch(0, 3))
+        training.step(synthetic_batch(0, 3))
 
 
 @pytest.mark.parametrize("size", [64, 128, 256])
 @pytest.mark.parametrize("preset", ["icface", "paper"])
 def test_every_size_builds_and_steps(preset, size):
-    config = tiny_config(preset, model={"size": size, "width": 4, "discriminator_width": 4}, data={"batch": 2})
+    config = tiny_config(preset, model={"size": size, "width": 4, "discriminator_width": 4}, data={"batch_size": 2})
     training = tiny_training(config)
-    batch = made_up_batch(0, 2)
+    batch = synthetic_batch(0, 2)
     larger = {name: getattr(batch, name).repeat(1, 1, size // 32, size // 32) for name in ("source", "driving")}
     training.step(replace(batch, **larger, neutral=larger["source"]))
-    assert all(np.isfinite(value) for value in training.numbers().values())
+    assert all(np.isfinite(value) for value in training.metrics().values())
 
 
 @pytest.mark.parametrize("preset", ["icface", "paper"])
@@ -171,8 +173,8 @@ def test_compiled_networks_give_the_same_losses(preset, monkeypatch):
         config = tiny_config(preset, compile=compile, precision="float32", model={"dropout": 0.0})
         training = tiny_training(config)
         for step in range(2):
-            training.step(made_up_batch(step))
-        logs.append(training.numbers())
+            training.step(synthetic_batch(step))
+        logs.append(training.metrics())
     assert compiled == [training.model.neutraliser, training.model.generator, training.discriminator]
     assert logs[0].keys() == logs[1].keys() and "D/R1" in logs[0]
     for name, value in logs[0].items():
@@ -180,8 +182,8 @@ def test_compiled_networks_give_the_same_losses(preset, monkeypatch):
 
 
 def test_clipping_bounds_a_phases_gradient():
-    training = tiny_training(tiny_config(optimiser={"clip": 1e-3}))
-    training.step(made_up_batch(0))
+    training = tiny_training(tiny_config(optimiser={"grad_clip_norm": 1e-3}))
+    training.step(synthetic_batch(0))
     norms = [p.grad.norm() for p in training.discriminator.parameters() if p.grad is not None]
     assert torch.stack(norms).norm().item() <= 1.001e-3
 
@@ -196,12 +198,12 @@ def test_the_papers_optimisers():
     assert {group["lr"] for o in optimisers.values() for group in o.param_groups} == {2e-4}
     bare = tiny_training(tiny_config("paper", model={"encoder": False}))
     assert sorted(bare.optimisers) == ["discriminator", "generator", "neutraliser"]
-    bare.step(made_up_batch(0))
+    bare.step(synthetic_batch(0))
 
 
 def test_the_papers_phases_and_terms():
     training = tiny_training(tiny_config("paper", loss={"perceptual": 0.1}), perceptual=torch.nn.L1Loss())
-    step = Step(0, made_up_batch(0).to(torch.device("cpu")), 0.0)
+    step = Step(0, synthetic_batch(0).to(torch.device("cpu")), 0.0)
     terms = {phase.name: sorted(phase.terms(step)) for phase in training.phases}
     judged = ["adversarial", "attribute", "identity"]
     assert list(terms) == ["D", "A", "N"]
@@ -218,35 +220,35 @@ def test_rates_fall_linearly_over_the_second_half():
 
 def test_an_attribute_that_d_does_not_read_teaches_no_generator():
     logs = []
-    frames = made_up_frames(24)
+    frames = synthetic_frames(24)
     run(
         tiny_config(validate_every=3, steps=6, loss={"readable_from": 1.0}),
         validation=frames,
-        hooks=Hooks(on_log=lambda step, numbers: logs.append((step, numbers))),
+        hooks=Hooks(on_log=lambda step, metrics: logs.append((step, metrics))),
     )
-    assert all(numbers["A/attribute"] == 0 == numbers["N/attribute"] for _, numbers in logs if "A/attribute" in numbers)
-    found = [numbers for _, numbers in logs if "N/variance" in numbers]
-    assert [step for step, numbers in logs if "N/variance" in numbers] == [3, 6]
+    assert all(metrics["A/attribute"] == 0 == metrics["N/attribute"] for _, metrics in logs if "A/attribute" in metrics)
+    found = [metrics for _, metrics in logs if "N/variance" in metrics]
+    assert [step for step, metrics in logs if "N/variance" in metrics] == [3, 6]
     assert -1 <= found[-1]["D/r/AU12"] <= 1 and found[-1]["N/units"] > 0
 
 
 def test_what_is_heard_resumes(tmp_path):
     config = tiny_config(validate_every=2, loss={"readable_from": 0.001})
     hooks = Hooks(on_checkpoint=lambda step, save: save(tmp_path / str(step)))
-    whole = run(config, validation=made_up_frames(12), hooks=hooks)
-    heard = load_state(tmp_path / "4")["heard"]
-    assert 0 < heard.sum() < len(heard)
-    assert_equal(weights(whole), weights(run(config, first=4, validation=made_up_frames(12), resume=tmp_path / "4")))
+    whole = run(config, validation=synthetic_frames(12), hooks=hooks)
+    attribute_mask = load_state(tmp_path / "4")["heard"]
+    assert 0 < attribute_mask.sum() < len(attribute_mask)
+    assert_equal(weights(whole), weights(run(config, first=4, validation=synthetic_frames(12), resume=tmp_path / "4")))
 
 
 def test_batch_norms_are_estimated_anew_for_the_averaged_weights():
     config = tiny_config("paper", steps=2, model={"encoder": False})
-    calibration = [made_up_batch(step) for step in range(3)]
+    calibration = [synthetic_batch(step) for step in range(3)]
     copied, estimated = run(config), run(config, calibration=calibration)
     source = torch.cat([batch.source for batch in calibration]).float() / 127.5 - 1
     stem = estimated.neutraliser.model[:2]
-    code = torch.as_tensor(estimated.schema.neutral_code()).expand(len(source), -1)
-    planes = code[:, :, None, None].expand(-1, -1, *source.shape[2:])
+    encoded = torch.as_tensor(estimated.schema.neutral_encoded()).expand(len(source), -1)
+    planes = encoded[:, :, None, None].expand(-1, -1, *source.shape[2:])
     with torch.no_grad():
         seen = stem(torch.cat([source, planes], dim=1))
     norm = estimated.neutraliser.model[2]
@@ -261,7 +263,7 @@ def test_too_little_data_is_told():
         fit(
             config,
             BundleConfig(model=config.model, schema=AttributeSchema.default()),
-            [made_up_batch(0), made_up_batch(1)],
+            [synthetic_batch(0), synthetic_batch(1)],
             identities=3,
             deviations=np.full(20, 0.2, np.float32),
         )
@@ -278,13 +280,13 @@ def test_a_missing_or_broken_checkpoint_is_told(tmp_path):
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_each_phase_changes_its_own_networks_alone(preset):
     training = tiny_training(tiny_config(preset))
-    step = Step(0, made_up_batch(0).to(torch.device("cpu")), 0.0)
+    step = Step(0, synthetic_batch(0).to(torch.device("cpu")), 0.0)
     learners = training.networks.learners
     networks = ["neutraliser", "generator", "discriminator"] + (["encoder"] if preset == "paper" else [])
     assert sorted(learners) == sorted(networks)
     for phase in training.phases:
         before = {name: [p.clone() for p in learners[name].parameters()] for name in networks}
-        training._run(phase, [step], made_up_batch(0))
+        training._run(phase, [step], synthetic_batch(0))
         for name in networks:
             now = list(learners[name].parameters())
             changed = any(not torch.equal(a, b) for a, b in zip(before[name], now, strict=True))
@@ -298,14 +300,14 @@ def test_saving_changes_no_output_where_an_attribute_was_not_trained(preset):
     schema = AttributeSchema.default().with_measured_shares(shares)
     training = tiny_training(tiny_config(preset, optimiser={"ema_halflife": 0.0}), schema=schema)
     for step in range(3):
-        training.step(made_up_batch(step))
+        training.step(synthetic_batch(step))
     model = training.average.model
-    code = torch.as_tensor(schema.neutral_code())[None].expand(2, -1)
+    encoded = torch.as_tensor(schema.neutral_encoded())[None].expand(2, -1)
     image = torch.rand(2, 3, 32, 32) * 2 - 1
     with torch.no_grad():
-        before = model(image, code, code)
+        before = model(image, encoded, encoded)
         model.silence_untrained()
-        assert torch.equal(model(image, code, code), before)
+        assert torch.equal(model(image, encoded, encoded), before)
     learned = training.model.generator.attribute_weights()[0]
     assert not learned[0][:, learned[1] + schema.index("AU14")].any()
     assert learned[0][:, learned[1] + schema.index("AU12")].any()

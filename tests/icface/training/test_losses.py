@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.synthetic_pairs import made_up_batch, tiny_config, tiny_training
+from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
 
-from icface.networks.discriminator import Judgement
+from icface.networks.discriminator import DiscriminatorOutput
 from icface.training.batch import mean_weights
 from icface.training.losses import AttributeLoss
 from icface.training.phases import Step
-from icface.training.regions import region_weights
+from icface.training.region_weights import region_weights
 
 
 def test_null_attributes_are_masked():
@@ -24,7 +24,7 @@ def test_untrained_attributes_are_masked_and_deviations_have_a_floor():
     trained = torch.zeros(20, dtype=torch.bool)
     trained[3] = True
     loss = AttributeLoss("squared", torch.full((20,), 0.001), trained)
-    weights = made_up_batch(0).to(torch.device("cpu"), trained).driving_weight
+    weights = synthetic_batch(0).to(torch.device("cpu"), trained).driving_weight
     assert weights[:, 3].sum().item() == pytest.approx(1) and weights.sum().item() == pytest.approx(1)
     assert loss(torch.full((4, 20), 0.1), torch.zeros(4, 20), weights).item() == pytest.approx((0.1 / 0.05) ** 2)
 
@@ -42,7 +42,7 @@ def test_nothing_measured_is_no_loss():
 
 def test_gradient_penalty_is_the_squared_gradient_norm():
     training = tiny_training(tiny_config(loss={"r1": 0.5, "r1_interval": 1}))
-    batch = made_up_batch(0).to(torch.device("cpu"))
+    batch = synthetic_batch(0).to(torch.device("cpu"))
     d = training.discriminator
     measured = training.networks.losses.gradient_penalty(d, batch)["D/R1"].item()
     norms = []
@@ -55,7 +55,7 @@ def test_gradient_penalty_is_the_squared_gradient_norm():
 
 def test_identity_is_learned_from_logits():
     training = tiny_training(tiny_config("paper"))
-    batch = made_up_batch(0).to(torch.device("cpu"))
+    batch = synthetic_batch(0).to(torch.device("cpu"))
     d, losses = training.discriminator, training.networks.losses
     terms = losses.discriminator(d, batch, batch.source, batch.source)
     logits = d(batch.driving).identity
@@ -68,7 +68,7 @@ def test_identity_is_learned_from_logits():
 def test_the_pseudo_target_is_detached():
     training = tiny_training(tiny_config(loss={"pseudo_target_start": 0.0}))
     networks = training.networks
-    batch = made_up_batch(0).to(torch.device("cpu"))
+    batch = synthetic_batch(0).to(torch.device("cpu"))
     step = Step(5, batch, 0.0)
     neutral = networks.neutralise(batch)
     networks._neutral_terms(step, neutral)["N/reconstruction"].backward()
@@ -84,18 +84,18 @@ def test_the_pseudo_target_ramps_in():
 
 def test_neutral_frames_are_targets_where_there_are_some():
     training = tiny_training(tiny_config())
-    batch = made_up_batch(0).to(torch.device("cpu"))
+    batch = synthetic_batch(0).to(torch.device("cpu"))
     neutral, pseudo = torch.zeros_like(batch.source), torch.ones_like(batch.source)
-    code = training.networks.neutral_code.expand(4, -1)
+    encoded = training.networks.neutral_encoded.expand(4, -1)
     for ramp in (0.0, 1.0):
-        terms = training.networks.losses.neutralised(training.discriminator, batch, neutral, code, pseudo, ramp)
-        own = batch.neutral[batch.has_neutral].abs().mean() / 2  # half of the made-up samples have one
+        terms = training.networks.losses.neutralised(training.discriminator, batch, neutral, encoded, pseudo, ramp)
+        own = batch.neutral[batch.has_neutral].abs().mean() / 2  # half of the synthetic samples have one
         assert terms["N/reconstruction"].item() == pytest.approx(10 * (own.item() + ramp * 0.5), rel=1e-5)
 
 
 def test_flows_are_held_against_landmarks():
     training = tiny_training(tiny_config(loss={"landmarks": 2.0}))
-    batch = made_up_batch(0).to(torch.device("cpu"))  # every second sample has a neutral frame
+    batch = synthetic_batch(0).to(torch.device("cpu"))  # every second sample has a neutral frame
     neutral_flow, animated_flow = torch.zeros(4, 2, 32, 32), torch.zeros(4, 2, 32, 32)
     neutral_flow[:, 0], animated_flow[:, 1] = 0.25, -0.125
     terms = training.networks.losses.landmark_flow(batch, neutral_flow, animated_flow)
@@ -111,15 +111,15 @@ def test_flows_are_held_against_landmarks():
 
 
 @pytest.mark.parametrize(
-    ("gan", "real", "generated", "deception"),
+    ("gan", "real", "generated", "generator_adversarial"),
     [("lsgan", 0.75**2, 0.25**2, 0.75**2), ("hinge", 0.75, 1.25, -0.25)],
 )
-def test_adversarial_losses(gan, real, generated, deception):
+def test_adversarial_losses(gan, real, generated, generator_adversarial):
     losses = tiny_training(tiny_config(loss={"gan": gan})).networks.losses
-    judged = Judgement(torch.full((2, 1, 3, 3), 0.25), torch.zeros(2, 20), torch.zeros(2, 4), [])
-    assert losses.adversarial(judged, real=True).item() == pytest.approx(real)
-    assert losses.adversarial(judged, real=False).item() == pytest.approx(generated)
-    assert losses.deception(judged).item() == pytest.approx(deception)
+    output = DiscriminatorOutput(torch.full((2, 1, 3, 3), 0.25), torch.zeros(2, 20), torch.zeros(2, 4), [])
+    assert losses.adversarial(output, real=True).item() == pytest.approx(real)
+    assert losses.adversarial(output, real=False).item() == pytest.approx(generated)
+    assert losses.generator_adversarial(output).item() == pytest.approx(generator_adversarial)
 
 
 def test_eyes_and_mouth_weigh_more():

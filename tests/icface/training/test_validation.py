@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from support.synthetic_pairs import made_up_frames, tiny_config, tiny_training
+from support.synthetic_pairs import synthetic_frames, tiny_config, tiny_training
 
-from icface.training.validation import Findings, correlation, look
+from icface.training.validation import ValidationMetrics, correlation, validate
 
 
 class Collapsed(torch.nn.Module):
@@ -13,31 +13,33 @@ class Collapsed(torch.nn.Module):
 
 def test_r_is_numpys_over_what_was_measured():
     generator = torch.Generator().manual_seed(0)
-    codes = torch.rand(40, 3, generator=generator)
-    read = codes + 0.3 * torch.randn(40, 3, generator=generator)
+    encoded = torch.rand(40, 3, generator=generator)
+    read = encoded + 0.3 * torch.randn(40, 3, generator=generator)
     measured = torch.rand(40, 3, generator=generator) < 0.7
-    codes[:, 2] = 0.5  # does not vary
-    found = correlation(read, codes, measured)
+    encoded[:, 2] = 0.5  # does not vary
+    found = correlation(read, encoded, measured)
     for index in range(2):
         seen = measured[:, index].numpy()
-        expected = np.corrcoef(read[seen, index].numpy(), codes[seen, index].numpy())[0, 1]
+        expected = np.corrcoef(read[seen, index].numpy(), encoded[seen, index].numpy())[0, 1]
         assert found[index].item() == pytest.approx(expected, abs=1e-5)
     assert torch.isnan(found[2])
 
 
 def test_what_is_not_read_is_not_heard():
-    findings = Findings(r=torch.tensor([0.5, 0.29, float("nan"), -0.9]), neutral_variance=1.0, neutral_units=0.0)
-    assert findings.readable(0.3).tolist() == [1, 0, 0, 0]
-    assert findings.readable(0.0).tolist() == [1, 1, 1, 1]
+    metrics = ValidationMetrics(
+        r=torch.tensor([0.5, 0.29, float("nan"), -0.9]), neutral_variance=1.0, neutral_units=0.0
+    )
+    assert metrics.reliable_attributes(0.3).tolist() == [1, 0, 0, 0]
+    assert metrics.reliable_attributes(0.0).tolist() == [1, 1, 1, 1]
 
 
 def test_one_neutral_face_for_everybody_is_seen():
     training = tiny_training(tiny_config())
-    frames = made_up_frames(12)
+    frames = synthetic_frames(12)
     model = training.average.model
-    fresh = look(model, training.discriminator, frames)
+    fresh = validate(model, training.discriminator, frames)
     assert fresh.neutral_variance > 0.5  # nearly the source itself
     model.neutraliser = Collapsed()
-    assert look(model, training.discriminator, frames).neutral_variance == pytest.approx(0, abs=1e-6)
-    names = set(fresh.numbers(model.schema))
+    assert validate(model, training.discriminator, frames).neutral_variance == pytest.approx(0, abs=1e-6)
+    names = set(fresh.metrics(model.schema))
     assert {"D/r/pose_yaw", "N/variance", "N/units"} <= names

@@ -35,7 +35,7 @@ def equals_plain_decoding(path: Path, reader: str) -> int:
 @pytest.mark.parametrize("reader", ["auto", "decord"])
 @pytest.mark.parametrize("clip", HARD)
 def test_hard_clips_decode_as_by_pyav(shared: Path, clip: str, reader: str) -> None:
-    """Open GOPs and edit lists: grey or shifted frames after a seek, made up frames at the end."""
+    """Open GOPs and edit lists: grey or shifted frames after a seek, invented frames at the end."""
     assert equals_plain_decoding(shared / "clips" / clip / "00001.mp4", reader) > 50
 
 

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
-from orchestration.cluster.nodes import NodeReport, look_at_nodes, problems, refuse_a_split
+from orchestration.cluster.nodes import NodeReport, check_cluster_consistency, probe_nodes, problems
 from orchestration.cluster.versions import versions
 from pipelines.dataset import Dataset
 
@@ -31,8 +31,8 @@ GOOD = NodeReport(node="10.0.0.1", versions=WANTED, cores=4, dataset_hash="a")
         ({"dataset_hash": None, "dataset_trouble": "no such bucket"}, "cannot read the data set: no such bucket"),
         ({"storage_trouble": "does not show 1 of the 3 files that all wrote"}, "does not show 1 of the 3 files"),
         ({"tracking_trouble": "http://h:5000: refused"}, "does not reach the tracking server: http://h:5000: refused"),
-        ({"gpus": 2, "cards": ("A10G",)}, "offers 2 GPUs and its driver shows 1"),
-        ({"silent": True, "versions": {}}, "does not answer"),
+        ({"gpus": 2, "gpu_names": ("A10G",)}, "offers 2 GPUs and its driver shows 1"),
+        ({"unreachable": True, "versions": {}}, "does not answer"),
     ],
 )
 def test_what_would_split_or_lose_a_run_is_one_sentence(changes: dict, said: str):
@@ -43,7 +43,7 @@ def test_what_would_split_or_lose_a_run_is_one_sentence(changes: dict, said: str
 
 
 def test_equal_nodes_are_no_problem():
-    assert problems([GOOD, replace(GOOD, node="10.0.0.2", gpus=1, cards=("A10G",))], WANTED, "a") == []
+    assert problems([GOOD, replace(GOOD, node="10.0.0.2", gpus=1, gpu_names=("A10G",))], WANTED, "a") == []
 
 
 def test_options_that_only_a_cluster_has(capsys: pytest.CaptureFixture[str]):
@@ -116,20 +116,20 @@ def test_what_nodes_do_not_share_is_seen(two_nodes: Cluster, server: str, small_
     ray.init(address=two_nodes.address, log_to_driver=False)
     try:
         sha256 = Dataset.open(str(small_dataset)).hash
-        first, second = look_at_nodes(str(small_dataset), str(tmp_path), server)
+        first, second = probe_nodes(str(small_dataset), str(tmp_path), server)
         assert (first.dataset_hash, second.dataset_hash) == (sha256, sha256)
         assert not first.storage_trouble + second.storage_trouble
         with pytest.raises(IcfaceError, match=r"has pyarrow 1\.2\.3 instead of"):
-            refuse_a_split(str(small_dataset), str(tmp_path), server)
+            check_cluster_consistency(str(small_dataset), str(tmp_path), server)
         # Each process has a memory:// of its own, as each machine has its own disk.
-        reports = look_at_nodes(None, "memory://runs", "http://127.0.0.1:9")
+        reports = probe_nodes(None, "memory://runs", "http://127.0.0.1:9")
         assert all("does not show" in report.storage_trouble for report in reports)
         assert all("127.0.0.1:9" in report.tracking_trouble for report in reports)
         gone = tmp_path / "data"
         shutil.copytree(small_dataset, gone)
         for file in (gone / "frames").rglob("*.parquet"):
             file.unlink()
-        troubled = look_at_nodes(str(gone), None, "sqlite:////tmp/mlflow.db")
+        troubled = probe_nodes(str(gone), None, "sqlite:////tmp/mlflow.db")
         assert all(report.dataset_trouble for report in troubled)
         assert all("only one machine sees" in report.tracking_trouble for report in troubled)
         same = [replace(report, versions=versions()) for report in (first, second)]

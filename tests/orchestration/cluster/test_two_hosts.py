@@ -182,7 +182,7 @@ def test_from_clips_to_a_registered_model(
     options = ["--size", "32", "--every", "4", "--val-fraction", "0", "--workers", "2", "--licence", "test licence"]
     submit("preprocess", str(tmp_path / "clips"), str(data), *options)
     small = ["--model.size", "32", "--model.width", "8", "--model.blocks", "1", "--model.discriminator-width", "8"]
-    run = ["--name", "both", "--steps", "20", "--checkpoint-every", "10", "--log-every", "2", "--data.batch", "4"]
+    run = ["--name", "both", "--steps", "20", "--checkpoint-every", "10", "--log-every", "2", "--data.batch-size", "4"]
     output = submit(
         *("train", str(data), "--preset", "small", *small, *run),
         *("--workers", "2", "--storage", str(runs), "--register", "both"),

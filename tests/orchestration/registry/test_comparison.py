@@ -28,7 +28,7 @@ def test_scores_faces_and_configs_stand_side_by_side(
     assert {label for label, *_ in told} == {str(untrained_bundle), str(other_bundle)}
     heading, *rows = found.metrics()
     assert heading[:4] == ("metric", "better", str(untrained_bundle), str(other_bundle))
-    first, second = (contender.report.metrics() for contender in found.contenders)
+    first, second = (compared.report.metrics() for compared in found.compared_models)
     row = next(row for row in rows if row[0] == "held_out/face_l1")
     assert row[1] == "lower"
     assert float(row[2]) == pytest.approx(first["held_out/face_l1"], abs=1e-4)
@@ -90,7 +90,7 @@ def test_where_evaluations_differ_both_are_made_anew_on_the_pairs_of_the_first(
     found = compare(models)
     assert found.evaluated
     of_two = EvaluationPairs(Dataset.open(str(small_dataset)), per_track=2, tracks=1).hash
-    assert [contender.report.pairs_hash for contender in found.contenders] == [of_two] * 2
+    assert [compared.report.pairs_hash for compared in found.compared_models] == [of_two] * 2
 
 
 def test_one_model_is_no_comparison(untrained_bundle: Path):

@@ -51,7 +51,7 @@ def test_every_command_of_the_page_is_one():
     options = [understood(words[1:]) for words in commands]
     trainings = [item for item in options if isinstance(item, train.Train)]
     assert len({item.name for item in trainings}) == len(trainings)
-    assert len({item.training.optimiser.generator_rate for item in trainings}) == len(trainings), "the configs differ"
+    assert len({item.training.optimiser.generator_lr for item in trainings}) == len(trainings), "the configs differ"
     made = 0
     for words, item in zip(commands, options, strict=True):
         made += isinstance(item, train.Train)

@@ -41,7 +41,7 @@ def test_numbers_arrive(workplace: Path, tmp_path: Path):
     run = client.create_run(experiment_id()).info.run_id
     logger = RunLogger(run, tmp_path / "unsent.jsonl")
     for step in range(5):
-        logger.numbers(step, {"loss": 1 / (step + 1)})
+        logger.metrics(step, {"loss": 1 / (step + 1)})
     logger.close()
     assert [m.value for m in client.get_metric_history(run, "loss")] == [1 / (step + 1) for step in range(5)]
     assert logger.lost == 0
@@ -53,7 +53,7 @@ def test_what_a_dead_server_never_took_lies_in_a_file(workplace: Path, tmp_path:
     monkeypatch.setattr(run_logger, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(run_logger, "PATIENCE_SECONDS", 0.05)
     logger = RunLogger("no-such-run", tmp_path / "unsent.jsonl")
-    logger.numbers(3, {"loss": 0.5})
+    logger.metrics(3, {"loss": 0.5})
     logger.close()
     assert logger.lost == 1
     assert json.loads((tmp_path / "unsent.jsonl").read_text())["value"] == 0.5
@@ -73,7 +73,7 @@ def test_a_server_that_comes_back_gets_everything(workplace: Path, tmp_path: Pat
         return send(*arguments, **named)
 
     monkeypatch.setattr(logger._client, "log_batch", gone_at_first)
-    logger.numbers(1, {"loss": 0.25})
+    logger.metrics(1, {"loss": 0.25})
     while len(calls) < 4:
         pass
     logger.close()

@@ -170,7 +170,7 @@ def test_register_compare_promote(
         run = registry.start_run("trained", {"steps": 3}, {"dataset": str(small_dataset)}, "abc", data)
         logger = RunLogger(run, tmp_path / "unsent.jsonl", server)
         for step in range(3):
-            logger.numbers(step, {"loss": 1.0 - step})
+            logger.metrics(step, {"loss": 1.0 - step})
         logger.picture(2, np.zeros((8, 8, 3), np.uint8))
         logger.close()
         assert logger.lost == 0

@@ -37,13 +37,13 @@ def told() -> list[dict]:
 
 @pytest.fixture(scope="module")
 def trained(job: TrainJob, told: list[dict]):
-    return train(job, lambda numbers: told.append(dict(numbers)))
+    return train(job, lambda progress: told.append(dict(progress)))
 
 
 def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
     run = mlflow.MlflowClient().get_run(trained.run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.params["data.batch"] == "4"
+    assert run.data.params["data.batch_size"] == "4"
     assert run.data.params["model.size"] == "32"
     assert run.data.tags["icface.workers"] == "2"
     assert run.data.metrics["A/reconstruction"] > 0
@@ -52,7 +52,7 @@ def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
     assert names == {"bundle/README.md", "bundle/config.json", "bundle/model.safetensors"}
     assert mlflow.MlflowClient().list_artifacts(trained.run_id, "samples")
     assert run.inputs.dataset_inputs[0].dataset.name == "data"
-    last = [numbers for numbers in told if "step" in numbers][-1]
+    last = [progress for progress in told if "step" in progress][-1]
     assert (last["step"], last["checkpoint"]) == (6, 6)
 
 
@@ -88,12 +88,12 @@ def test_an_existing_name_is_refused(trained, job: TrainJob):
 def test_resume_refuses_other_options(trained, job: TrainJob):
     from dataclasses import replace
 
-    with pytest.raises(IcfaceError, match=r"optimiser\.generator_rate 0\.001 -> 0.5"):
+    with pytest.raises(IcfaceError, match=r"optimiser\.generator_lr 0\.001 -> 0.5"):
         train(
             replace(
                 job,
                 resume=True,
-                training=job.training.merge({"optimiser": {"generator_rate": 0.5}}),
+                training=job.training.merge({"optimiser": {"generator_lr": 0.5}}),
             )
         )
     with pytest.raises(IcfaceError, match="no run other"):
@@ -107,8 +107,8 @@ def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, w
 
     asked = []
 
-    def stop_early(numbers):
-        if numbers.get("step", 0) >= 2 and not asked:
+    def stop_early(progress):
+        if progress.get("step", 0) >= 2 and not asked:
             asked.append(1)
             raise KeyboardInterrupt
 
@@ -150,7 +150,7 @@ def test_ray_data_brings_the_same_batches(trained, job: TrainJob):
 def test_a_loss_that_is_not_finite_ends_with_one_line(job: TrainJob, workplace: Path):
     from dataclasses import replace
 
-    config = job.training.merge({"optimiser": {"generator_rate": 1e30, "discriminator_rate": 1e30}})
+    config = job.training.merge({"optimiser": {"generator_lr": 1e30, "discriminator_lr": 1e30}})
     with pytest.raises(IcfaceError, match="is not finite"):
         train(replace(job, name="broken", training=config, register=None))
     assert list((workplace / "runs/broken").glob("non-finite-batch-*.pt"))

@@ -43,25 +43,25 @@ def losses(run: str) -> dict[int, float]:
 
 
 def test_a_removed_node_costs_a_worker_and_no_run(cluster, small_dataset: Path, workplace: Path, tiny):
-    config = tiny.merge({"steps": 100, "data": {"batch": 6}, "log_every": 5, "checkpoint_every": EVERY})
+    config = tiny.merge({"steps": 100, "data": {"batch_size": 6}, "log_every": 5, "checkpoint_every": EVERY})
     job = TrainJob(dataset=str(small_dataset), training=config, workers="1-3", name="elastic")
     told: list[dict] = []
     doomed = list(cluster.worker_nodes)[-1]
 
-    def remove_a_node(numbers: dict) -> None:
-        told.append(dict(numbers))
-        if numbers.get("checkpoint") and doomed in cluster.worker_nodes:
+    def remove_a_node(progress: dict) -> None:
+        told.append(dict(progress))
+        if progress.get("checkpoint") and doomed in cluster.worker_nodes:
             cluster.remove_node(doomed, allow_graceful=False)
 
     with connect(cluster.address, 3, packages=(orchestration,)):
         result = train(job, remove_a_node)
         assert doomed not in cluster.worker_nodes
         alone = train(replace(job, name="alone", workers=1))
-    counts = [numbers["workers"] for numbers in told if numbers.get("workers")]
+    counts = [progress["workers"] for progress in told if progress.get("workers")]
     assert counts[0] == 3 and counts[-1] == 2
-    first, again = [numbers["starts"] for numbers in told if "starts" in numbers][-1]
+    first, again = [progress["starts"] for progress in told if "starts" in progress][-1]
     assert first == 0
-    assert again >= next(numbers["checkpoint"] for numbers in told if "checkpoint" in numbers)
+    assert again >= next(progress["checkpoint"] for progress in told if "checkpoint" in progress)
     assert_whole(workplace / "runs/elastic")
     # Three, two or one: the batches are the same, and the sums differ in their order.
     with_three, with_one = losses(result.run_id), losses(alone.run_id)

@@ -17,7 +17,7 @@ from icface.training.config import DataConfig
 from pipelines.dataset import Dataset
 from pipelines.loading.baselines import track_baseline
 from pipelines.loading.pairs import PairBatches
-from pipelines.loading.row_group_reader import CANDIDATES, VisitReader
+from pipelines.loading.row_group_reader import CANDIDATES, RowGroupReader
 from pipelines.loading.validation_frames import validation_frames
 from pipelines.storage import Folder
 
@@ -28,7 +28,7 @@ def dataset(small_dataset) -> Dataset:
 
 
 def batches_of(dataset: Dataset, config: DataConfig | None = None, **changes) -> PairBatches:
-    config = config or DataConfig(batch=4, rotate=10.0)
+    config = config or DataConfig(batch_size=4, rotate=10.0)
     return PairBatches(dataset, config, dataset.schema, 32, **{"seed": 3, "steps": 12, **changes})
 
 
@@ -40,14 +40,14 @@ def test_shapes_and_masks(dataset: Dataset):
     batch = next(iter(batches_of(dataset).batches()))
     assert batch.source.shape == batch.driving.shape == (4, 3, 32, 32)
     assert batch.source.dtype == torch.uint8
-    assert batch.driving_code.shape == (4, 20)
-    assert (batch.driving_code >= 0).all()
-    assert (batch.driving_code <= 1).all()
+    assert batch.driving_encoded.shape == (4, 20)
+    assert (batch.driving_encoded >= 0).all()
+    assert (batch.driving_encoded <= 1).all()
     never = ATTRIBUTE_NAMES.index("AU14")
     assert not batch.driving_measured[:, never].any()
     assert batch.driving_measured[:, ATTRIBUTE_NAMES.index("AU12")].all()
-    neutral = dataset.schema.neutral_code()[never]
-    assert torch.allclose(batch.driving_code[:, never], torch.tensor(neutral))
+    neutral = dataset.schema.neutral_encoded()[never]
+    assert torch.allclose(batch.driving_encoded[:, never], torch.tensor(neutral))
 
 
 def test_same_seed_same_batches_other_seed_others(dataset: Dataset):
@@ -78,9 +78,11 @@ def test_a_later_start_goes_on_with_the_same_batches(dataset: Dataset, first: in
 
 def test_reading_processes_change_nothing(dataset: Dataset):
     alone = list(batches_of(dataset, rank=1, world_size=2, first_step=3).batches())
-    config = DataConfig(batch=4, rotate=10.0, pairs_per_visit=2, workers=2)
+    config = DataConfig(batch_size=4, rotate=10.0, pairs_per_row_group=2, workers=2)
     two = batches_of(dataset, config, rank=1, world_size=2, first_step=3)
-    short = batches_of(dataset, DataConfig(batch=4, rotate=10.0, pairs_per_visit=2), rank=1, world_size=2, first_step=3)
+    short = batches_of(
+        dataset, DataConfig(batch_size=4, rotate=10.0, pairs_per_row_group=2), rank=1, world_size=2, first_step=3
+    )
     assert len(two.blocks) == 5  # more blocks than processes
     batches = list(two.batches())
     assert len(batches) == len(alone) == 9
@@ -106,7 +108,7 @@ def test_what_is_not_visited_is_not_opened(crowd: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(pq, "ParquetFile", footer)
     data = Dataset.open(str(crowd / "data"))
-    pairs = batches_of(data, DataConfig(batch=1, pairs_per_visit=8), steps=8)
+    pairs = batches_of(data, DataConfig(batch_size=1, pairs_per_row_group=8), steps=8)
     assert read == ["dataset.json", "index.parquet"]
     assert opened == []
     assert len(pairs.block(0)) == 8
@@ -122,13 +124,13 @@ def test_only_drawn_pictures_are_decoded(dataset: Dataset, monkeypatch: pytest.M
         "pipelines.loading.row_group_reader.decode_thumbnail",
         lambda data: thumbnails.append(1) or decode_thumbnail(data),
     )
-    pairs = batches_of(dataset, DataConfig(batch=2), steps=16)
+    pairs = batches_of(dataset, DataConfig(batch_size=2), steps=16)
     first = pairs.arrays(0)
     with_neutral = int(first["has_neutral"][0].sum())
     assert len(pictures) == 8 * 2 * 2 + with_neutral
     assert 0 < len(thumbnails) <= 2 * CANDIDATES
     seen = len(thumbnails)
-    again = batches_of(dataset, DataConfig(batch=2), steps=16)
+    again = batches_of(dataset, DataConfig(batch_size=2), steps=16)
     again._reader = pairs._reader
     again._reader._kept.clear()
     again.block(0)
@@ -145,11 +147,11 @@ def test_a_pair_is_two_frames_of_one_track_that_may_be_trained_on(dataset: Datas
     monkeypatch.setattr(
         "pipelines.loading.pairs.decode_jpeg", lambda data: drawn.append(data.tobytes()) or decode_jpeg(data)
     )
-    block = batches_of(dataset, DataConfig(batch=2, pairs_per_visit=4), steps=8).arrays(1)
+    block = batches_of(dataset, DataConfig(batch_size=2, pairs_per_row_group=4), steps=8).arrays(1)
     for slot in range(2):
-        visit = [drawn.pop(0) for _ in range(8 + block["has_neutral"][0, slot])]
-        assert len({track_of[picture] for picture in visit}) == 1
-        two = visit[-8:]
+        sample = [drawn.pop(0) for _ in range(8 + block["has_neutral"][0, slot])]
+        assert len({track_of[picture] for picture in sample}) == 1
+        two = sample[-8:]
         assert all(source != driving for source, driving in zip(two[::2], two[1::2], strict=True))
     assert drawn == []
 
@@ -157,7 +159,7 @@ def test_a_pair_is_two_frames_of_one_track_that_may_be_trained_on(dataset: Datas
 def test_nobody_comes_twice_while_there_are_others(crowd: Path):
     data = Dataset.open(str(crowd / "data"))
     for batch, most in ((3, 1), (4, 2)):
-        for made in batches_of(data, DataConfig(batch=batch, pairs_per_visit=1), steps=5).batches():
+        for made in batches_of(data, DataConfig(batch_size=batch, pairs_per_row_group=1), steps=5).batches():
             assert np.bincount(made.identity).max() == most
 
 
@@ -167,7 +169,7 @@ def test_a_batch_holds_both_people_equally_often(dataset: Dataset):
 
 
 def test_deviations_against_numpy(dataset: Dataset):
-    pairs = batches_of(dataset, DataConfig(batch=4, smoothing_frames=1))
+    pairs = batches_of(dataset, DataConfig(batch_size=4, smoothing_frames=1))
     rows = [dataset.read(group) for group in dataset.row_groups("train")]
     raw = np.concatenate([np.stack([table[n].to_numpy() for n in ATTRIBUTE_NAMES], axis=1) for table in rows])
     yaw = dataset.schema.index("pose_yaw")
@@ -177,15 +179,15 @@ def test_deviations_against_numpy(dataset: Dataset):
 
 
 def test_a_batch_that_cannot_be_shared(dataset: Dataset):
-    with pytest.raises(IcfaceError, match=r"data\.batch 4 cannot be shared by 3 workers"):
+    with pytest.raises(IcfaceError, match=r"data\.batch_size 4 cannot be shared by 3 workers"):
         batches_of(dataset, world_size=3)
 
 
 def test_baselines_are_taken_off_each_track(dataset: Dataset):
     """Of the person's own frames: the 20th percentile of what is read is then 0, and the median of the pitch."""
-    raw, relative = (VisitReader(dataset, 1, baselines) for baselines in (False, True))
+    raw, relative = (RowGroupReader(dataset, 1, baselines) for baselines in (False, True))
     group = max(dataset.row_groups("train"), key=lambda group: group.rows)
-    before, after = (reader.visit(group.file, group.ordinal).labels for reader in (raw, relative))
+    before, after = (reader.sample(group.file, group.ordinal).labels for reader in (raw, relative))
     assert len(before) >= 50
     zero = (before - after)[0]  # NaN where not measured
     np.testing.assert_allclose(before - after, np.broadcast_to(zero, before.shape), atol=1e-6)
@@ -205,4 +207,4 @@ def test_validation_frames_are_real_frames_that_are_not_trained_on(dataset: Data
     assert set(frames.identity.tolist()) == set(range(len(people)))
     table = dataset.read(dataset.row_groups("train", held_out=True)[0])
     values = np.array([[row[name] for name in ATTRIBUTE_NAMES] for row in table.to_pylist()], np.float32)
-    np.testing.assert_allclose(frames.codes[0], dataset.schema.code(values[:1])[0][0], atol=1e-6)
+    np.testing.assert_allclose(frames.encoded[0], dataset.schema.encode(values[:1])[0][0], atol=1e-6)

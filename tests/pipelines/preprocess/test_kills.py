@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.clip_faults import contents
-from support.datasets import made_here
+from support.datasets import build_dataset
 
 from benchmarks.process_tree import descendants
 
@@ -38,7 +38,7 @@ def crowded(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFact
         place.symlink_to(sample_clips["single_face.mp4"])
     place.unlink()
     place.write_bytes(sample_clips["single_face.mp4"].read_bytes()[:100_000])
-    made_here(options(folder, "undisturbed"))
+    build_dataset(options(folder, "undisturbed"))
     return folder
 
 

@@ -17,7 +17,7 @@ from icface.video.writing import write_video
 from pipelines.config import PreprocessConfig
 from pipelines.preprocess.clip_rows import clip_rows
 from pipelines.preprocess.plan import make_plan
-from pipelines.sources import ClipFiles, list_clips, official_test, read_cut
+from pipelines.sources import ClipFiles, list_clips, official_test, read_span
 from pipelines.storage import Folder
 
 HEADER = "Identity  : \t{}\nReference : \t{}\nOffset    : \t0\nFV Conf   : \t17.9\t(0.97)\nASD Conf  : \t4.8\n\n"
@@ -69,7 +69,7 @@ def rows_of(source: Folder, analyzer, scratch: Path, **options):
     found = {}
     for clip in list_clips(source):
         path = files.path(clip, scratch)
-        result = clip_rows(path, clip, "val", config, analyzer, read_cut(files.folder, clip))
+        result = clip_rows(path, clip, "val", config, analyzer, read_span(files.folder, clip))
         found[clip.clip] = (result.row, list(result.tables))
     return found
 
@@ -131,7 +131,7 @@ def test_a_track_without_a_video_is_left_out_and_counted(two_people: Path, tmp_p
     assert set(clips) == {"id1/one/00001", "id1/one/00002", "id2/two/00001", "id3/four/00001", "id9/x/00001"}
     assert clips["id1/one/00002"].path == "full/id1/one.mp4"
     # Cut already: the file is the clip.
-    assert not clips["id3/four/00001"].cut
+    assert not clips["id3/four/00001"].span
     assert "1 of 4 tracks have no video" in caplog.text
 
 
@@ -156,12 +156,12 @@ def test_a_bad_track_fails_its_clip_alone(text: str, said: str, two_people: Path
     source = Folder.at(tmp_path / "vox")
     clip = list_clips(source)[0]
     try:
-        cut = read_cut(source, clip)
+        span = read_span(source, clip)
     except IcfaceError as error:
         assert said in str(error)
         return
     config = PreprocessConfig(source="x", dataset="y", size=32)
-    row = clip_rows(tmp_path / "vox/AbC.mp4", clip, "train", config, analyzer, cut).row
+    row = clip_rows(tmp_path / "vox/AbC.mp4", clip, "train", config, analyzer, span).row
     assert row["status"] == "failed"
     assert said in row["reason"]
 

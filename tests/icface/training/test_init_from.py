@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.synthetic_pairs import made_up_batch, tiny_config, tiny_training
+from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
-from icface.training.starting import SAME, begin_with, starting_schema
+from icface.training.init_from import SAME, init_from, init_schema
 
 MODELS = {
     "warp": ModelConfig(size=32, width=8, blocks=1, attribute_gain=3.0, flow_basis=4),
@@ -31,11 +31,13 @@ def test_the_training_goes_on_from_the_starting_models_outputs(kind):
     start = model_of(MODELS[kind], AttributeSchema.default(0.5), 1)
     config = tiny_config(model={name: getattr(MODELS[kind], name) for name in SAME})
     training = tiny_training(config, start=start)
-    image, codes, neutral = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 20), torch.rand(2, 20)
+    image, encoded, neutral = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 20), torch.rand(2, 20)
     for model in (training.model.eval(), training.average.model):
         assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in start.state_dict().items())
         with torch.no_grad():  # the training keeps its weights channels last, which rounds differently
-            torch.testing.assert_close(model(image, codes, neutral), start(image, codes, neutral), atol=1e-4, rtol=0)
+            torch.testing.assert_close(
+                model(image, encoded, neutral), start(image, encoded, neutral), atol=1e-4, rtol=0
+            )
 
 
 def test_attributes_are_matched_by_name():
@@ -43,13 +45,13 @@ def test_attributes_are_matched_by_name():
     fewer = AttributeSchema(tuple(reversed([a for a in default.attributes if a.name != "AU12"])))
     start = model_of(MODELS["warp"], fewer, 1)
     model = model_of(MODELS["warp"], default, 2)
-    begin_with(model, start)
-    codes = torch.rand(2, 20)
-    theirs = codes[:, [default.index(name) for name in fewer.names]]
+    init_from(model, start)
+    encoded = torch.rand(2, 20)
+    theirs = encoded[:, [default.index(name) for name in fewer.names]]
     image = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(model.generator(image, codes), start.generator(image, theirs))
-    _, changes = starting_schema(default, fewer)
+        torch.testing.assert_close(model.generator(image, encoded), start.generator(image, theirs))
+    _, changes = init_schema(default, fewer)
     assert changes == ["AU12: new; its weights begin at zero"]
 
 
@@ -58,7 +60,7 @@ def test_attributes_that_change_are_listed_and_keep_the_starting_models_range():
     data = AttributeSchema.default().with_measured_shares(shares)
     old = AttributeSchema.default(0.5)
     old = AttributeSchema(tuple(replace(a, trained=a.name != "AU20") for a in old.attributes))
-    schema, changes = starting_schema(data, old)
+    schema, changes = init_schema(data, old)
     assert [a.high for a in schema.attributes[:3]] == [0.5] * 3
     assert not schema.attributes[schema.index("AU14")].trained
     assert [line.split(":")[0] for line in changes] == ["pose_pitch", "pose_yaw", "pose_roll", "AU14", "AU20"]
@@ -70,7 +72,7 @@ def test_networks_that_do_not_fit_are_refused_with_the_options_that_would():
     with pytest.raises(
         IcfaceError, match=r"width 4 \(here 8\).*--model.architecture resnet .*--model.encoder --model.attribute-gain 1"
     ):
-        begin_with(model, model_of(MODELS["encoded"], AttributeSchema.default(), 1))
+        init_from(model, model_of(MODELS["encoded"], AttributeSchema.default(), 1))
 
 
 def test_a_fresh_discriminator_learns_alone_first():
@@ -80,9 +82,9 @@ def test_a_fresh_discriminator_learns_alone_first():
     before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
     judge = next(training.discriminator.parameters()).clone()
     for step in range(2):
-        training.step(made_up_batch(step))
+        training.step(synthetic_batch(step))
     assert all(torch.equal(before[name], tensor) for name, tensor in training.model.state_dict().items())
     assert not torch.equal(judge, next(training.discriminator.parameters()))
     assert training.state()["warmup"] == 2
-    training.step(made_up_batch(2))
+    training.step(synthetic_batch(2))
     assert any(not torch.equal(before[name], tensor) for name, tensor in training.model.state_dict().items())

@@ -60,9 +60,9 @@ def estimate_batch_norms(model: ICface, batches: Iterable[Batch], device: torch.
             norm.momentum = None  # the mean of all batches
             norm.train()
         for batch in inputs:
-            neutral = model.neutralise(batch.source, batch.source_code)
+            neutral = model.neutralise(batch.source, batch.source_encoded)
             if animating:
-                model.generator(neutral, batch.driving_code)
+                model.generator(neutral, batch.driving_encoded)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()

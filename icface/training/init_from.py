@@ -17,7 +17,7 @@ SAME = ("architecture", "size", "width", "blocks", "encoder", "attribute_gain", 
 """Fields of `ModelConfig` in which the two must agree; the others concern the discriminator and the training."""
 
 
-def starting_schema(data: AttributeSchema, start: AttributeSchema) -> tuple[AttributeSchema, list[str]]:
+def init_schema(data: AttributeSchema, start: AttributeSchema) -> tuple[AttributeSchema, list[str]]:
     """The data set's attributes coded as the starting model codes them, and what changes, a line an attribute.
 
     Ranges and neutral values are the starting model's: its weights mean nothing on another scale. What is measured
@@ -71,7 +71,7 @@ def _option(name: str, value: object) -> str:
 
 
 @torch.no_grad()
-def begin_with(model: ICface, start: ICface) -> None:
+def init_from(model: ICface, start: ICface) -> None:
     """Give `model` the weights of `start`; attributes are matched by name, those that are new begin at zero.
 
     Raises IcfaceError as `check_fits` does.
