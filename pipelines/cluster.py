@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from icface.errors import IcfaceError
 from pipelines.storage import Folder
 
 NAMESPACE = "icface"
+LONGEST_FOLDER = 36
+"""Bytes of a folder's name in which Ray can make its sockets."""
 _TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -41,6 +44,7 @@ def connect(address: str = "local", workers: int | None = None, packages: tuple[
         _own_token()
         options |= {"address": "local", "num_cpus": max(workers or 1, os.cpu_count() or 1)}
         options["include_dashboard"] = False
+        options |= _short_folder()
     else:
         options |= {"address": _with_port(address), "runtime_env": {"py_modules": _modules(packages)}}
     try:
@@ -93,6 +97,27 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without it every start warns of a change to come in how Ray hides GPUs from tasks without one.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def _short_folder() -> dict[str, str]:
+    """A folder for Ray's sockets where the temporary folder's name is too long for them.
+
+    A socket's path has at most 107 bytes, and Ray adds 69 to the folder. Raises IcfaceError where no short one is ours.
+    """
+    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(usual)) <= LONGEST_FOLDER:
+        return {}
+    short = Path(f"/tmp/ray-{os.getuid()}")
+    try:
+        short.mkdir(mode=0o700, exist_ok=True)
+        if short.stat().st_uid == os.getuid():
+            return {"_temp_dir": str(short)}
+    except OSError:
+        pass
+    raise IcfaceError(
+        f"the temporary folder {usual} has too long a name for Ray's sockets, and {short} cannot be used: "
+        f"set RAY_TMPDIR to a folder of at most {LONGEST_FOLDER} letters"
+    )
 
 
 def _own_token() -> None:

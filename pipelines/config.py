@@ -19,6 +19,8 @@ class Source:
     """Folder that becomes the data set; a path or an fsspec URL."""
     every: Decides[int] = 1
     """Keep each Nth frame of a clip."""
+    layout: Decides[str | None] = None
+    """Folders above a clip in another tree than `identity/video/clip`, as in `{identity}/video/{view}/...`."""
     limit: int | None = None
     """At most so many clips, the first in order of their names; a data set that has more already keeps them."""
     val_fraction: Decides[float] = 0.05

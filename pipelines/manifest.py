@@ -45,6 +45,8 @@ class Summary:
     """Clips that this run looked at."""
     flagged: int | None = None
     """Clips that are not the person whose folder they lie in; None when nobody looked."""
+    passed_over: tuple[str, ...] = ()
+    """What lies in the source and was not taken for a clip, sentences."""
 
 
 def write_manifest(

@@ -95,5 +95,6 @@ def run(config: PreprocessConfig, reporter: Reporter) -> None:
         frames=", ".join(f"{split} {count}" for split, count in summary.frames.items()) or "none",
         identities=", ".join(f"{split} {count}" for split, count in summary.identities.items()) or "none",
         **({} if summary.flagged is None else {"not_the_person_of_their_folder": summary.flagged}),
+        **({"passed_over": "; ".join(summary.passed_over)} if summary.passed_over else {}),
         **({"reasons": ", ".join(f"{why}: {n}" for why, n in summary.reasons.items())} if summary.reasons else {}),
     )

@@ -40,7 +40,7 @@ class Estimate:
 def estimate(config: PreprocessConfig) -> Estimate:
     """Look at the source. Raises IcfaceError when there are no clips, or none of those looked at can be analysed."""
     source = Folder.at(config.source)
-    clips = list_clips(source)[: config.limit]
+    clips = list_clips(source, config.layout)[: config.limit]
     chosen = _spread(clips, PROBED)
     frames, good = [], []
     files = ClipFiles(source)

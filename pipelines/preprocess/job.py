@@ -55,6 +55,7 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
             write_manifest(dataset, plan.shards, plan.signature, config, analyzer),
             new_clips=sum(len(shard.clips) for shard in plan.todo),
         )
+    summary = replace(summary, passed_over=plan.passed_over)
     if config.check_identities:
         summary = replace(summary, flagged=_flagged(config, summary, on_progress))
     if summary.failed > config.max_failed * summary.clips:

@@ -13,7 +13,16 @@ from pipelines.config import PreprocessConfig
 from pipelines.dataset import INDEX
 from pipelines.exclusions import Exclusions
 from pipelines.shard import RETRY, Shard, remove_shard, shard_names, signature
-from pipelines.sources import assign_splits, group_clips, list_clips, official_test, shard_name
+from pipelines.sources import (
+    Clip,
+    Leftovers,
+    assign_splits,
+    group_clips,
+    list_clips,
+    official_test,
+    shard_name,
+    stated_splits,
+)
 from pipelines.storage import Folder
 
 OPTIONS = "options.json"
@@ -38,6 +47,8 @@ class Plan:
     """Names of finished shards with a clip that is to be tried again."""
     shard_clips: int
     """Clips in a shard on average."""
+    passed_over: tuple[str, ...] = ()
+    """What lies in the source and is neither a clip nor a companion of one: sentences."""
 
     @property
     def clips(self) -> int:
@@ -57,7 +68,8 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     """
     if dataset.exists(RELABELLING):
         raise IcfaceError(f"{dataset.url} is half relabelled: run `icface dataset relabel {dataset.url}` again first")
-    clips = list_clips(source)
+    leftovers = Leftovers()
+    clips = list_clips(source, config.layout, leftovers)
     if registration(config.analyzer).reads_files and any(clip.span for clip in clips):
         raise IcfaceError(
             f"{source.url} has full videos and tracks, and the files of --analyzer {config.analyzer} are of clips: "
@@ -67,11 +79,7 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     if config.limit is not None:
         # A smaller limit than last time throws nothing away.
         clips = clips[: max(config.limit, _clips_in(dataset, finished))]
-    splits = assign_splits(
-        {clip.identity for clip in clips}, config.val_fraction, config.seed, official_test(source, clips)
-    )
-    if "train" not in splits.values():
-        raise IcfaceError(f"{source.url} holds no clips to train on: all {len(clips)} belong to the official test set")
+    splits = _splits(config, source, clips)
     # Once begun, a data set keeps its grouping: more clips must not mean other shards.
     target = config.shard_clips or _options(dataset).get("shard_clips") or len(clips) // SHARDS
     target = max(1, min(LARGEST_SHARD, target))
@@ -90,7 +98,24 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
         stale=tuple(sorted(finished - names)),
         again=tuple(sorted(finished & names & again)),
         shard_clips=target,
+        passed_over=tuple(leftovers.sentences()),
     )
+
+
+def _splits(config: PreprocessConfig, source: Folder, clips: list[Clip]) -> dict[str, str]:
+    """The split of each identity: what a csv says, then the official test set, then a hash."""
+    stated = stated_splits(clips)
+    rest = {clip.identity for clip in clips} - stated.keys()
+    # Who gives a validation set has chosen it.
+    fraction = 0.0 if "val" in stated.values() else config.val_fraction
+    splits = stated | assign_splits(rest, fraction, config.seed, official_test(source, clips))
+    if "train" not in splits.values():
+        raise IcfaceError(f"{source.url} holds no clips to train on: all {len(clips)} are of {_names(splits)}")
+    return splits
+
+
+def _names(splits: dict[str, str]) -> str:
+    return " and ".join(f"the split {split}" for split in sorted(set(splits.values())))
 
 
 def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyzer: dict[str, Any]) -> None:

@@ -13,18 +13,21 @@
 from pipelines.sources.clip import Clip
 from pipelines.sources.fetch import ClipFiles
 from pipelines.sources.grouping import group_clips, shard_name
+from pipelines.sources.leftovers import Leftovers
 from pipelines.sources.listing import list_clips
 from pipelines.sources.spans import ClipSpan, read_span
-from pipelines.sources.splits import assign_splits, official_test
+from pipelines.sources.splits import assign_splits, official_test, stated_splits
 
 __all__ = [
     "Clip",
     "ClipFiles",
     "ClipSpan",
+    "Leftovers",
     "assign_splits",
     "group_clips",
     "list_clips",
     "official_test",
     "read_span",
     "shard_name",
+    "stated_splits",
 ]

@@ -4,7 +4,12 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg")
+_ENDINGS = """
+    mp4 m4v mov qt avi divx mkv webm wmv asf mpg mpeg m1v m2v vob ts m2ts mts flv f4v 3gp 3g2 ogv ogm mxf rm rmvb
+    h264 264 h265 hevc ivf y4m dv mjpeg mjpg nut
+"""
+VIDEO_SUFFIXES = tuple(f".{ending}" for ending in _ENDINGS.split())
+"""Endings of files that are clips; a local file without a known one is too, when its first bytes say so."""
 _FIRST_ORDER_NAME = re.compile(r"(?:(?P<identity>[^#]+)#)?(?P<video>[^#]+)#(?P<start>\d+)#(?P<end>\d+)")
 """`id10283#zBqQEBk0mAU#001532#001715`, as first-order-model's scripts name what they cut."""
 
@@ -21,6 +26,8 @@ class Clip:
     """Bytes; -1 where a csv names a file that is not there."""
     span: str = ""
     """Which part of a full video it is, for `pipelines.sources.read_span`; empty: all of it."""
+    split: str = ""
+    """`train`, `val` or `test` where a csv says so."""
 
     @property
     def identity(self) -> str:

@@ -1,9 +1,11 @@
 """Clips as local files."""
 
+import os
 import shutil
 from pathlib import Path
 
 from pipelines.sources.clip import VIDEO_SUFFIXES, Clip
+from pipelines.sources.leftovers import escaped, unescaped
 from pipelines.storage import Folder
 
 TABLE_SUFFIX = ".csv"
@@ -25,6 +27,18 @@ def located(folder: Folder, path: str) -> tuple[Folder, str]:
     return folder, path
 
 
+def _readable(path: Path, scratch: Path) -> Path:
+    """`path`, or a link to it of a name that every decoder takes, where its name on disk is not UTF-8."""
+    if os.path.lexists(path) or (real := Path(unescaped(str(path)))) == path:
+        path.stat()
+        return path
+    real.stat()
+    link = scratch / f"clip{escaped(path.suffix)}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(real)
+    return link
+
+
 class ClipFiles:
     """Hands out clips as local paths. Of remote ones the last is kept: clips cut out of one video follow each other."""
 
@@ -39,9 +53,7 @@ class ClipFiles:
         """
         folder, name = located(self.folder, clip.path)
         if folder.local:
-            path = Path(folder.path(name))
-            path.stat()
-            return path
+            return _readable(Path(folder.path(name)), scratch)
         target = scratch / "fetched" / name.rsplit("/", 1)[-1]
         if self._held != (clip.path, target) or not target.exists():
             shutil.rmtree(target.parent, ignore_errors=True)

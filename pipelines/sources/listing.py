@@ -6,14 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Any
 
 from icface.errors import IcfaceError
 from icface.video.pictures import is_frame_file
 from pipelines.sources.clip import VIDEO_SUFFIXES, Clip, clip_name, stem_of
 from pipelines.sources.fetch import TABLE_SUFFIX, home
+from pipelines.sources.leftovers import Leftovers, escaped, is_companion, looks_like_a_video
 from pipelines.sources.spans import track_span
 from pipelines.sources.tables import METADATA, Wanted, is_metadata, listed_clips, metadata_clips, read_table
+from pipelines.sources.tree_layout import check_depth, named_by_layout
 from pipelines.storage import Folder
 
 TRACKS = "txt"
@@ -22,24 +25,30 @@ TRACKS = "txt"
 log = logging.getLogger(__name__)
 
 
-def list_clips(source: Folder) -> list[Clip]:
+def list_clips(source: Folder, layout: str | None = None, leftovers: Leftovers | None = None) -> list[Clip]:
     """The clips of `source`, sorted by name; see `pipelines.sources` for the layouts.
 
     The two folders above a clip are its identity and its video. A clip in a single folder has that as identity; a
     clip in no folder is a person of its own. `source` may be a single clip or a csv. A track, or a row of
     vox-metadata.csv, whose clip lies there cut already is that clip; one without its video is left out, and a warning
-    says how many. Raises IcfaceError when nothing is found or two files make the same name.
+    says how many. `layout` names the folders of other trees, see `TreeLayout`; `leftovers` is told what is passed over.
+
+    Raises IcfaceError when nothing is found, two files make the same name, or a tree without a layout is deeper than
+    identity/video/clip.
     """
     folder = home(source)
+    leftovers = leftovers if leftovers is not None else Leftovers()
     name = source.root.rsplit("/", 1)[-1]
     if folder is source:
-        clips = _in_folder(source, METADATA if source.exists(METADATA) else None)
+        clips = _in_folder(source, METADATA if source.exists(METADATA) else None, leftovers)
+        if layout is not None:
+            clips = named_by_layout(clips, layout, source.url)
     elif not source.exists(""):
         clips = []
     elif name.lower().endswith(TABLE_SUFFIX):
         header, rows = read_table(folder, name)
         if is_metadata(header):
-            clips = _in_folder(folder, name, alone=True)
+            clips = _in_folder(folder, name, leftovers, alone=True)
         else:
             clips = listed_clips(folder, header, rows, source.url)
     else:
@@ -48,10 +57,15 @@ def list_clips(source: Folder) -> list[Clip]:
     if not clips:
         if not source.exists(""):
             raise IcfaceError(f"{source.url} does not exist; SOURCE is a folder of clips: identity/video/clip.mp4")
-        raise IcfaceError(f"{source.url} holds no clips ({', '.join(VIDEO_SUFFIXES)}, folders of numbered pictures)")
+        passed_over = "; ".join(["", *leftovers.sentences()])
+        raise IcfaceError(
+            f"{source.url} holds no clips (.mp4, .mov, .mkv, .webm, ..., folders of numbered pictures){passed_over}"
+        )
     for one, other in pairwise(clips):
         if one.clip == other.clip:
             raise IcfaceError(f"{source.url}: {one.path} and {other.path} are both clip {one.clip}; rename one")
+    if folder is source and layout is None:
+        check_depth(clips, source.url)
     return clips
 
 
@@ -67,19 +81,19 @@ class _Found:
 
     def meet(self, path: str, size: int) -> None:
         """Take note of a file."""
-        if path.lower().endswith(VIDEO_SUFFIXES):
-            self.clips.append(Clip(clip_name(path), path, size))
-        elif path.endswith(".txt"):
+        if path.endswith(".txt"):
             if path.count("/") >= 3 and path.split("/")[-4] == TRACKS:
                 self.tracks.append((path, size))
-        elif is_frame_file(path) and "/" in path:
+        elif not is_frame_file(path):
+            self.clips.append(Clip(clip_name(path), path, size))
+        elif "/" in path:
             self.pictures[path.rsplit("/", 1)[0]] += size
 
 
-def _in_folder(folder: Folder, metadata: str | None, alone: bool = False) -> list[Clip]:
+def _in_folder(folder: Folder, metadata: str | None, leftovers: Leftovers, alone: bool = False) -> list[Clip]:
     """The clips under a folder; `metadata` names vox-metadata.csv in it, `alone` leaves out what that does not list."""
     found = _Found()
-    for path, size in _files(folder):
+    for path, size in _files(folder, leftovers):
         found.meet(path, size)
     clips = found.clips
     if found.pictures:
@@ -136,33 +150,48 @@ def _cut(clips: list[Clip], wanted: list[Wanted]) -> list[Clip]:
     return [clip for clip in clips if clip.clip not in used] + span
 
 
-def _files(folder: Folder) -> Iterator[tuple[str, int]]:
-    """Path relative to `folder` and size of each file that may matter."""
+def _files(folder: Folder, leftovers: Leftovers) -> Iterator[tuple[str, int]]:
+    """Path relative to `folder` and size of each file that may matter; -1 for a link that leads nowhere."""
     if folder.local:
-        yield from _scan(folder.root, "", frozenset())
+        yield from _scan(folder.root, "", frozenset(), leftovers)
         return
     entries: Mapping[str, Mapping[str, Any]] = folder.fs.find(folder.root, detail=True)
     for name, entry in entries.items():
         if _matters(name):
             yield name[len(folder.root) :].lstrip("/"), int(entry["size"])
+        elif not is_companion(name):
+            leftovers.endings[_ending(name)] += 1
 
 
 def _matters(name: str) -> bool:
     return name.lower().endswith((*VIDEO_SUFFIXES, ".txt")) or is_frame_file(name)
 
 
-def _scan(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, int]]:
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _scan(folder: str, prefix: str, above: frozenset[str], leftovers: Leftovers) -> Iterator[tuple[str, int]]:
     try:
         real = os.path.realpath(folder)
         entries = list(os.scandir(folder))
     except OSError:
+        leftovers.unreadable.append(prefix.rstrip("/") or folder)
         return
     if real in above:
         return  # A link that leads back to a folder around it.
     for entry in entries:
         if entry.name.startswith("."):
             continue
+        path = prefix + (entry.name if entry.name.isascii() else escaped(entry.name))
         if _matters(entry.name) and entry.is_file():
-            yield prefix + entry.name, entry.stat().st_size
+            yield path, entry.stat().st_size
         elif entry.is_dir():
-            yield from _scan(entry.path, f"{prefix}{entry.name}/", above | {real})
+            yield from _scan(entry.path, f"{path}/", above | {real}, leftovers)
+        elif entry.name.lower().endswith(VIDEO_SUFFIXES):
+            yield path, -1  # what becomes of it is recorded
+        elif not is_companion(entry.name):
+            if looks_like_a_video(entry.path):
+                yield path, entry.stat().st_size
+            else:
+                leftovers.endings[_ending(path)] += 1

@@ -56,6 +56,17 @@ def assign_splits(
     return splits
 
 
+def stated_splits(clips: Iterable[Clip]) -> dict[str, str]:
+    """The split of each identity whose clips say one. Raises IcfaceError when they say two."""
+    stated: dict[str, str] = {}
+    for clip in clips:
+        if clip.split and stated.setdefault(clip.identity, clip.split) != clip.split:
+            raise IcfaceError(
+                f"{clip.identity} is in the splits {stated[clip.identity]} and {clip.split}: a person belongs to one"
+            )
+    return stated
+
+
 def _place(identity: str, seed: int) -> float:
     """Where an identity lies in 0..1."""
     return int.from_bytes(hashlib.sha256(f"{seed}\0{identity}".encode()).digest()[:8]) / 2**64

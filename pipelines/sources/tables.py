@@ -14,6 +14,8 @@ from pipelines.storage import Folder
 METADATA = "vox-metadata.csv"
 _METADATA_COLUMNS = frozenset(("video_id", "start", "end", "bbox", "fps", "width", "height"))
 _PATH_COLUMNS = frozenset(("path", "identity"))
+SPLITS = ("train", "val", "test")
+_SPLIT_WORDS = {"training": "train", "dev": "train", "validation": "val", "valid": "val", "testing": "test"}
 
 Row = dict[str, str]
 Wanted = tuple[str, str, str]
@@ -62,6 +64,7 @@ def metadata_clips(rows: list[Row], name: str) -> Iterator[Wanted]:
 
 def listed_clips(folder: Folder, header: list[str], rows: list[Row], name: str) -> list[Clip]:
     """The clips of a table of paths and identities; a column `video` names the recording, else the path's folder does.
+    A column `split` says on which side of the split the person is.
 
     Paths are relative to the table's folder, absolute, or URLs. A file that is not there is a clip all the same (of
     size -1): what becomes of it is recorded. Raises IcfaceError for a table without these columns or with empty cells.
@@ -80,8 +83,17 @@ def listed_clips(folder: Folder, header: list[str], rows: list[Row], name: str) 
         stem = stem_of(path)
         above = path.rstrip("/").split("/")[:-1]
         video = row.get("video") or (above[-1] if above else stem)
-        clips.append(Clip(f"{identity}/{video.replace('/', '-')}/{stem}", path, sizes.of(path)))
+        split = _split(row.get("split", ""), f"{name}, line {number}")
+        clips.append(Clip(f"{identity}/{video.replace('/', '-')}/{stem}", path, sizes.of(path), split=split))
     return clips
+
+
+def _split(text: str, place: str) -> str:
+    """`train`, `val`, `test` or nothing of a cell of the column `split`."""
+    split = _SPLIT_WORDS.get(text.lower(), text.lower())
+    if split and split not in SPLITS:
+        raise IcfaceError(f"{place}: split {text!r} is unknown; it is train, val or test, or empty")
+    return split
 
 
 class _Sizes:
