@@ -46,7 +46,7 @@ class Animator:
         self.analyzer = analyzer
         self.batch = batch
         self.clamped: dict[str, int] = {}
-        """Values outside the schema's range in the last table animated, by attribute; only those that occurred."""
+        """Values beyond those of the training in the last table animated, by attribute; only those that occurred."""
 
     @classmethod
     def from_bundle(
@@ -101,7 +101,7 @@ class Animator:
 
         `attributes`: raw units (radians, AU 0..5), columns named as in `icface.attributes`; `frame`, `timestamp`
         and `face` may stand beside them. A missing column keeps the source's own value, NaN is the neutral value,
-        and what lies outside the model's range is clamped and counted in `clamped`, which is set at the call.
+        and what lies beyond the values of the training is clamped and counted in `clamped`, which is set at the call.
 
         Raises IcfaceError, at the call, when no face is found in the source or a column is unknown.
         """
@@ -115,7 +115,8 @@ class Animator:
                 if name in attributes.columns
                 else prepared.attributes.get(name, np.nan)
             )
-        encoded, clamped = schema.encode(raw)
+        raw, clamped = schema.clamp_to_seen(raw)
+        encoded, _ = schema.encode(raw)
         self.clamped = {name: int(n) for name, n in zip(schema.names, clamped, strict=True) if n}
         return self._frames(prepared.neutral, encoded)
 

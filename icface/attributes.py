@@ -6,7 +6,8 @@ one or feeds one to a network does it through `AttributeSchema`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,28 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Which values of an attribute occur in training frames, raw."""
+
+    min: float
+    p01: float
+    """1st percentile."""
+    p50: float
+    p99: float
+    """99th percentile: 100 % on the command line."""
+    max: float
+
+    def __post_init__(self) -> None:
+        values = astuple(self)
+        if not all(a <= b for a, b in pairwise(values)):
+            raise ValueError(f"the values of seen must not fall: {', '.join(f'{value:g}' for value in values)}")
+
+    def clamp(self, value: float) -> float:
+        """`value`, no smaller than `min` and no larger than `max`."""
+        return min(max(value, self.min), self.max)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attribute:
     """One controllable number."""
 
@@ -44,6 +67,8 @@ class Attribute:
     """Share of the training frames on which the analyzer measured it, 0..1."""
     trained: bool = True
     """Whether a model learned it; an untrained attribute cannot be set."""
+    seen: Seen | None = None
+    """Which values the training frames show; None where nobody counted, or nothing was measured."""
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
@@ -151,6 +176,22 @@ class AttributeSchema:
             )
         )
 
+    def with_seen(self, seen: Mapping[str, Seen]) -> "AttributeSchema":
+        """This schema with the values that occur; an attribute that `seen` lacks has none."""
+        return AttributeSchema(tuple(replace(a, seen=seen.get(a.name)) for a in self.attributes))
+
+    def clamp_to_seen(self, raw: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Raw values (N, n) brought within what the training frames show, or the range where nobody counted.
+
+        NaN stays. Second, (n,) how many values of each attribute were moved.
+        """
+        values = np.asarray(raw, np.float32)
+        low = np.array([a.low if a.seen is None else a.seen.min for a in self.attributes], np.float32)
+        high = np.array([a.high if a.seen is None else a.seen.max for a in self.attributes], np.float32)
+        with np.errstate(invalid="ignore"):
+            moved = ((values < low) | (values > high)).sum(axis=0)
+        return np.clip(values, low, high), moved
+
     def check_trained(self, names: Iterable[str]) -> None:
         """Raise IcfaceError when one of `names` is unknown or was not trained."""
         for name in names:
@@ -170,7 +211,12 @@ class AttributeSchema:
     def from_json(cls, entries: Iterable[Mapping[str, Any]]) -> "AttributeSchema":
         """The schema that `to_json` wrote. Raises IcfaceError on unknown or missing fields."""
         try:
-            return cls(tuple(Attribute(**entry) for entry in entries))
+            return cls(
+                tuple(
+                    Attribute(**{**entry, "seen": Seen(**entry["seen"]) if entry.get("seen") else None})
+                    for entry in entries
+                )
+            )
         except (TypeError, ValueError) as error:
             raise IcfaceError(f"this attribute schema cannot be read: {error}") from None
 

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from icface.attributes import AttributeSchema
+from icface.attributes import Attribute, AttributeSchema
 from icface.errors import IcfaceError
 from icface.licences import sources
 from icface.networks.config import ModelConfig
@@ -203,12 +203,19 @@ def load_bundle(path: str | os.PathLike[str]) -> ICface:
     return model.eval()
 
 
+def _seen(attribute: Attribute) -> str:
+    seen = attribute.seen
+    if seen is None:
+        return "–"
+    return f"{seen.p01:.2f}, {seen.p50:.2f}, {seen.p99:.2f}; {seen.min:.2f} .. {seen.max:.2f}"
+
+
 def model_card(model: ICface) -> str:
     """The bundle's README.md."""
     config = model.config
     rows = "\n".join(
         f"| {a.name} | {a.low:g} .. {a.high:g} {a.unit} | {a.neutral:g} | {a.measured_share:.0%} "
-        f"| {'yes' if a.trained else 'no'} |"
+        f"| {_seen(a)} | {'yes' if a.trained else 'no'} |"
         for a in config.schema.attributes
     )
     facts = "\n".join(
@@ -224,8 +231,8 @@ A neutraliser and a generator ({config.model.architecture}, {model.size} px) tha
 - analyzer of the training data: {config.analyzer.get("name", "unknown")} {config.analyzer.get("fingerprint", "")}
 {facts}
 
-| attribute | range | neutral | measured on | can be set |
-|---|---|---|---|---|
+| attribute | range | neutral | measured on | seen: 1st, 50th, 99th percentile; smallest .. largest | can be set |
+|---|---|---|---|---|---|
 {rows}
 
 Load it with `icface.bundle.load_bundle`; animate a portrait with `icface animate`. Pictures of people made with it

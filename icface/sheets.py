@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from icface.animate import Animator, Source
-from icface.attributes import POSE_NAMES
+from icface.attributes import POSE_NAMES, AttributeSchema
 from icface.control.tables import ACTION_UNIT_WORDS
 from icface.images import resize
 
@@ -21,10 +21,10 @@ GAP = 10
 """White between pictures, px."""
 HEADING, CAPTION = 17, 13
 """Sizes of the type, px."""
-EDIT_INTENSITY = 4.0
-"""Intensity at which single action units are shown, of 5."""
+EDIT_INTENSITY = 1.5
+"""Intensity at which a single action unit is shown where the bundle does not say which values it has seen."""
 EDIT_DEGREES = 30.0
-"""Poses are shown from this far on one side to this far on the other."""
+"""Poses are shown from this far on one side to this far on the other, where the training went so far."""
 INK, FAINT = (32, 33, 36), (95, 99, 104)
 
 
@@ -130,7 +130,8 @@ def model_sheet(
         rows.append(Row(heading="Driven", pictures=driven, captions=[f"frame {number}" for number in numbers]))
     trained = [attribute.name for attribute in animator.model.schema.attributes if attribute.trained]
     for name in (name for name in trained if name in POSE_NAMES):
-        degrees = np.linspace(-EDIT_DEGREES, EDIT_DEGREES, columns)
+        low, high = _ends(animator.model.schema, name)
+        degrees = np.degrees(np.linspace(low, high, columns))
         rows.append(
             Row(
                 heading=f"{name.removeprefix('pose_').capitalize()} alone",
@@ -143,12 +144,21 @@ def model_sheet(
         names = units[start : start + columns]
         rows.append(
             Row(
-                heading=f"One action unit alone, at {EDIT_INTENSITY:g} of 5" if start == 0 else "",
-                pictures=_edited(animator, source, [(name, EDIT_INTENSITY) for name in names]),
+                heading="One action unit alone, at 100%: the 99th percentile of the training" if start == 0 else "",
+                pictures=_edited(animator, source, [(name, _ends(animator.model.schema, name)[1]) for name in names]),
                 captions=[f"{name} {ACTION_UNIT_WORDS[name]}" for name in names],
             )
         )
     return contact_sheet(rows, title=title)
+
+
+def _ends(schema: AttributeSchema, name: str) -> tuple[float, float]:
+    """From where to where an attribute is shown, raw."""
+    attribute = schema.attributes[schema.index(name)]
+    if name in POSE_NAMES:
+        far = np.radians(EDIT_DEGREES)
+        return (-far, far) if attribute.seen is None else (max(-far, attribute.seen.min), min(far, attribute.seen.max))
+    return attribute.neutral, EDIT_INTENSITY if attribute.seen is None else attribute.seen.p99
 
 
 def _edited(animator: Animator, source: Source, edits: Sequence[tuple[str, float]]) -> list[Picture]:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from icface.animate import Animator, Picture
-from icface.control import apply_edits, mix, parse_edits, read_driving, relative, seconds
+from icface.control import apply_edits, clamp_to_seen, mix, parse_edits, read_driving, relative, seconds
 from icface.control.tables import DEFAULT_FPS
 from icface.errors import IcfaceError
 from icface.images import encode_png, read_image
@@ -33,7 +33,9 @@ class Animated:
     output: str
     frames: int
     clamped: dict[str, int]
-    """Frames in which an attribute left the model's range."""
+    """Frames in which an attribute was beyond the values of the training."""
+    notices: tuple[str, ...]
+    """A line for each value to set that was."""
     left_alone: tuple[str, ...]
     """Attributes that were not measured on the source, so that they stay what they are there."""
 
@@ -50,6 +52,7 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
             "add": parse_edits(job.add, schema, "add"),
             "set": parse_edits(job.set, schema, "set"),
         }
+        edits["set"], notices = clamp_to_seen(edits["set"], schema)
         source = animator.prepare(read_image(job.source_image))
         table = _driver(job, animator)
         video = Path(job.output).suffix.lower() != ".png"
@@ -61,7 +64,13 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
             table = apply_edits(table, schema, source.attributes, **edits)
         frames = _counted(animator.animate(source, table), len(table), progress)
         _write(job.output, frames, _fps(table))
-        return Animated(output=job.output, frames=len(table), clamped=animator.clamped, left_alone=source.left_alone)
+        return Animated(
+            output=job.output,
+            frames=len(table),
+            clamped=animator.clamped,
+            notices=tuple(notices),
+            left_alone=source.left_alone,
+        )
     finally:
         animator.analyzer.close()
 

@@ -105,9 +105,10 @@ class AnimateJob:
     mouth_from: str | None = None
     """Take the lower face from this driver instead."""
     set: tuple[str, ...] = ()
-    """NAME=VALUE: AUs 0..5; pitch, yaw, roll in degrees."""
+    """NAME=VALUE: AUs 0..5; pitch, yaw, roll in degrees. NAME=100%: the 99th percentile of the training data. Beyond
+    its largest value is clamped."""
     add: tuple[str, ...] = ()
-    """NAME=DIFFERENCE."""
+    """NAME=DIFFERENCE, in the same units or percent."""
     scale: tuple[str, ...] = ()
     """NAME=FACTOR."""
     relative: bool = False
@@ -121,7 +122,7 @@ class AnimateJob:
         if Path(self.output).suffix.lower() not in ENDINGS:
             raise IcfaceError(f"-o {self.output}: the name must end in {', '.join(ENDINGS)}")
         if not any((self.drive, self.pose_from, self.eyes_from, self.mouth_from, self.set, self.add, self.scale)):
-            raise IcfaceError("nothing to do: give --drive FILE, --set AU12=3.5, or another driver or edit")
+            raise IcfaceError("nothing to do: give --drive FILE, --set AU12=1.5, or another driver or edit")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 import icface
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
 from icface.crop import CropRule
 from pipelines.card import CARD, card
 from pipelines.config import PreprocessConfig
@@ -22,6 +24,8 @@ from pipelines.format import INDEX as INDEX_SCHEMA
 from pipelines.shard import Shard
 from pipelines.storage import Folder
 
+SAMPLED_GROUPS = 512
+"""Row groups at most that are read for the percentiles of the attributes: a quarter of a million frames."""
 READERS = 16
 """Small files that are read at the same time."""
 
@@ -77,7 +81,7 @@ def conclude(dataset: Folder, shards: list[str], facts: dict[str, Any]) -> Summa
         "format": VERSION,
         "icface": icface.__version__,
         "counts": counts,
-        "attributes": _schema(index).to_json(),
+        "attributes": _schema(dataset, index).to_json(),
     }
     data = (json.dumps(meta, indent=1, sort_keys=True) + "\n").encode()
     dataset.write(META, data)
@@ -117,10 +121,36 @@ def _counts(index: pa.Table, clips: pa.Table) -> dict[str, Any]:
     }
 
 
-def _schema(index: pa.Table) -> AttributeSchema:
-    """The attributes with the share of the training frames on which each was measured."""
+def _schema(dataset: Folder, index: pa.Table) -> AttributeSchema:
+    """The attributes with the share of the training frames on which each was measured, and what these show."""
     train = index.filter((pc.field("split") == "train") & ~pc.field("held_out"))
     rows = int(pc.sum(train["rows"]).as_py() or 0)
     nulls = {name: int(pc.sum(train[f"{name}_nulls"]).as_py() or 0) for name in ATTRIBUTE_NAMES}
     shares = {name: 1 - count / rows if rows else 0.0 for name, count in nulls.items()}
-    return AttributeSchema.default().with_measured_shares(shares)
+    return AttributeSchema.default().with_measured_shares(shares).with_seen(_seen(dataset, train))
+
+
+def _seen(dataset: Folder, train: pa.Table) -> dict[str, Seen]:
+    """What the training frames show: the ends of all of them, percentiles of evenly spread row groups."""
+    chosen = (
+        np.unique(np.linspace(0, len(train) - 1, SAMPLED_GROUPS).round().astype(int))
+        if len(train)
+        else np.empty(0, int)
+    )
+    groups = train.take(chosen).select(["file", "ordinal"]).to_pylist()
+    columns = list(ATTRIBUTE_NAMES)
+
+    def read(group: dict[str, Any]) -> pa.Table:
+        with dataset.fs.open(dataset.path(group["file"]), "rb") as stream:
+            return pq.ParquetFile(stream).read_row_group(group["ordinal"], columns=columns, use_threads=False)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        rows = pa.concat_tables(pool.map(read, groups)) if groups else None
+    seen = {}
+    for name in ATTRIBUTE_NAMES:
+        values = rows[name].drop_null().to_numpy() if rows is not None else np.empty(0)
+        if len(values):
+            ends = [pc.min(train[f"{name}_min"]).as_py(), pc.max(train[f"{name}_max"]).as_py()]
+            low, *middle, high = np.round([ends[0], *np.percentile(values, [1, 50, 99]), ends[1]], 4).tolist()
+            seen[name] = Seen(min=low, p01=middle[0], p50=middle[1], p99=middle[2], max=high)
+    return seen

@@ -1,7 +1,7 @@
 """Taking the attributes in hand: reading a driver, mixing the parts of several, editing single attributes."""
 
 from icface.control.driving import read_driving
-from icface.control.edits import apply_edits, parse_edits
+from icface.control.edits import apply_edits, clamp_to_seen, parse_edits
 from icface.control.mixing import EYES, MOUTH, mix, relative
 from icface.control.tables import ACTION_UNIT_WORDS, COMPANIONS, DEGREES, check_columns, seconds
 
@@ -13,6 +13,7 @@ __all__ = [
     "MOUTH",
     "apply_edits",
     "check_columns",
+    "clamp_to_seen",
     "mix",
     "parse_edits",
     "read_driving",

@@ -20,25 +20,52 @@ def parse_edits(entries: Iterable[str], schema: AttributeSchema, verb: Verb = "s
 
     An entry is NAME=NUMBER. AUs are 0..5; `pitch`, `yaw`, `roll` are degrees and become radians. `set` takes a
     value of the attribute's range, `add` a difference within the range's width, `scale` a factor from 0 to 100.
+    `set` and `add` take percent too: 100% is the way from neutral to the 99th percentile of the training data, and
+    -100% of a pose the way to the 1st.
 
     Raises IcfaceError on an unknown or untrained attribute, a pose named as in files, a number that is none or
     out of range, or an attribute named twice.
 
-    >>> edits = parse_edits(["AU12=3.5", "yaw=20"], AttributeSchema.default())
+    >>> edits = parse_edits(["AU12=1.5", "yaw=20"], AttributeSchema.default())
     >>> {name: round(value, 4) for name, value in edits.items()}
-    {'AU12': 3.5, 'pose_yaw': 0.3491}
+    {'AU12': 1.5, 'pose_yaw': 0.3491}
     """
     edits: dict[str, float] = {}
     for entry in entries:
         match = re.fullmatch(r"\s*([^=\s]+)\s*=\s*(\S+)\s*", entry)
         if not match:
-            raise IcfaceError(f"--{verb} {entry!r} is not NAME=NUMBER, as in AU12=3.5 or yaw=20")
+            raise IcfaceError(f"--{verb} {entry!r} is not NAME=NUMBER, as in AU12=1.5, AU12=100% or yaw=20")
         name, number = match.groups()
         attribute = _named(name, schema, entry, verb)
         if attribute.name in edits:
             raise IcfaceError(f"--{verb} names {name} twice")
-        edits[attribute.name] = _number(number, name, attribute, verb)
+        percent = number.endswith("%") and verb != "scale"
+        edits[attribute.name] = (_percent if percent else _number)(number, name, attribute, verb)
     return edits
+
+
+def clamp_to_seen(edits: Mapping[str, float], schema: AttributeSchema) -> tuple[dict[str, float], list[str]]:
+    """Values to `set`, raw, brought within what the training data showed, and a line for each that was not."""
+    clamped, notices = {}, []
+    for name, value in edits.items():
+        seen = schema.attributes[schema.index(name)].seen
+        clamped[name] = value if seen is None else seen.clamp(value)
+        if clamped[name] != value:
+            asked, used = shown(name, value), shown(name, clamped[name])
+            end = "largest" if value > clamped[name] else "smallest"
+            notices.append(f"{asked} is beyond the training data, whose {end} is {used}: {used} is used")
+    return clamped, notices
+
+
+def shown(name: str, value: float) -> str:
+    """A raw value as the command line writes it.
+
+    >>> shown("AU12", 1.84159), shown("pose_yaw", 0.5)
+    ('AU12=1.84', 'yaw=28.6')
+    """
+    if name in POSE_NAMES:
+        return f"{name.removeprefix('pose_')}={math.degrees(value):.1f}"
+    return f"{name}={value:.3g}"
 
 
 def apply_edits(
@@ -53,8 +80,8 @@ def apply_edits(
     """The table after scaling, then adding, then setting attributes in every row; values are raw.
 
     `scale` multiplies the distance from the neutral value. An attribute without a column starts from `own`, the
-    source face's values; one that was not measured starts from its neutral value. Results may leave the range:
-    they are clamped, and counted, where they are coded.
+    source face's values; one that was not measured starts from its neutral value. Results may leave the range
+    and what the training showed: they are clamped, and counted, by the Animator.
 
     Raises IcfaceError when an edited attribute is unknown or was not trained.
     """
@@ -103,6 +130,23 @@ def _number(text: str, name: str, attribute: Attribute, verb: Verb) -> float:
         ending = " degrees" if name in DEGREES and verb != "scale" else ""
         raise IcfaceError(f"--{verb} {name}={text}: must lie in {_inwards(low):g}..{_inwards(high):g}{ending}")
     return value if verb == "scale" else value / unit
+
+
+def _percent(text: str, name: str, attribute: Attribute, verb: Verb) -> float:
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise IcfaceError(f"--{verb} {name}={text}: {text!r} is not a number") from None
+    seen = attribute.seen
+    if seen is None:
+        raise IcfaceError(f"--{verb} {name}={text}: this model does not say which values it has seen; give a number")
+    lowest = -100 if attribute.name in POSE_NAMES or verb == "add" else 0
+    if not lowest <= 100 * share <= 100:
+        raise IcfaceError(f"--{verb} {name}={text}: must lie in {lowest}%..100%")
+    full = seen.p99 - attribute.neutral
+    if share < 0 and attribute.name in POSE_NAMES:
+        full = attribute.neutral - seen.p01
+    return (attribute.neutral if verb == "set" else 0.0) + share * full
 
 
 def _inwards(bound: float) -> float:

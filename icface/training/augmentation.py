@@ -12,10 +12,28 @@ import numpy.typing as npt
 
 from icface.analyzers.landmarks import MIRRORED
 from icface.analyzers.pose import rolled
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema, Seen
+from icface.training.config import DataConfig
 
 _POSE = [ATTRIBUTE_NAMES.index(name) for name in POSE_NAMES]
 _MIRRORED = [ATTRIBUTE_NAMES.index(name) for name in ("pose_yaw", "pose_roll")]
+
+
+def seen_in_training(schema: AttributeSchema, config: DataConfig) -> AttributeSchema:
+    """The data set's schema with the poses that flips and turns add to those that occur (`Attribute.seen`)."""
+    seen = {attribute.name: attribute.seen for attribute in schema.attributes if attribute.seen is not None}
+    for name in ("pose_yaw", "pose_roll"):
+        if name in seen:
+            extra = np.deg2rad(config.rotate) if name == "pose_roll" else 0.0
+            own = seen[name]
+            low, p01, p99, high = own.min - extra, own.p01 - extra, own.p99 + extra, own.max + extra
+            if config.flip:
+                high, p99 = max(high, -low), max(p99, -p01)
+                low, p01 = -high, -p99
+            bound = schema.attributes[schema.index(name)]
+            low, p01, p99, high = (float(np.clip(value, bound.low, bound.high)) for value in (low, p01, p99, high))
+            seen[name] = Seen(min=low, p01=p01, p50=min(max(own.p50, p01), p99), p99=p99, max=high)
+    return schema.with_seen(seen)
 
 
 @dataclass(frozen=True)

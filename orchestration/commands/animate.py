@@ -13,8 +13,10 @@ def main(argv: Sequence[str]) -> None:
 
     with Reporter() as reporter:
         made = animate(job, lambda done, total: reporter.progress("frames", done, total))
+        for notice in made.notices:
+            reporter.say(notice)
         for name, count in made.clamped.items():
-            reporter.say(f"{name} left the model's range in {count} frames and was clamped")
+            reporter.say(f"{name} left what the training data shows in {count} frames and was clamped")
         if made.left_alone:
             names = ", ".join(made.left_alone)
             reporter.say(f"{names} could not be measured on the portrait: its neutral face may keep them")

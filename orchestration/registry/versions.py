@@ -157,11 +157,13 @@ def signature() -> "ModelSignature":
 
 def input_example(schema: AttributeSchema) -> pd.DataFrame:
     """A drawn face that is to turn, smile and open its mouth, as far as the model was trained to."""
-    wanted = {"pose_yaw": 0.3, "AU12": 3.0, "AU25": 2.0}
-    trained = dict(zip(schema.names, schema.trained, strict=True))
-    return pd.DataFrame(
-        {"portrait": [portrait_png()], **{name: [value] for name, value in wanted.items() if trained.get(name)}}
-    )
+    wanted = {"pose_yaw": 0.3, "AU12": 1.5, "AU25": 1.0}
+    given = {
+        a.name: [wanted[a.name] if a.seen is None else a.seen.clamp(wanted[a.name])]
+        for a in schema.attributes
+        if a.trained and a.name in wanted
+    }
+    return pd.DataFrame({"portrait": [portrait_png()], **given})
 
 
 def pyfunc_options(bundle: Path) -> dict[str, Any]:

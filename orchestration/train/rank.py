@@ -19,6 +19,7 @@ from icface.bundle import BundleConfig, save_bundle
 from icface.errors import IcfaceError
 from icface.licences import inherited
 from icface.networks.features import PerceptualDistance, perceptual_distance
+from icface.training.augmentation import seen_in_training
 from icface.training.config import LossConfig, TrainConfig
 from icface.training.distributed import any_rank, from_first_rank
 from icface.training.fit import Hooks, NonFiniteLoss, fit
@@ -196,7 +197,9 @@ def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None =
     groups = dataset.row_groups("train")
     described = BundleConfig(
         model=config.model,
-        schema=dataset.schema if start is None else init_schema(dataset.schema, start.schema)[0],
+        schema=seen_in_training(
+            dataset.schema if start is None else init_schema(dataset.schema, start.schema)[0], config.data
+        ),
         crop_rule=dataset.crop_rule.to_json(),
         analyzer=dataset.analyzer,
         baselines=config.data.baselines,

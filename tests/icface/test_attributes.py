@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icface.attributes import ATTRIBUTE_NAMES, Attribute, AttributeSchema
+from icface.attributes import ATTRIBUTE_NAMES, Attribute, AttributeSchema, Seen
 from icface.errors import IcfaceError
 
 
@@ -72,3 +72,28 @@ def test_unknown_names_are_told_with_the_known_ones():
 def test_impossible_attributes_are_refused(fields):
     with pytest.raises(ValueError, match="attribute AU01"):
         Attribute(**({"name": "AU01", "unit": "intensity", "low": 0.0, "high": 5.0, "neutral": 0.0} | fields))
+
+
+def test_what_was_seen_bounds_values_and_survives_json():
+    seen = Seen(min=0.0, p01=0.0, p50=0.2, p99=1.5, max=1.8)
+    schema = AttributeSchema.default().with_seen({"AU12": seen})
+    assert AttributeSchema.from_json(schema.to_json()) == schema
+    raw = schema.neutral()[None].repeat(3, axis=0)
+    raw[:, schema.index("AU12")] = [3.0, 1.0, np.nan]
+    raw[:, schema.index("AU25")] = [5.0, 6.0, 0.0]
+    clamped, moved = schema.clamp_to_seen(raw)
+    np.testing.assert_allclose(clamped[:, schema.index("AU12")], [1.8, 1.0, np.nan])
+    np.testing.assert_allclose(clamped[:, schema.index("AU25")], [5.0, 5.0, 0.0])
+    assert {name: n for name, n in zip(schema.names, moved, strict=True) if n} == {"AU12": 1, "AU25": 1}
+
+
+def test_an_older_schema_has_seen_nothing():
+    entries = AttributeSchema.default().to_json()
+    for entry in entries:
+        entry.pop("seen")
+    assert AttributeSchema.from_json(entries) == AttributeSchema.default()
+
+
+def test_percentiles_that_fall_are_refused():
+    with pytest.raises(ValueError, match="must not fall"):
+        Seen(min=0.0, p01=0.5, p50=0.2, p99=1.5, max=1.8)

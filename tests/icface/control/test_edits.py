@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
-from icface.control import apply_edits, parse_edits
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
+from icface.control import apply_edits, clamp_to_seen, parse_edits
 from icface.errors import IcfaceError
 
 SCHEMA = AttributeSchema.default()
@@ -99,3 +99,43 @@ def test_what_was_not_measured_is_edited_from_neutral() -> None:
 def test_no_edit_changes_nothing() -> None:
     table = pd.DataFrame({"AU12": [np.nan, 2.0]})
     pd.testing.assert_frame_equal(apply_edits(table, SCHEMA, {}), table)
+
+
+SEEN = SCHEMA.with_seen(
+    {
+        "AU12": Seen(min=0.0, p01=0.0, p50=0.1, p99=1.5, max=1.8),
+        "pose_yaw": Seen(min=-0.5, p01=-0.4, p50=0.0, p99=0.3, max=0.4),
+    }
+)
+
+
+def test_percent_are_of_the_99th_percentile_and_of_the_1st_on_the_other_side() -> None:
+    assert parse_edits(["AU12=100%", "yaw=50%"], SEEN) == pytest.approx({"AU12": 1.5, "pose_yaw": 0.15})
+    assert parse_edits(["AU12=50%", "yaw=-50%"], SEEN) == pytest.approx({"AU12": 0.75, "pose_yaw": -0.2})
+    assert parse_edits(["AU12=-50%"], SEEN, "add") == pytest.approx({"AU12": -0.75})
+
+
+@pytest.mark.parametrize(
+    ("entry", "schema", "message"),
+    [
+        ("AU12=101%", SEEN, "must lie in 0%..100%"),
+        ("AU12=-1%", SEEN, "must lie in 0%..100%"),
+        ("yaw=-101%", SEEN, "must lie in -100%..100%"),
+        ("AU12=%", SEEN, "'%' is not a number"),
+        ("AU12=nan%", SEEN, "must lie in"),
+        ("AU12=50%", SCHEMA, "does not say which values it has seen"),
+    ],
+)
+def test_percent_that_mean_nothing_are_refused(entry: str, schema: AttributeSchema, message: str) -> None:
+    with pytest.raises(IcfaceError, match=message):
+        parse_edits([entry], schema)
+
+
+def test_what_is_set_beyond_the_training_data_is_clamped_with_both_values_named() -> None:
+    clamped, notices = clamp_to_seen({"AU12": 3.5, "pose_yaw": -0.6, "AU25": 4.0}, SEEN)
+    assert clamped == {"AU12": 1.8, "pose_yaw": -0.5, "AU25": 4.0}
+    assert notices == [
+        "AU12=3.5 is beyond the training data, whose largest is AU12=1.8: AU12=1.8 is used",
+        "yaw=-34.4 is beyond the training data, whose smallest is yaw=-28.6: yaw=-28.6 is used",
+    ]
+    assert clamp_to_seen({"AU12": 1.8}, SEEN) == ({"AU12": 1.8}, [])

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from icface.attributes import ATTRIBUTE_NAMES
-from icface.training.augmentation import View
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
+from icface.training.augmentation import View, seen_in_training
+from icface.training.config import DataConfig
 
 YAW, ROLL = ATTRIBUTE_NAMES.index("pose_yaw"), ATTRIBUTE_NAMES.index("pose_roll")
 
@@ -55,3 +56,17 @@ def test_a_turned_face_is_measured_turned(sample_clips):
     assert np.rad2deg(after.attributes[ROLL] - before.attributes[ROLL]) > 8
     moved = view.landmarks(before.landmarks / len(square)) * len(square)
     assert np.abs(moved - after.landmarks).mean() < 3
+
+
+def test_flips_and_turns_add_poses_to_those_that_occur():
+    yaw = Seen(min=-0.2, p01=-0.1, p50=0.05, p99=0.4, max=0.5)
+    roll = Seen(min=-0.1, p01=-0.05, p50=0.0, p99=0.05, max=0.2)
+    smile = Seen(min=0.0, p01=0.0, p50=0.1, p99=1.5, max=1.8)
+    schema = AttributeSchema.default().with_seen({"pose_yaw": yaw, "pose_roll": roll, "AU12": smile})
+    plain = seen_in_training(schema, DataConfig(flip=False))
+    assert plain == schema
+    seen = {a.name: a.seen for a in seen_in_training(schema, DataConfig(rotate=10.0)).attributes}
+    assert (seen["pose_yaw"].min, seen["pose_yaw"].p01, seen["pose_yaw"].max) == (-0.5, -0.4, 0.5)
+    turn = np.deg2rad(10)
+    assert (seen["pose_roll"].min, seen["pose_roll"].max) == pytest.approx((-0.2 - turn, 0.2 + turn))
+    assert seen["AU12"] == smile

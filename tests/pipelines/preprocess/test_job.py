@@ -80,6 +80,11 @@ def test_rows_are_what_the_interface_says(source: Path, tmp_path: Path):
     # Equal index and file: training trusts the index alone.
     for group in groups:
         assert pq.read_metadata(f"{dataset.url}/{group.file}").row_group(group.ordinal).num_rows == group.rows
+    smiles = np.concatenate([dataset.read(group, ["AU12"])["AU12"].to_numpy() for group in groups])
+    seen = dataset.schema.attributes[dataset.schema.index("AU12")].seen
+    expected = [smiles.min(), *np.percentile(smiles, [1, 50, 99]), smiles.max()]
+    np.testing.assert_allclose([seen.min, seen.p01, seen.p50, seen.p99, seen.max], expected, atol=1e-4)
+    assert dataset.schema.attributes[dataset.schema.index("AU14")].seen is None
 
 
 def test_second_run_does_nothing_and_other_options_are_refused(source: Path, tmp_path: Path):
