@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from icface.attributes import Attribute, AttributeSchema
 from icface.errors import IcfaceError
+from icface.files import follow_umask
 from icface.licences import sources
 from icface.networks.config import ModelConfig
 from icface.networks.generators import AttributeGenerator, make_generator, make_neutraliser
@@ -150,13 +152,14 @@ def save_bundle(model: ICface, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     model.silence_untrained()
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    partial = target.parent / f".{target.name}.{uuid.uuid4().hex[:12]}"
+    partial.mkdir()
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         safetensors.torch.save_file(weights, partial / "model.safetensors")
+        follow_umask(partial / "model.safetensors")
         (partial / "config.json").write_text(json.dumps(model.config.to_json(), indent=2) + "\n")
         (partial / "README.md").write_text(model_card(model))
-        partial.chmod(0o755)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
             os.replace(target, old / "old")

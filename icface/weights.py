@@ -15,10 +15,12 @@ import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from icface.errors import IcfaceError
+from icface.files import follow_umask
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
@@ -186,6 +188,8 @@ def fetch(file: RemoteFile, progress: Callable[[str], None] = log.info) -> Path:
     """
     path = cached(file)
     if path is not None:
+        with suppress(OSError):  # another user's
+            follow_umask(path)  # earlier versions left files that only their owner may read, and models copy them
         return path
     folder = cache_folder()
     if os.environ.get("ICFACE_OFFLINE", "") not in ("", "0"):
@@ -298,6 +302,7 @@ def _store(read: Callable[[int], bytes], path: Path, sha256: str) -> None:
             if digest.hexdigest() != sha256:
                 raise ValueError(f"sha256 is {digest.hexdigest()[:16]}..., not {sha256[:16]}...")
             stream.close()
+            follow_umask(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -22,6 +22,8 @@ from pipelines.storage import Folder
 
 SHEET_FRAMES = 12
 """Frames of a sheet."""
+UNEVEN = 0.1
+"""Share of the usual step between two frames by which another step may differ before the rate counts as varying."""
 MORPH_FRAMES = 50
 """Frames of a video without a driver, from the source's face to the edited one and back."""
 
@@ -44,6 +46,7 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
     """Animate and write. Raises IcfaceError for everything that is missing, unknown or out of range."""
     if job.gpu and not torch.cuda.is_available():
         raise IcfaceError("--gpu: PyTorch sees no GPU here; leave --gpu out (`icface doctor` tells what is missing)")
+    _check_output(job)
     animator = Animator.from_bundle(resolve(job.model).folder, device="cuda" if job.gpu else "cpu")
     try:
         schema = animator.model.schema
@@ -63,7 +66,7 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
         else:
             table = apply_edits(table, schema, source.attributes, **edits)
         frames = _counted(animator.animate(source, table), len(table), progress)
-        _write(job.output, frames, _fps(table))
+        _write(job.output, frames, _fps(table), _uneven_times(table))
         return Animated(
             output=job.output,
             frames=len(table),
@@ -73,6 +76,19 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
         )
     finally:
         animator.analyzer.close()
+
+
+def _check_output(job: AnimateJob) -> None:
+    """Refuse to write over an input, whatever its name, or over anything else without being asked to."""
+    output = Path(job.output)
+    inputs = (job.source_image, job.drive, job.pose_from, job.eyes_from, job.mouth_from)
+    if not output.exists():
+        return
+    for path in inputs:
+        if path is not None and Path(path).exists() and output.samefile(path):
+            raise IcfaceError(f"-o {job.output} is {path}, which this command reads; choose another name")
+    if not job.overwrite:
+        raise IcfaceError(f"{job.output} exists; add --overwrite to replace it, or choose another name with -o")
 
 
 def _driver(job: AnimateJob, animator: Animator) -> pd.DataFrame | None:
@@ -111,19 +127,28 @@ def _fps(table: pd.DataFrame) -> float:
     return float(1 / np.median(np.diff(seconds(table))))
 
 
+def _uneven_times(table: pd.DataFrame) -> list[float] | None:
+    """Seconds at which each row is shown, from 0, where a driver's rate varies; None where it is constant."""
+    times = seconds(table)
+    steps = np.diff(times)
+    if len(steps) < 1 or (steps <= 0).any() or np.abs(steps - np.median(steps)).max() <= UNEVEN * np.median(steps):
+        return None
+    return [float(time) for time in times - times[0]]
+
+
 def _counted(frames: Iterator[Picture], total: int, progress: Callable[[int, int], None]) -> Iterator[Picture]:
     for number, frame in enumerate(frames, 1):
         progress(number, total)
         yield frame
 
 
-def _write(output: str, frames: Iterator[Picture], fps: float) -> None:
+def _write(output: str, frames: Iterator[Picture], fps: float, times: list[float] | None) -> None:
     suffix = Path(output).suffix.lower()
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".mp4":
-        write_video(output, frames, fps)
+        write_video(output, frames, fps, times=times)
     elif suffix == ".gif":
-        write_gif(output, frames, fps)
+        write_gif(output, frames, fps, times)
     else:
         pictures = list(frames)
         picture = pictures[0] if len(pictures) == 1 else _sheet(pictures)

@@ -115,6 +115,8 @@ class AnimateJob:
     """Take the driver's own resting face off what it does: its zero differs from the source's."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "animated.mp4"
     """OUT.mp4, OUT.gif or OUT.png (several frames: a sheet of them)."""
+    overwrite: bool = False
+    """Replace the output when it exists. The portrait and the drivers are never replaced."""
     gpu: bool = False
     """Run the networks on the GPU."""
 

@@ -1,8 +1,6 @@
 """Writing clips that play in a browser: H.264 in an mp4, and GIF."""
 
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -14,15 +12,25 @@ import numpy.typing as npt
 from PIL import Image
 
 from icface.errors import IcfaceError
+from icface.files import replacing
 
 Frame = npt.NDArray[np.uint8]
 
+LEAST_MS = 20
+"""Milliseconds that a GIF shows a frame at least: players slow down what is faster."""
+TICK = Fraction(1, 1000)
+"""Seconds: the clock of videos whose frames come unevenly."""
 
-def write_video(path: str | Path, frames: Iterable[Frame], fps: float, crf: int = 18) -> Path:
+
+def write_video(
+    path: str | Path, frames: Iterable[Frame], fps: float, crf: int = 18, times: Sequence[float] | None = None
+) -> Path:
     """Write frames (H, W, 3) uint8 RGB as H.264, yuv420p, index first, so that a browser plays it at once.
 
-    `crf` is x264's quality, 0 (lossless) to 51. An odd height or width is made even by repeating the last row or
-    column, which yuv420p demands. The file appears when it is complete. Returns `path`.
+    `times`: seconds at which each frame is shown, from 0, ascending; without them they come at `fps`. `crf` is x264's
+    quality, 0 (lossless) to 51. An odd height or width is made even by repeating the last row or column, which yuv420p
+    demands. The file appears when it is complete, with the permissions that the umask asks for. Returns `path`.
+
     Raises IcfaceError when there is no frame, frames differ in size or the folder cannot be written.
     """
     first, rest = _first(frames, path)
@@ -32,28 +40,36 @@ def write_video(path: str | Path, frames: Iterable[Frame], fps: float, crf: int 
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(crf), "preset": "medium", "threads": "2"}
-        for frame in chain([first], rest):
+        if times is not None:
+            stream.time_base = stream.codec_context.time_base = TICK
+        for number, frame in enumerate(chain([first], rest)):
             _check(frame, first.shape, path)
             even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+            if times is not None:
+                picture.pts, picture.time_base = round(times[number] / TICK), TICK
+            out.mux(stream.encode(picture))
         out.mux(stream.encode())
     return Path(path)
 
 
-def write_gif(path: str | Path, frames: Iterable[Frame], fps: float) -> Path:
+def write_gif(path: str | Path, frames: Iterable[Frame], fps: float, times: Sequence[float] | None = None) -> Path:
     """Write frames (H, W, 3) uint8 RGB as a GIF that loops for ever (at most 50 frames/s: players slow down above).
 
-    Returns `path`. Raises IcfaceError as `write_video` does.
+    `times`: seconds at which each frame is shown; without them they come at `fps`. Returns `path`.
+    Raises IcfaceError as `write_video` does.
     """
     first, rest = _first(frames, path)
     pictures = []
     for frame in chain([first], rest):
         _check(frame, first.shape, path)
         pictures.append(Image.fromarray(frame).quantize(colors=256))
+    shown: int | list[int] = max(LEAST_MS, round(1000 / fps))
+    if times is not None:
+        steps = np.diff([*times, times[-1] + 1 / fps])
+        shown = [max(LEAST_MS, round(1000 * step)) for step in steps]
     with _replacing(path, ".gif") as temporary:
-        pictures[0].save(
-            temporary, save_all=True, append_images=pictures[1:], duration=max(20, round(1000 / fps)), loop=0
-        )
+        pictures[0].save(temporary, save_all=True, append_images=pictures[1:], duration=shown, loop=0)
     return Path(path)
 
 
@@ -75,17 +91,9 @@ def _check(frame: Frame, shape: tuple[int, ...], path: str | Path) -> None:
 @contextmanager
 def _replacing(path: str | Path, extension: str) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends well, and is removed otherwise."""
-    target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=extension)
+        with replacing(path, extension) as temporary:
+            temporary.touch()
+            yield temporary
     except OSError as error:
         raise IcfaceError(f"{path} cannot be written: {error.strerror or error}") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

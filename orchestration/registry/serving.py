@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ def serve(model: str, host: str, port: int, workers: int) -> None:
 
     Raises IcfaceError when there is no such model or the server ends by itself.
     """
+    _check_port(host, port)
     reference = resolve(model)
     with tempfile.TemporaryDirectory(prefix="icface-served-") as scratch:
         folder = reference.folder
@@ -40,7 +42,20 @@ def serve(model: str, host: str, port: int, workers: int) -> None:
             status = server.wait()
         finally:
             _end(server)
-    raise IcfaceError(f"the server ended with status {status}; is port {port} in use?")
+    raise IcfaceError(f"the server ended with status {status}")
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raises IcfaceError when nothing can listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: a port whose last connections are still fading is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        line = error.strerror or str(error)
+        raise IcfaceError(f"{host}:{port} cannot be served at: {line}; choose another --port") from None
 
 
 def _environment() -> dict[str, str]:

@@ -32,13 +32,17 @@ class Leftovers:
         if self.unreadable:
             names = ", ".join(sorted(self.unreadable)[:LISTED])
             more = ", ..." if len(self.unreadable) > LISTED else ""
-            said.append(f"{len(self.unreadable)} folders cannot be read ({names}{more})")
+            said.append(f"{_count(len(self.unreadable), 'folder')} cannot be read ({names}{more})")
         if self.endings:
             kinds = ", ".join(
                 f"{count} {ending or 'without an ending'}" for ending, count in self.endings.most_common(5)
             )
-            said.append(f"{self.endings.total()} files are of no known kind ({kinds})")
+            said.append(f"{_count(self.endings.total(), 'file')} of no known kind ({kinds})")
         return said
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def is_companion(name: str) -> bool:

@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +29,17 @@ def model(architecture="warp", schema=None):
 def inputs(count=2, size=64):
     generator = torch.Generator().manual_seed(1)
     return torch.rand(count, 3, size, size, generator=generator) * 2 - 1, torch.rand(count, 20, generator=generator)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_all_of_a_bundle_follows_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        save_bundle(model(), tmp_path / "bundle")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "bundle").iterdir()} == {0o666 & ~mask}
+    assert stat.S_IMODE((tmp_path / "bundle").stat().st_mode) == 0o777 & ~mask
 
 
 @pytest.mark.parametrize("architecture", SMALL)

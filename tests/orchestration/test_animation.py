@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from icface.images import encode_png, read_image
-from icface.video.reading import read_frames
+from icface.video.reading import read_frames, read_windows
+from icface.video.writing import write_video
 from orchestration.__main__ import main
 from orchestration.animation import animate
 from orchestration.config import AnimateJob
@@ -72,3 +73,49 @@ def test_parts_of_several_drivers(untrained_bundle: Path, portrait: Path, driver
     )
     assert made.frames == 3
     assert read_image(output).shape[1] > 3 * 32
+
+
+@pytest.mark.parametrize("link", ["same name", "other spelling", "link"])
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_an_input_is_never_written_over(
+    untrained_bundle: Path, portrait: Path, tmp_path: Path, capsys, link: str, overwrite: list[str]
+):
+    own = tmp_path / "me.png"
+    own.write_bytes(portrait.read_bytes())
+    output = {"same name": own, "other spelling": tmp_path / "." / "sub" / ".." / "me.png", "link": tmp_path / "l.png"}
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "l.png").symlink_to(own)
+    arguments = [str(untrained_bundle), str(own), "--set", "AU12=1", "-o", str(output[link]), *overwrite]
+    assert main(["animate", *arguments]) == 1
+    assert "which this command reads" in capsys.readouterr().err
+    assert own.read_bytes() == portrait.read_bytes()
+
+
+def test_the_driver_is_never_written_over(untrained_bundle: Path, portrait: Path, driver: Path, tmp_path: Path, capsys):
+    film = write_video(tmp_path / "talk.mp4", [read_image(portrait)] * 3, 25)
+    before = film.read_bytes()
+    for option in ("--drive", "--mouth-from"):
+        arguments = [str(untrained_bundle), str(portrait), option, str(film), "-o", str(film)]
+        assert main(["animate", *arguments]) == 1
+        assert "which this command reads" in capsys.readouterr().err
+    assert film.read_bytes() == before
+
+
+def test_what_exists_is_replaced_only_when_asked(untrained_bundle: Path, portrait: Path, tmp_path: Path, capsys):
+    output = tmp_path / "o.png"
+    output.write_bytes(b"mine")
+    arguments = ["animate", str(untrained_bundle), str(portrait), "--set", "AU12=1", "-o", str(output)]
+    assert main(arguments) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert output.read_bytes() == b"mine"
+    assert main([*arguments, "--overwrite"]) == 0
+    assert read_image(output).shape == (32, 32, 3)
+
+
+def test_an_uneven_driver_makes_an_uneven_film(untrained_bundle: Path, portrait: Path, tmp_path: Path):
+    times = [0.0, 0.1, 0.2, 0.7, 0.75]
+    table = tmp_path / "driver.csv"
+    pd.DataFrame({"timestamp": times, "AU12": range(5)}).to_csv(table, index=False)
+    output = tmp_path / "out.mp4"
+    animate(AnimateJob(model=str(untrained_bundle), source_image=str(portrait), drive=str(table), output=str(output)))
+    assert [time for window in read_windows(output) for time in window.times] == pytest.approx(times, abs=1e-3)

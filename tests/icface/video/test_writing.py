@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from icface.errors import IcfaceError
-from icface.video.reading import probe, read_frames
+from icface.video.reading import probe, read_frames, read_windows
 from icface.video.writing import write_gif, write_video
 
 
@@ -86,3 +86,16 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, frames: list[np.nd
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(IcfaceError, match="cannot be written"):
         write_video(tmp_path / "file" / "clip.mp4", frames, 25)
+
+
+def test_frames_are_shown_at_their_times(tmp_path: Path) -> None:
+    frames = [np.full((32, 32, 3), 20 * number, np.uint8) for number in range(6)]
+    times = [0.0, 0.1, 0.15, 0.5, 0.54, 1.2]
+    path = write_video(tmp_path / "uneven.mp4", frames, 10, times=times)
+    assert [time for window in read_windows(path) for time in window.times] == pytest.approx(times, abs=1e-3)
+    shown = []
+    with Image.open(write_gif(tmp_path / "uneven.gif", frames, 10, times)) as gif:
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            shown.append(gif.info["duration"])
+    assert shown == [100, 50, 350, 40, 660, 100]

@@ -79,7 +79,7 @@ def test_videos_of_any_ending_are_clips_and_the_rest_is_counted(sample_clips: di
     found = list_clips(root, None, leftovers)
     assert len(found) == len(endings) + 2
     assert leftovers.endings == {".foo": 1, ".db": 1, "": 1}
-    assert "3 files are of no known kind" in leftovers.sentences()[0]
+    assert "3 files of no known kind" in leftovers.sentences()[0]
 
 
 def test_a_link_that_leads_nowhere_is_a_clip_that_cannot_be_fetched(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", refusing)
     plan = make_plan(PreprocessConfig(source="x", dataset="y"), root, Folder.at(tmp_path / "data"))
     assert plan.clips == 1
-    assert plan.passed_over == ("1 folders cannot be read (secret)",)
+    assert plan.passed_over == ("1 folder cannot be read (secret)",)
 
 
 def test_a_name_that_is_not_utf8_is_escaped_and_its_file_found(sample_clips: dict[str, Path], tmp_path: Path) -> None:
