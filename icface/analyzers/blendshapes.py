@@ -15,11 +15,17 @@ Pitch has a bias that differs from clip to clip (median -6.9 to +8.7 degrees, 10
 baselines take it away where labels are read, not here.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 from icface.analyzers.pose import pose_from_matrix
 from icface.attributes import ATTRIBUTE_NAMES, AU_RANGE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAPPING_VERSION = 1
 """Raised whenever the same blendshapes give other attributes."""
@@ -48,9 +54,13 @@ wrinkled. Relaxed people differ: .67 to .80 from the 10th to the 90th percentile
 below it has a constant AU09, which the clip's baseline takes away."""
 BROW_TO_NOSTRIL_GAIN = 20.0
 
-_INNER_BROWS, _NOSTRILS, _OUTER_EYES = [21, 22], [31, 35], [36, 45]
+INNER_BROWS, NOSTRILS, OUTER_EYES = [21, 22], [31, 35], [36, 45]
+"""iBUG points between which a wrinkled nose is measured."""
+LEAST_COSINE = 0.5
+"""Foreshortening by pose is undone up to 60 degrees."""
 
 Array = npt.NDArray[np.float32]
+Numbers = TypeVar("Numbers", npt.NDArray[Any], "Tensor")
 
 
 def attributes_from_blendshapes(blendshapes: npt.ArrayLike, matrices: npt.ArrayLike, landmarks: npt.ArrayLike) -> Array:
@@ -62,29 +72,8 @@ def attributes_from_blendshapes(blendshapes: npt.ArrayLike, matrices: npt.ArrayL
     shapes = np.asarray(blendshapes, np.float32).reshape(-1, len(BLENDSHAPE_NAMES))
     points = np.asarray(landmarks, np.float32).reshape(-1, 68, 2)
 
-    def shape(name: str) -> Array:
-        if name in BLENDSHAPE_NAMES:
-            return shapes[:, BLENDSHAPE_NAMES.index(name)]
-        left, right = BLENDSHAPE_NAMES.index(f"{name}Left"), BLENDSHAPE_NAMES.index(f"{name}Right")
-        return np.asarray((shapes[:, left] + shapes[:, right]) / 2, np.float32)
-
     pose = pose_from_matrix(matrices)
-    units = {
-        "AU01": 1.9 * shape("browInnerUp"),
-        "AU02": 0.7 * shape("browOuterUp"),
-        "AU04": 2.0 * shape("browDown"),
-        "AU05": 8.0 * shape("eyeWide"),
-        # cheekSquint is always 0: cheeks rise where a smile narrows the eyes.
-        "AU06": 2.5 * shape("mouthSmile") * shape("eyeSquint"),
-        "AU07": 3.2 * shape("eyeSquint"),
-        # noseSneer hardly moves; a wrinkled nose brings brows and nostrils together.
-        "AU09": BROW_TO_NOSTRIL_GAIN * (BROW_TO_NOSTRIL - _brow_to_nostril(points, pose)),
-        "AU10": 1.5 * shape("mouthUpperUp"),
-        "AU12": 1.9 * shape("mouthSmile"),
-        "AU25": 1.7 * (shape("jawOpen") + shape("mouthLowerDown") + shape("mouthUpperUp") - shape("mouthClose")),
-        "AU26": 3.5 * shape("jawOpen"),
-        "AU45": 2.2 * shape("eyeBlink") - 0.3,
-    }
+    units = units_from_blendshapes(list(shapes.T), _brow_to_nostril(points, pose))
     attributes = np.full((len(shapes), len(ATTRIBUTE_NAMES)), np.nan, np.float32)
     attributes[:, :3] = pose
     for name, values in units.items():
@@ -92,10 +81,41 @@ def attributes_from_blendshapes(blendshapes: npt.ArrayLike, matrices: npt.ArrayL
     return attributes
 
 
+def units_from_blendshapes(shapes: Sequence[Numbers], brow_to_nostril: Numbers) -> dict[str, Numbers]:
+    """The action units that MediaPipe can measure, not yet clipped to 0..5, by name.
+
+    `shapes`: the 52 blendshapes, each for all faces at once; `brow_to_nostril`: height between brows and nostrils
+    over the width between the eyes. Arithmetic alone, so that numpy's arrays and torch's tensors share one mapping.
+    """
+
+    def shape(name: str) -> Numbers:
+        if name in BLENDSHAPE_NAMES:
+            return shapes[BLENDSHAPE_NAMES.index(name)]
+        left, right = (shapes[BLENDSHAPE_NAMES.index(name + side)] for side in ("Left", "Right"))
+        return (left + right) / 2
+
+    return {
+        "AU01": shape("browInnerUp") * 1.9,
+        "AU02": shape("browOuterUp") * 0.7,
+        "AU04": shape("browDown") * 2.0,
+        "AU05": shape("eyeWide") * 8.0,
+        # cheekSquint is always 0: cheeks rise where a smile narrows the eyes.
+        "AU06": shape("mouthSmile") * 2.5 * shape("eyeSquint"),
+        "AU07": shape("eyeSquint") * 3.2,
+        # noseSneer hardly moves; a wrinkled nose brings brows and nostrils together.
+        "AU09": (BROW_TO_NOSTRIL - brow_to_nostril) * BROW_TO_NOSTRIL_GAIN,
+        "AU10": shape("mouthUpperUp") * 1.5,
+        "AU12": shape("mouthSmile") * 1.9,
+        "AU25": (shape("jawOpen") + shape("mouthLowerDown") + shape("mouthUpperUp") - shape("mouthClose")) * 1.7,
+        "AU26": shape("jawOpen") * 3.5,
+        "AU45": shape("eyeBlink") * 2.2 - 0.3,
+    }
+
+
 def _brow_to_nostril(points: Array, pose: Array) -> Array:
     """(N,) height between brows and nostrils over the width between the eyes, foreshortening by pose undone."""
-    centre = points[:, _INNER_BROWS].mean(axis=1) - points[:, _NOSTRILS].mean(axis=1)
-    height = np.linalg.norm(centre, axis=1) / np.maximum(np.cos(pose[:, 0]), 0.5)
-    outer = points[:, _OUTER_EYES]
-    width = np.linalg.norm(outer[:, 1] - outer[:, 0], axis=1) / np.maximum(np.cos(pose[:, 1]), 0.5)
+    centre = points[:, INNER_BROWS].mean(axis=1) - points[:, NOSTRILS].mean(axis=1)
+    height = np.linalg.norm(centre, axis=1) / np.maximum(np.cos(pose[:, 0]), LEAST_COSINE)
+    outer = points[:, OUTER_EYES]
+    width = np.linalg.norm(outer[:, 1] - outer[:, 0], axis=1) / np.maximum(np.cos(pose[:, 1]), LEAST_COSINE)
     return np.asarray(height / np.maximum(width, 1e-6), np.float32)
