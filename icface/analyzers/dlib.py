@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from icface.analyzers.face import Face
 from icface.analyzers.landmark_geometry import GEOMETRY_VERSION, MEASURES, attributes_from_landmarks
-from icface.crop import cut
+from icface.crop import crop_image
 from icface.errors import IcfaceError
 from icface.weights import LANDMARKS_68, fetch, sha256_of
 
@@ -28,7 +28,7 @@ ENLARGED = 384
 SURROUNDINGS = 1.5
 """Side of the surroundings over that of the detector's box."""
 SHIFTS = ((0.0, 0.0), (0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03))
-"""The landmarks are the mean of five, with the box shifted by these fractions of its side: r of the brows rises by .03."""
+"""The landmarks are the mean of five, the box shifted by these fractions of its side: r of the brows rises by .03."""
 
 
 class DlibAnalyzer:
@@ -86,7 +86,7 @@ class DlibAnalyzer:
         side = box.width() / factor * SURROUNDINGS
         centre = np.array([box.left() + box.right() + 1, box.top() + box.bottom() + 1]) / 2 / factor
         corner = centre - side / 2
-        picture = cut(frame, (*corner, side), ENLARGED)
+        picture = crop_image(frame, (*corner, side), ENLARGED)
         half = ENLARGED / SURROUNDINGS / 2
         found = []
         for shift in SHIFTS:

@@ -91,6 +91,10 @@ BUILT_IN = {
         uses_gpu=True,
         packages={"py-feat": "pip install 'icface[pyfeat]' beside PyPI's default torch"},
     ),
+    "dlib": Registration(
+        implementation="icface.analyzers.dlib:DlibAnalyzer",
+        packages={"dlib-bin": "pip install 'icface[identity]'"},
+    ),
 }
 
 

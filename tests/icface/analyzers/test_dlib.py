@@ -9,7 +9,7 @@ from icface.analyzers.dlib import DlibAnalyzer
 from icface.analyzers.face import Face
 from icface.analyzers.openface import attributes_from_row, read_openface_csv
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.crop import CropRule, cut
+from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.video.reading import read_frames
 from icface.weights import LANDMARKS_68
@@ -43,7 +43,7 @@ def theirs(frames: np.ndarray) -> list[Face]:
 def crops(request: pytest.FixtureRequest, frames: np.ndarray, theirs: list[Face]) -> np.ndarray:
     height, width = frames.shape[1:3]
     squares = CropRule(mode="track").squares(np.stack([face.box for face in theirs]), 25, width, height)
-    return np.stack([cut(frame, square, request.param) for frame, square in zip(frames, squares, strict=True)])
+    return np.stack([crop_image(frame, square, request.param) for frame, square in zip(frames, squares, strict=True)])
 
 
 def column(faces: list[Face], name: str) -> np.ndarray:

@@ -180,7 +180,7 @@ def test_create_makes_analyzers_by_name() -> None:
     assert made.batch_size == 4
     made.close()
     with pytest.raises(IcfaceError, match="mediapipe"):
-        create("dlib")
+        create("nobody")
 
 
 def test_weights_that_are_none_are_said(tmp_path: Path) -> None:
