@@ -31,6 +31,10 @@ class Source:
     """The face's own attributes, raw; NaN where not measured."""
     neutral: Tensor
     """(1, 3, S, S) float32 in [-1, 1]: the neutral face, on the model's device."""
+    square: tuple[float, float, float]
+    """x and y of the crop's upper left corner and its side, pixels of the picture."""
+    faces: int = 1
+    """How many faces the picture shows."""
     left_alone: tuple[str, ...] = ()
     """Trained attributes that were not measured, so that a neutraliser that is told the change leaves them."""
 
@@ -65,23 +69,27 @@ class Animator:
         return cls(model, analyzer or analyzers.from_record(model.config.analyzer), device, batch)
 
     @torch.inference_mode()
-    def prepare(self, source: Picture) -> Source:
+    def prepare(self, source: Picture, face: int = 0) -> Source:
         """Find the face in `source` (H, W, 3) uint8 RGB, crop it by the model's rule and bring it to neutral.
 
-        Of several faces the largest is taken. Raises IcfaceError when there is none.
+        `face`: which one, from 0, the largest first. Raises IcfaceError when there is none, or not so many.
         """
         if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
             raise ValueError(f"a source must be (H, W, 3) uint8 RGB, not {source.shape} {source.dtype}")
         faces = self.analyzer.analyze(source[None], [0], "source")[0]
         if not faces:
             raise IcfaceError("no face is found in the source picture; take one in which the whole face can be seen")
-        face = faces[0]
+        if not 0 <= face < len(faces):
+            raise IcfaceError(
+                f"the source picture has no face {face + 1}: it shows {len(faces)}, the largest is face 1"
+            )
+        chosen = faces[face]
         rule = CropRule.from_json(self.model.config.crop_rule)
         height, width = source.shape[:2]
         # A still has no neighbours to smooth over, so any frame rate does.
-        square = rule.squares(face.box[None], fps=1.0, width=width, height=height)[0]
+        square = rule.squares(chosen.box[None], fps=1.0, width=width, height=height)[0]
         crop = crop_image(source, square, self.model.size)
-        attributes = dict(zip(ATTRIBUTE_NAMES, face.attributes.tolist(), strict=True))
+        attributes = dict(zip(ATTRIBUTE_NAMES, chosen.attributes.tolist(), strict=True))
         own = np.array([[attributes.get(name, np.nan) for name in self.model.schema.names]], np.float32)
         change = self.model.config.model.neutraliser_input == "change"
         unknown = np.isnan(own[0]) & self.model.schema.trained & change
@@ -90,6 +98,8 @@ class Animator:
             attributes=attributes,
             neutral=neutralise(self.model, crop[None], own, self.device),
             left_alone=tuple(name for name, missing in zip(self.model.schema.names, unknown, strict=True) if missing),
+            square=(float(square[0]), float(square[1]), float(square[2])),
+            faces=len(faces),
         )
 
     def neutral(self, source: Picture | Source) -> Picture:

@@ -20,6 +20,14 @@ ACTION_UNIT_NAMES = tuple(f"AU{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 
 ATTRIBUTE_NAMES = POSE_NAMES + ACTION_UNIT_NAMES
 POSE_RANGE = 0.7
 """Radians coded to [0, 1] on either side of straight ahead: 40.1 degrees (the updated release's range)."""
+REGIONS = {
+    "pose": POSE_NAMES,
+    "brows": ("AU01", "AU02", "AU04"),
+    "eyes": ("AU05", "AU06", "AU07", "AU45"),
+    "nose": ("AU09",),
+    "mouth": ("AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26"),
+}
+"""Region of the face: the attributes that belong to it, all 20 once (FACS's upper face is brows and eyes)."""
 AU_RANGE = 5.0
 """Highest action unit intensity (FACS grade E; OpenFace's scale)."""
 TRAINED_FROM_SHARE = 0.05
@@ -69,8 +77,13 @@ class Attribute:
     """Whether a model learned it; an untrained attribute cannot be set."""
     seen: Seen | None = None
     """Which values the training frames show; None where nobody counted, or nothing was measured."""
+    region: str = ""
+    """Part of the face (`REGIONS`); left empty, the one that the name belongs to, `other` for a name in none."""
 
     def __post_init__(self) -> None:
+        if not self.region:
+            known = (region for region, names in REGIONS.items() if self.name in names)
+            object.__setattr__(self, "region", next(known, "other"))
         if not self.low < self.high:
             raise ValueError(f"attribute {self.name}: low {self.low} must be below high {self.high}")
         if not self.low <= self.neutral <= self.high:

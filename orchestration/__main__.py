@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a model on a data set, on one or several workers",
     "evaluate": "score a model on frames it has not seen",
     "animate": "drive a portrait by a video, a picture or a csv, and edit single attributes",
+    "studio": "a local web page: sliders, films driven by clips, two models side by side",
     "models": "the registry: list, compare, promote, export, serve, import-release",
     "run": "all of that as a file says, skipping what is done",
     "submit": "preprocess, train or evaluate as a job on a Ray cluster",

@@ -128,6 +128,31 @@ class AnimateJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudioJob:
+    """Show the page with the sliders at http://127.0.0.1:7860, until Ctrl-C."""
+
+    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Models on offer: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. By default every
+    registered version."""
+    dataset: tuple[str, ...] = ()
+    """Data sets whose clips can be browsed."""
+    host: str = "127.0.0.1"
+    """Address to listen at. Any other than a loopback address is reached by others on the network."""
+    port: int = 7860
+    """Port to listen at; 0 takes any free one."""
+    auth: str | None = None
+    """Token that visitors must bring; `generate` draws one."""
+    gpu: bool = False
+    """Run the networks on the GPU."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port must lie in 0..65535, not {self.port}")
+        if self.auth is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,200}", self.auth):
+            raise ValueError("--auth: take 8 or more letters, digits, - and _, or `generate`")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoConfig:
     """The whole path on two sample clips, in under ten minutes on two cores."""
 

@@ -1,5 +1,6 @@
 """Reading what drives a portrait: a video, a picture, a csv of attributes or an OpenFace 2 csv."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from icface.control.tables import COMPANIONS, DEFAULT_FPS, check_columns
 from icface.errors import IcfaceError
 from icface.images import read_image
 from icface.labels import smooth
-from icface.video.reading import read_windows
+from icface.video.reading import probe, read_windows
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """File endings read as one picture; everything else but `.csv` is read as a video."""
@@ -28,7 +29,9 @@ SAME_FACE = 0.3
 """Overlap (intersection over union) from which a face is the same as in the frame before."""
 
 
-def read_driving(path: str | Path, analyzer: Analyzer | None) -> pd.DataFrame:
+def read_driving(
+    path: str | Path, analyzer: Analyzer | None, progress: Callable[[int, int], None] = lambda done, total: None
+) -> pd.DataFrame:
     """The attributes of a driver, one row a frame.
 
     `path` is a video or a picture, which `analyzer` measures, or a csv: one with our column names (`frame` and
@@ -40,6 +43,7 @@ def read_driving(path: str | Path, analyzer: Analyzer | None) -> pd.DataFrame:
 
     In a video the largest face of the first frame that has one is followed by overlap, and what is measured is
     averaged over `SMOOTHED_FRAMES` neighbouring frames, as it is for training (AU45 is not: blinks are short).
+    `progress` is told the frames measured and their number, as far as the header knows.
 
     Raises IcfaceError when the file is missing or cannot be read, no face is found, or a csv's columns are unknown.
     """
@@ -50,7 +54,7 @@ def read_driving(path: str | Path, analyzer: Analyzer | None) -> pd.DataFrame:
         return fill_gaps(_read_csv(file))
     if analyzer is None:
         raise ValueError("a video or a picture needs an analyzer")
-    table = _read_picture(file, analyzer) if file.suffix.lower() in PICTURES else _read_video(file, analyzer)
+    table = _read_picture(file, analyzer) if file.suffix.lower() in PICTURES else _read_video(file, analyzer, progress)
     if not table["face"].any():
         raise IcfaceError(f"{path}: no face is found in it; take a driver whose face can be seen")
     return fill_gaps(table)
@@ -93,7 +97,8 @@ def _read_picture(path: Path, analyzer: Analyzer) -> pd.DataFrame:
     return _table([0], [0.0], [faces[0] if faces else None])
 
 
-def _read_video(path: Path, analyzer: Analyzer) -> pd.DataFrame:
+def _read_video(path: Path, analyzer: Analyzer, progress: Callable[[int, int], None]) -> pd.DataFrame:
+    expected = probe(path).frames
     indices: list[int] = []
     times: list[float] = []
     followed: list[Face | None] = []
@@ -105,6 +110,7 @@ def _read_video(path: Path, analyzer: Analyzer) -> pd.DataFrame:
             last = face or last
         indices += window.indices
         times += window.times
+        progress(len(indices), max(expected, len(indices)))
     table = _table(indices, times, followed)
     names = list(ATTRIBUTE_NAMES)
     labels = table[names].to_numpy(np.float32)

@@ -99,6 +99,20 @@ def apply_edits(
     return result
 
 
+def complete(table: pd.DataFrame, schema: AttributeSchema, own: Mapping[str, float]) -> pd.DataFrame:
+    """The table with a column for every attribute of the schema, as a film follows it.
+
+    A missing column becomes the source's own value, what is not measured the neutral one. Columns that are no
+    attributes stay in front.
+    """
+    result = table[[name for name in table.columns if name not in schema.names]].copy()
+    for attribute in schema.attributes:
+        name = attribute.name
+        values = table[name] if name in table.columns else pd.Series(own.get(name, np.nan), index=table.index)
+        result[name] = values.astype(np.float32).fillna(attribute.neutral)
+    return result
+
+
 def _named(name: str, schema: AttributeSchema, entry: str, verb: Verb) -> Attribute:
     if name in POSE_NAMES:
         short = name.removeprefix("pose_")

@@ -1,14 +1,17 @@
 """Mixing the pose, the eyes and the mouth of several drivers."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, REGIONS
 from icface.control.tables import COMPANIONS, seconds
+from icface.errors import IcfaceError
 
-EYES = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU45")
+EYES = REGIONS["brows"] + REGIONS["eyes"]
 """FACS's upper face: brows, lids, the cheeks under them, the blink."""
-MOUTH = tuple(name for name in ATTRIBUTE_NAMES if name not in (*POSE_NAMES, *EYES))
+MOUTH = REGIONS["nose"] + REGIONS["mouth"]
 """FACS's lower face: nose, lips, jaw."""
 
 
@@ -21,34 +24,61 @@ def mix(
 ) -> pd.DataFrame:
     """`base` with the pose, the upper face (`EYES`) or the lower face (`MOUTH`) of other drivers.
 
-    The result has the rows of `base`, or of the first part given when there is no base. A part plays at its own
-    speed along `timestamp`: its values are interpolated at the base's times, its last value is held when it is
-    shorter, its rest is left out when it is longer; a single picture is held throughout. What a part did not
-    measure stays the base's.
+    The same as `mix_regions` with `eyes` for brows and eyes and `mouth` for nose and mouth.
 
     >>> base = pd.DataFrame({"timestamp": [0.0, 0.5, 1.0], "AU25": [0.0, 0.0, 0.0], "AU45": [1.0, 1.0, 1.0]})
     >>> talking = pd.DataFrame({"timestamp": [0.0, 1.0], "AU25": [0.0, 4.0], "AU45": [0.0, 0.0]})
     >>> mix(base, mouth=talking)[["AU25", "AU45"]].values.tolist()
     [[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]
     """
-    parts = [(POSE_NAMES, pose), (EYES, eyes), (MOUTH, mouth)]
-    given = [part for _, part in parts if part is not None]
+    return mix_regions(base, {"pose": pose, "brows": eyes, "eyes": eyes, "nose": mouth, "mouth": mouth})
+
+
+def mix_regions(base: pd.DataFrame | None, parts: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame:
+    """`base` with regions of the face (keys of `icface.attributes.REGIONS`) from other drivers.
+
+    The result has the rows of `base`, or of the first part given when there is no base. A part plays at its own
+    speed along `timestamp`: its values are interpolated at the base's times, its last value is held when it is
+    shorter, its rest is left out when it is longer; a single picture is held throughout. What a part did not
+    measure stays the base's.
+    """
+    given = [part for part in parts.values() if part is not None]
     if base is None:
         if not given:
             raise ValueError("mix needs a base or a part")
         base = given[0][[name for name in given[0].columns if name in COMPANIONS]]
     result = base.copy()
     times = seconds(base)
-    for names, part in parts:
+    for region, part in parts.items():
         if part is None:
             continue
         own_times = seconds(part)
-        for name in names:
+        for name in REGIONS[region]:
             if name in part.columns:
                 values = part[name].to_numpy(np.float64)
                 measured = np.isfinite(values)
                 if measured.any():
                     result[name] = np.interp(times, own_times[measured], values[measured]).astype(np.float32)
+    return result
+
+
+def trim(table: pd.DataFrame, start: float | None = None, end: float | None = None) -> pd.DataFrame:
+    """The rows from `start` to `end` seconds, both included; their times begin at 0.
+
+    Raises IcfaceError when no row is left.
+
+    >>> trim(pd.DataFrame({"timestamp": [0.0, 0.5, 1.0], "AU12": [0, 1, 2]}), start=0.5)["timestamp"].tolist()
+    [0.0, 0.5]
+    """
+    if start is None and end is None:
+        return table
+    times = seconds(table)
+    low, high = start if start is not None else -np.inf, end if end is not None else np.inf
+    kept = (times >= low - 1e-6) & (times <= high + 1e-6)
+    if not kept.any():
+        raise IcfaceError(f"nothing of the driver lies between {low:g} and {high:g} s; it lasts {times[-1]:.2f} s")
+    result = table[kept].reset_index(drop=True)
+    result["timestamp"] = times[kept] - times[kept][0]
     return result
 
 

@@ -37,6 +37,26 @@ ACTION_UNIT_WORDS = {
     "AU45": "blink",
 }
 """The action units in plain words (FACS)."""
+FACS_NAMES = {
+    "AU01": "Inner Brow Raiser",
+    "AU02": "Outer Brow Raiser",
+    "AU04": "Brow Lowerer",
+    "AU05": "Upper Lid Raiser",
+    "AU06": "Cheek Raiser",
+    "AU07": "Lid Tightener",
+    "AU09": "Nose Wrinkler",
+    "AU10": "Upper Lip Raiser",
+    "AU12": "Lip Corner Puller",
+    "AU14": "Dimpler",
+    "AU15": "Lip Corner Depressor",
+    "AU17": "Chin Raiser",
+    "AU20": "Lip Stretcher",
+    "AU23": "Lip Tightener",
+    "AU25": "Lips Part",
+    "AU26": "Jaw Drop",
+    "AU45": "Blink",
+}
+"""FACS's own names of the action units."""
 DEFAULT_FPS = 25.0
 """Frames a second of a table that does not say."""
 
@@ -67,3 +87,14 @@ def seconds(table: pd.DataFrame) -> npt.NDArray[np.float64]:
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise IcfaceError("the rows of an attribute table must be in order of time, each later than the one before")
     return np.asarray(times)
+
+
+def frames_per_second(table: pd.DataFrame) -> float:
+    """The rate of a table's rows, by the median of their distances; `DEFAULT_FPS` of a single row.
+
+    >>> frames_per_second(pd.DataFrame({"timestamp": [0.0, 0.04, 0.08]}))
+    25.0
+    """
+    if len(table) < 2:
+        return DEFAULT_FPS
+    return float(np.round(1 / np.median(np.diff(seconds(table))), 3))

@@ -1,0 +1,68 @@
+"""What the page is given from outside: models, sample portraits and data sets. `orchestration` fills these in."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from icface.images import Picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A model that the page may open."""
+
+    reference: str
+    """As the command line names it: models:/NAME@ALIAS, models:/NAME/VERSION or a bundle folder."""
+    label: str
+    """Shown in the list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSummary:
+    """One clip of a data set."""
+
+    clip: str
+    """identity/video/clip stem."""
+    split: str
+    frames: int
+    largest: Mapping[str, float]
+    """Largest value of each attribute that was measured, raw."""
+    smallest: Mapping[str, float]
+
+
+class ClipLibrary(Protocol):
+    """A data set, as the page looks at it."""
+
+    name: str
+
+    def clips(self) -> Sequence[ClipSummary]:
+        """Every clip that has frames, in order."""
+        ...
+
+    def table(self, clip: str) -> pd.DataFrame:
+        """The attributes of the clip's stored frames: `frame`, `timestamp` and raw attributes.
+
+        Raises IcfaceError for an unknown clip.
+        """
+        ...
+
+    def picture(self, clip: str, frame: int) -> Picture:
+        """(S, S, 3) uint8 RGB of a stored frame. Raises IcfaceError when there is none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolvers:
+    """Everything that the page may reach; it opens no path that a visitor names."""
+
+    models: Callable[[], Sequence[ModelChoice]]
+    """The models on offer, the one to begin with first."""
+    bundle: Callable[[str], Path]
+    """The bundle folder of one of them, by its reference."""
+    samples: Mapping[str, Callable[[], Picture]] = field(default_factory=dict)
+    """Portraits by name."""
+    libraries: Mapping[str, ClipLibrary] = field(default_factory=dict)
+    """Data sets by name."""

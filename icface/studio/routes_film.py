@@ -1,0 +1,194 @@
+"""Addresses of the video tab: drivers, curves, films."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, PlainTextResponse
+from pydantic import BaseModel, Field
+
+from icface import analyzers
+from icface.control import read_driving
+from icface.control.edits import complete
+from icface.control.tables import frames_per_second
+from icface.errors import IcfaceError
+from icface.provenance import mark_mp4
+from icface.studio.film import Background, FilmPlan, Task, curves_json
+from icface.studio.kept import Kept
+from icface.studio.routes_face import Chosen, file_name
+from icface.studio.uploads import MIB, Limits, keep_driver, receive
+from icface.studio.workshop import Workshop
+from icface.video.writing import write_video
+
+DRIVERS = 16
+FILMS = 16
+LONGEST_FILM = 20_000
+"""Frames."""
+
+
+class Planned(Chosen):
+    """A film that is asked for."""
+
+    follows: dict[str, str]
+    start: float | None = None
+    end: float | None = None
+    relative: bool = False
+    gain: dict[str, float] = Field(default_factory=dict)
+    offset: dict[str, float] = Field(default_factory=dict)
+    drawn: dict[str, dict[int, float]] = Field(default_factory=dict)
+
+    def plan(self) -> FilmPlan:
+        names = ("follows", "start", "end", "relative", "gain", "offset", "drawn")
+        return FilmPlan(**{name: getattr(self, name) for name in names})
+
+
+class NewDriver(BaseModel):
+    """What measures an uploaded driver: the analyzer of this model."""
+
+    model: str
+
+
+class FilmDesk:
+    """Drivers and films of all visitors, in files of a folder of their own."""
+
+    def __init__(self, workshop: Workshop, folder: Path, limits: Limits) -> None:
+        self.workshop = workshop
+        self.folder = folder
+        self.limits = limits
+        self.background = Background()
+        self.drivers: Kept[Task] = Kept("driver", DRIVERS, Task.drop)
+        self.films: Kept[Task] = Kept("film", FILMS, Task.drop)
+
+    def add_driver(self, data: bytes, name: str, model: str) -> str:
+        """Keep an uploaded driver and measure it in the background; returns its id."""
+        record = self.workshop.model(model).animator.model.config.analyzer
+        task = Task(name=name, path=keep_driver(data, self.folder, self.limits))
+
+        def measure(task: Task) -> pd.DataFrame:
+            assert task.path is not None
+            if task.path.suffix == ".csv":
+                return read_driving(task.path, None)
+            # One of its own: a long video must not keep the portraits waiting.
+            own = analyzers.from_record(record)
+            try:
+                return read_driving(task.path, own, task.progress)
+            finally:
+                own.close()
+
+        return self.drivers.add(self.background.start(task, measure))
+
+    def add_table(self, table: pd.DataFrame, name: str) -> str:
+        """A driver whose attributes are known already."""
+        return self.drivers.add(Task(name=name, done=len(table), total=len(table), result=table))
+
+    def curves(self, asked: Planned) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The film's table before and after the edits."""
+        model = self.workshop.model(asked.model)
+        source = self.workshop.prepared(model, asked.portrait, asked.face)
+        plan = asked.plan()
+        return plan.curves(self._tables(plan), model.animator.model.schema, source.attributes)
+
+    def command(self, asked: Planned) -> str:
+        """The same as a command line."""
+        plan = asked.plan()
+        names = {each: self.drivers.get(each).name for each in plan.follows.values()}
+        return plan.command(asked.model, self.workshop.portraits.get(asked.portrait).file, names)
+
+    def add_film(self, asked: Planned) -> str:
+        """Make a film in the background; returns its id."""
+        model = self.workshop.model(asked.model)
+        source = self.workshop.prepared(model, asked.portrait, asked.face)
+        _, table = self.curves(asked)
+        if len(table) > LONGEST_FILM:
+            raise IcfaceError(f"this film has {len(table)} frames; trim it to {LONGEST_FILM}")
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix="film-", suffix=".mp4")
+        os.close(handle)
+        task = Task(name="film.mp4", total=len(table), path=Path(name))
+
+        def make(task: Task) -> pd.DataFrame:
+            assert task.path is not None
+
+            def counted() -> Any:
+                for number, frame in enumerate(self.workshop.frames(model, source, table), 1):
+                    task.progress(number, len(table))
+                    yield frame
+
+            write_video(task.path, counted(), frames_per_second(table))
+            mark_mp4(task.path, model.mark)
+            return complete(table, model.animator.model.schema, source.attributes)
+
+        return self.films.add(self.background.start(task, make))
+
+    def close(self) -> None:
+        """Stop what runs and remove every file."""
+        self.drivers.clear()
+        self.films.clear()
+        self.background.close()
+
+    def _tables(self, plan: FilmPlan) -> dict[str, pd.DataFrame]:
+        tables = {}
+        for name in set(plan.follows.values()):
+            driver = self.drivers.get(name)
+            if driver.state != "done":
+                raise IcfaceError(driver.error or f"{driver.name} is still being measured")
+            tables[name] = driver.result
+        return tables
+
+
+def progress_json(task: Task) -> dict[str, Any]:
+    """How far a task is."""
+    return {"name": task.name, "state": task.state, "done": task.done, "total": task.total, "error": task.error}
+
+
+def film_routes(workshop: Workshop, desk: FilmDesk) -> APIRouter:
+    """Their router."""
+    router = APIRouter(prefix="/api")
+
+    @router.post("/drivers")
+    async def upload(request: Request, model: str) -> dict[str, str]:
+        data = await receive(request.stream(), desk.limits.video_mib * MIB)
+        return {"driver": await run_in_threadpool(desk.add_driver, data, file_name(request), model)}
+
+    @router.get("/drivers/{name}")
+    def driver(name: str) -> dict[str, Any]:
+        task = desk.drivers.get(name)
+        seconds = float(task.result["timestamp"].iloc[-1]) if task.state == "done" else None
+        return progress_json(task) | {"seconds": seconds}
+
+    @router.post("/curves")
+    def curves(asked: Planned) -> dict[str, Any]:
+        model = workshop.model(asked.model)
+        source = workshop.prepared(model, asked.portrait, asked.face)
+        before, after = desk.curves(asked)
+        return curves_json(before, after, source) | {"command": desk.command(asked)}
+
+    @router.post("/films")
+    def film(asked: Planned) -> dict[str, str]:
+        return {"film": desk.add_film(asked)}
+
+    @router.get("/films/{name}")
+    def progress(name: str) -> dict[str, Any]:
+        return progress_json(desk.films.get(name))
+
+    @router.get("/films/{name}/film.mp4")
+    def mp4(name: str) -> FileResponse:
+        task = desk.films.get(name)
+        if task.state != "done" or task.path is None:
+            raise IcfaceError(task.error or "the film is not finished yet")
+        return FileResponse(task.path, media_type="video/mp4", filename="film.mp4", content_disposition_type="inline")
+
+    @router.get("/films/{name}/curves.csv")
+    def csv(name: str) -> PlainTextResponse:
+        task = desk.films.get(name)
+        if task.state != "done":
+            raise IcfaceError(task.error or "the film is not finished yet")
+        headers = {"content-disposition": 'attachment; filename="curves.csv"'}
+        return PlainTextResponse(
+            task.result.to_csv(index=False, float_format="%.6g"), media_type="text/csv", headers=headers
+        )
+
+    return router
