@@ -39,8 +39,13 @@ test: setup  ## the tests that need neither a cluster nor a server (under 20 min
 	@$(PYTEST) -m "not system and not soak and not pyfeat"
 
 .PHONY: test-system
-test-system: setup  ## the tests that kill processes and start servers
+test-system: setup $(CACHE)/axe-core-4.14.1/axe.min.js  ## the tests that kill processes and start servers or a browser
 	@$(PYTEST) -m system
+
+# A browser for the page's tests, and the program that looks for barriers in it. Other files than these are refused.
+$(CACHE)/axe-core-4.14.1/axe.min.js: setup-browser.sh
+	@./setup-browser.sh 4.14.1 e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745 "$(CACHE)"
+	@touch $@
 
 .PHONY: setup-pyfeat test-pyfeat
 setup-pyfeat: $(PYFEAT_VENV)/$(PYFEAT_LOCKED)  ## an environment with py-feat, for --analyzer pyfeat
