@@ -172,10 +172,13 @@ def describe_model(model: OpenModel) -> dict[str, object]:
 
 
 def describe_slider(attribute: Attribute) -> dict[str, object]:
-    """One attribute as a slider: degrees for pose, why it is disabled if it is."""
+    """One attribute as a slider: degrees for pose, the range that training has seen, why it is disabled if it is."""
     pose = attribute.name in POSE_NAMES
     name = SHORT.get(attribute.name, attribute.name)
-    low, high = attribute.low, attribute.high
+    low, high, full = attribute.low, attribute.high, attribute.high
+    if attribute.seen is not None:
+        low, high = min(attribute.seen.min, attribute.neutral), max(attribute.seen.max, attribute.neutral)
+        full = attribute.seen.p99
     factor = math.degrees(1) if pose else 1.0
     reason = ""
     if not attribute.trained:
@@ -187,8 +190,9 @@ def describe_slider(attribute: Attribute) -> dict[str, object]:
         "words": POSE_WORDS[name] if pose else ACTION_UNIT_WORDS.get(name, ""),
         "unit": "°" if pose else "",
         # Rounded inwards: the last step of a slider is a value that the model takes.
-        "low": math.ceil(low * factor * 10 - 1e-6) / 10,
-        "high": math.floor(high * factor * 10 + 1e-6) / 10,
+        "low": math.ceil(low * factor * 100 - 1e-6) / 100,
+        "high": math.floor(high * factor * 100 + 1e-6) / 100,
+        "full": full * factor,
         "neutral": attribute.neutral * factor,
         "step": 0.5 if pose else 0.05,
         "trained": attribute.trained,

@@ -4,7 +4,7 @@ import { guarded, post } from "./api.js";
 import { Live } from "./live.js";
 import { chosen, fire, on, ready, state } from "./state.js";
 
-const PRESET_SHARE = 0.6; // of a slider's way from neutral to its end
+const PRESET_SHARE = 0.8; // of the way from neutral to what training has seen of it
 const REGIONS = ["pose", "brows", "eyes", "nose", "mouth", "other"];
 const element = (id) => document.getElementById(id);
 const rows = new Map(); // name -> { slider, input, output, row }
@@ -137,8 +137,9 @@ function presetButton(preset) {
     const values = {};
     for (const { slider } of rows.values()) {
       if (slider.unit || !slider.trained) continue;
-      const full = slider.neutral + PRESET_SHARE * (slider.high - slider.neutral);
-      values[slider.name] = preset.units.includes(slider.name) ? Math.round(full * 100) / 100 : slider.neutral;
+      const value = slider.neutral + PRESET_SHARE * (slider.full - slider.neutral);
+      const inside = Math.min(slider.high, Math.max(slider.low, Math.round(value * 100) / 100));
+      values[slider.name] = preset.units.includes(slider.name) ? inside : slider.neutral;
     }
     setValues(values);
   });

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from PIL import Image
 from support.studio_page import UNTRAINED, Page
 
 from icface.animate import Animator
+from icface.attributes import Attribute, Seen
 from icface.images import Picture, decode_image, encode_png
 from icface.studio.latest import Overtaken
 from icface.studio.resolvers import Resolvers
-from icface.studio.workshop import Portrait, Workshop
+from icface.studio.workshop import Portrait, Workshop, describe_slider
 
 
 def asked(portrait: str, **values: float) -> dict:
@@ -61,6 +63,15 @@ def test_a_model_is_its_sliders(page: Page) -> None:
     assert not sliders[UNTRAINED]["trained"] and "0% of the frames" in sliders[UNTRAINED]["reason"]
     contempt = next(preset for preset in model["presets"] if preset["name"] == "contempt")
     assert (contempt["units"], contempt["left_out"]) == (["AU12"], ["AU14"])
+
+
+def test_a_slider_goes_as_far_as_training_has_seen() -> None:
+    seen = Seen(min=0.004, p01=0.01, p50=0.5, p99=1.5, max=1.876)
+    made = describe_slider(Attribute(name="AU12", unit="intensity", low=0, high=5, neutral=0, seen=seen))
+    assert (made["low"], made["high"], made["full"], made["neutral"]) == (0.0, 1.87, 1.5, 0)
+    turned = replace(seen, min=-0.2)
+    made = describe_slider(Attribute(name="pose_yaw", unit="rad", low=-0.7, high=0.7, neutral=0, seen=turned))
+    assert (made["name"], made["low"], made["high"]) == ("yaw", -11.45, 107.48)
 
 
 def test_source_and_neutral_are_pictures_of_the_models_size(page: Page, portrait: str) -> None:
