@@ -22,7 +22,7 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.training.batch import Batch
 from icface.training.config import PRESETS, TrainConfig
-from icface.training.fit import prepare
+from icface.training.trainer import prepare
 from orchestration.tracking.run_logger import RunLogger, experiment_id, use_tracking
 
 GOAL = 0.01

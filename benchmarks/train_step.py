@@ -28,9 +28,9 @@ from icface.bundle import BundleConfig
 from icface.networks.discriminator import DiscriminatorOutput
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
-from icface.training.fit import Training, prepare
-from icface.training.losses import Terms
+from icface.training.losses import Readings, Terms
 from icface.training.phases import Networks, Step
+from icface.training.trainer import Training, prepare
 
 IDENTITIES = 100
 Convolution = tuple[tuple[int, ...], tuple[int, ...], int, int, bool, bool]
@@ -75,8 +75,8 @@ class OncePerHead(nn.Module):
 class Repeating(Networks):
     """The forwards that the released code repeats."""
 
-    def _neutral_terms(self, step: Step, neutral: Tensor) -> Terms:
-        return super()._neutral_terms(step, self.neutralise(step.batch))
+    def _neutral_terms(self, step: Step, neutral: Tensor, output: DiscriminatorOutput, readings: Readings) -> Terms:
+        return super()._neutral_terms(step, self.neutralise(step.batch), output, readings)
 
     def _discriminator(self, step: Step) -> Terms:
         step.neutral = self.neutralise(step.batch)

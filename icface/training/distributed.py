@@ -1,11 +1,14 @@
 """What several ranks exchange: one gradient all-reduce a phase, losses, and counts for masked means.
 
+The all-reduce of a phase runs beside the next phase where that needs none of the networks that the first one trained.
+Parts of an accumulated batch exchange no gradients.
+
 Works under whatever has initialised torch.distributed (torchrun, Ray Train); alone it does nothing. Explicit
 all-reduces instead of DistributedDataParallel: D and the generators run several forwards before one backward, and a
 phase trains two networks at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -46,24 +49,28 @@ def average_statistics(module: nn.Module) -> None:
         if tensor is not None
     ]
     if statistics:
-        _average_in_place(statistics)
+        RanksMean(statistics).wait()
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the ranks, in one all-reduce."""
-    if world()[1] == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if gradients:
-        _average_in_place(gradients)
+class RanksMean:
+    """The ranks' mean of some tensors, in one all-reduce that runs beside whatever the caller does before `wait`."""
 
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = list(tensors)
+        self._flat: Tensor | None = None
+        if world()[1] > 1 and self._tensors:
+            self._flat = torch.cat([tensor.flatten() for tensor in self._tensors])
+            self._work = dist.all_reduce(self._flat, async_op=True)
 
-def _average_in_place(tensors: list[Tensor]) -> None:
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(flat)
-    flat /= world()[1]
-    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
+    def wait(self) -> None:
+        """Put the means into the tensors. On a GPU its queue waits, not the host."""
+        if self._flat is None:
+            return
+        self._work.wait()
+        parts = self._flat.div_(world()[1]).split([tensor.numel() for tensor in self._tensors])
+        torch._foreach_copy_(
+            self._tensors, [part.view_as(tensor) for part, tensor in zip(parts, self._tensors, strict=True)]
+        )
 
 
 def broadcast_parameters(module: nn.Module) -> None:

@@ -20,6 +20,9 @@ Terms come out as a dict of scalars already multiplied by their weights, so that
 what each adds.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,6 +34,17 @@ from icface.training.config import LossConfig
 from icface.training.region_weights import region_weights
 
 Terms = dict[str, Tensor]
+
+
+class Readings(NamedTuple):
+    """What D says in one phase of the generators' pictures, and of the real ones that they are held against."""
+
+    generated: list[DiscriminatorOutput]
+    """Of each batch of generated pictures, in the order in which they were given."""
+    person: Tensor | None
+    """(B, 256) identity of the source, where identities are embeddings; no gradient."""
+    features: list[Tensor] | None
+    """Of the driving frame, for feature matching; no gradient."""
 
 
 class AttributeLoss:
@@ -112,9 +126,8 @@ class Losses:
         Recipe `paper` adds up the two outputs' losses; ours takes their mean, as much as the real pictures'.
         """
         weights = self.config
-        count = len(batch)
-        discriminator_feedback = d(torch.cat([batch.driving, animated.detach(), neutral.detach()]))
-        real, fake_animated, fake_neutral = (_part(discriminator_feedback, index, count) for index in range(3))
+        pictures = (batch.driving, animated.detach(), neutral.detach())
+        real, fake_animated, fake_neutral = _together(d, pictures)
         generated = self.adversarial(fake_animated, False) + self.adversarial(fake_neutral, False)
         share = 1.0 if weights.recipe == "paper" else 0.5
         return {
@@ -135,6 +148,25 @@ class Losses:
         norm = gradient.square().sum(dim=(1, 2, 3)).mean()
         return {"D/R1": self.config.r1 * self.config.r1_interval * norm}
 
+    def read(self, d: Discriminator, batch: DeviceBatch, *generated: Tensor, features: bool = True) -> Readings:
+        """What D says of one or more batches of generated pictures (B, 3, S, S) each, in one pass.
+
+        The real pictures that the generators' losses need take one pass more, without gradient; `features` says
+        whether feature matching is among them.
+        """
+        weights = self.config
+        person = bool(weights.identity) and d.classes is not None
+        match = features and bool(weights.feature_matching)
+        real = []
+        if person or match:
+            with torch.no_grad():
+                real = _together(d, [batch.source] * person + [batch.driving] * match)
+        return Readings(
+            generated=_together(d, generated),
+            person=real[0].identity if person else None,
+            features=real[-1].features if match else None,
+        )
+
     def discriminator_feedback(
         self,
         d: Discriminator,
@@ -143,6 +175,7 @@ class Losses:
         encoded: Tensor,
         weight: Tensor,
         batch: DeviceBatch,
+        person: Tensor | None,
     ) -> Terms:
         """What D teaches a generator: realism, the attributes asked for (as far as D reads them), the person."""
         weights = self.config
@@ -151,27 +184,30 @@ class Losses:
             f"{prefix}/adversarial": weights.adversarial * self.generator_adversarial(output),
             f"{prefix}/attribute": weights.attribute * attribute,
         }
-        if weights.identity and d.classes is None:
+        if person is not None:
+            terms[f"{prefix}/identity"] = weights.identity * (1 - (output.identity * person).sum(dim=1)).mean()
+        elif weights.identity:
             logits = d.identity_logits(output.identity).float()
             terms[f"{prefix}/identity"] = weights.identity * F.cross_entropy(logits, batch.identity)
-        elif weights.identity:
-            with torch.no_grad():
-                person = d(batch.source).identity
-            terms[f"{prefix}/identity"] = weights.identity * (1 - (output.identity * person).sum(dim=1)).mean()
         return terms
 
-    def animated(self, d: Discriminator, batch: DeviceBatch, animated: Tensor) -> Terms:
-        """G_A: the driving frame from the neutral face and the driving frame's own attributes."""
+    def animated(
+        self, d: Discriminator, batch: DeviceBatch, animated: Tensor, output: DiscriminatorOutput, readings: Readings
+    ) -> Terms:
+        """G_A: the driving frame from the neutral face and the driving frame's own attributes.
+
+        `output` is what D says of `animated`.
+        """
         weights = self.config
-        output = d(animated)
-        terms = self.discriminator_feedback(d, "A", output, batch.driving_encoded, batch.driving_weight, batch)
+        terms = self.discriminator_feedback(
+            d, "A", output, batch.driving_encoded, batch.driving_weight, batch, readings.person
+        )
         terms["A/reconstruction"] = weights.reconstruction * self.reconstruction(
             animated, batch.driving, batch.driving_landmarks
         )
-        if weights.feature_matching:
-            with torch.no_grad():
-                real = d(batch.driving)
-            terms["A/features"] = weights.feature_matching * _feature_distance(output, real)
+        if readings.features is not None:
+            distance = _feature_distance(output.features, readings.features)
+            terms["A/features"] = weights.feature_matching * distance
         if weights.perceptual and weights.recipe == "icface":
             terms["A/perceptual"] = self._perceptual(animated, batch.driving)
         return terms
@@ -184,8 +220,10 @@ class Losses:
         neutral_encoded: Tensor,
         pseudo: Tensor,
         ramp: float,
+        output: DiscriminatorOutput,
+        readings: Readings,
     ) -> Terms:
-        """G_N: a neutral face of the same person.
+        """G_N: a neutral face of the same person; `output` is what D says of `neutral`.
 
         Its target is the track's near-neutral frame where there is one (recipe `paper`: never); for the rest the
         detached pseudo target `pseudo`, what G_A makes of the neutral face with the neutral code, comes in with `ramp`
@@ -194,7 +232,7 @@ class Losses:
         weights = self.config
         trained = self.attribute_loss.trained.float()
         weight = (trained / (trained.sum().clamp(min=1) * len(batch))).expand(len(batch), -1)
-        terms = self.discriminator_feedback(d, "N", d(neutral), neutral_encoded, weight, batch)
+        terms = self.discriminator_feedback(d, "N", output, neutral_encoded, weight, batch, readings.person)
         own = (batch.has_neutral & weights.neutral_frames)[:, None, None, None]
         target = torch.where(own, batch.neutral, pseudo.detach())
         share = torch.where(own, 1.0, ramp)
@@ -218,16 +256,20 @@ class Losses:
         return self.config.perceptual * self.perceptual(output, target)
 
 
-def _part(output: DiscriminatorOutput, index: int, count: int) -> DiscriminatorOutput:
-    part = slice(index * count, (index + 1) * count)
-    return DiscriminatorOutput(
-        output.realness[part],
-        output.attributes[part],
-        output.identity[part],
-        [feature[part] for feature in output.features],
-    )
+def _together(d: Discriminator, pictures: Sequence[Tensor]) -> list[DiscriminatorOutput]:
+    """What D says of each of several batches of pictures (B, 3, S, S), in one pass: D has no batch norm."""
+    count = len(pictures[0])
+    output = d(torch.cat(list(pictures)))
+    return [
+        DiscriminatorOutput(
+            output.realness[part],
+            output.attributes[part],
+            output.identity[part],
+            [feature[part] for feature in output.features],
+        )
+        for part in (slice(index * count, (index + 1) * count) for index in range(len(pictures)))
+    ]
 
 
-def _feature_distance(output: DiscriminatorOutput, real: DiscriminatorOutput) -> Tensor:
-    distances = [F.l1_loss(a.float(), b.float()) for a, b in zip(output.features, real.features, strict=True)]
-    return torch.stack(distances).mean()
+def _feature_distance(output: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    return torch.stack([F.l1_loss(a.float(), b.float()) for a, b in zip(output, real, strict=True)]).mean()

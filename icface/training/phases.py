@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from icface.bundle import ICface
-from icface.networks.discriminator import Discriminator
+from icface.networks.discriminator import Discriminator, DiscriminatorOutput
 from icface.networks.generators import EncodedGenerator
 from icface.training.batch import DeviceBatch
 from icface.training.config import TrainConfig
-from icface.training.losses import Losses, Terms
+from icface.training.losses import Losses, Readings, Terms
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -43,6 +43,9 @@ class Phase:
     terms: Callable[[Step], Terms]
     interval: int = 1
     """Runs every so many steps."""
+    overlaps: bool = False
+    """Whether it needs none of the networks that the phase before it trained: that phase's gradients are exchanged
+    meanwhile, and its optimisers step afterwards."""
 
 
 class Networks:
@@ -81,7 +84,8 @@ class Networks:
             ]
         phases = [
             Phase("G", ("neutraliser", *generator), self._generators),
-            Phase("D", ("discriminator",), self._discriminator),
+            # D judges the pictures that the generators made before they learned.
+            Phase("D", ("discriminator",), self._discriminator, overlaps=True),
         ]
         if loss.r1:
             phases.append(Phase("R1", ("discriminator",), self._gradient_penalty, loss.r1_interval))
@@ -118,16 +122,17 @@ class Networks:
             neutral = self.neutralise(batch)
             animated = self.animate(step, neutral)
         step.neutral, step.animated = neutral.detach(), animated.detach()  # what D judges after this phase
-        terms |= self.losses.animated(self.discriminator, batch, animated)
-        return terms | self._neutral_terms(step, neutral)
+        readings = self.losses.read(self.discriminator, batch, animated, neutral)
+        of_animated, of_neutral = readings.generated
+        terms |= self.losses.animated(self.discriminator, batch, animated, of_animated, readings)
+        return terms | self._neutral_terms(step, neutral, of_neutral, readings)
 
-    def _neutral_terms(self, step: Step, neutral: Tensor) -> Terms:
+    def _neutral_terms(self, step: Step, neutral: Tensor, output: DiscriminatorOutput, readings: Readings) -> Terms:
         ramp = self._pseudo_ramp(step.number)
         with torch.no_grad():  # detached: a target that learns would meet its pupil at one constant picture
             pseudo = self.generator(neutral.detach(), self._neutral(len(step.batch))) if ramp else neutral.detach()
-        return self.losses.neutralised(
-            self.discriminator, step.batch, neutral, self._neutral(len(step.batch)), pseudo, ramp
-        )
+        encoded = self._neutral(len(step.batch))
+        return self.losses.neutralised(self.discriminator, step.batch, neutral, encoded, pseudo, ramp, output, readings)
 
     def _discriminator(self, step: Step) -> Terms:
         if step.neutral is None or step.animated is None:  # no generator has run in this step
@@ -148,8 +153,12 @@ class Networks:
 
     def _paper_generator(self, step: Step) -> Terms:
         assert step.neutral is not None
-        return self.losses.animated(self.discriminator, step.batch, self.animate(step, step.neutral))
+        animated = self.animate(step, step.neutral)
+        readings = self.losses.read(self.discriminator, step.batch, animated)
+        return self.losses.animated(self.discriminator, step.batch, animated, readings.generated[0], readings)
 
     def _paper_neutraliser(self, step: Step) -> Terms:
         neutral = self.neutralise(step.batch)
-        return self._neutral_terms(step, neutral) | self.losses.reanimated(step.batch, self.animate(step, neutral))
+        readings = self.losses.read(self.discriminator, step.batch, neutral, features=False)
+        terms = self._neutral_terms(step, neutral, readings.generated[0], readings)
+        return terms | self.losses.reanimated(step.batch, self.animate(step, neutral))

@@ -22,7 +22,8 @@ from icface.networks.features import PerceptualDistance, perceptual_distance
 from icface.training.augmentation import seen_in_training
 from icface.training.config import LossConfig, TrainConfig
 from icface.training.distributed import any_rank, from_first_rank
-from icface.training.fit import Hooks, NonFiniteLoss, fit
+from icface.training.finite import NonFiniteLoss
+from icface.training.fit import Hooks, fit
 from icface.training.init_from import init_schema
 from orchestration.tracking.run_logger import RunLogger
 from orchestration.train.checkpoint_store import Checkpoints

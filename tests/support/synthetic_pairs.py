@@ -7,7 +7,7 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
-from icface.training.fit import prepare
+from icface.training.trainer import prepare
 from icface.training.validation import RealFrames
 
 SIZE = 32

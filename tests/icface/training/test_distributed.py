@@ -1,19 +1,17 @@
 """Two ranks with half the batch each do what one rank does with all of it."""
 
-import os
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from support.ranks import on_ranks
 from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
 
 from icface.training.config import TrainConfig
 from icface.training.distributed import any_rank, average_statistics
-from icface.training.fit import NonFiniteLoss
+from icface.training.finite import NonFiniteLoss
 
 STEPS = 20
 BATCH = 16
@@ -57,27 +55,6 @@ def losses_and_gradients(config: TrainConfig, rank: int, ranks: int):
 
 def compare(rank: int, ranks: int, config: TrainConfig, folder: Path) -> None:
     torch.save(losses_and_gradients(config, rank, ranks), folder / f"{rank}.pt")
-
-
-def on_rank(rank: int, port: int, ranks: int, function, arguments) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    try:
-        function(rank, ranks, *arguments)
-    finally:
-        dist.destroy_process_group()
-    # Of 50 ranks that ended as Python does, one aborted under load: a thread of torch's wants the interpreter when it
-    # has gone. What a rank found is on the disk by now.
-    os._exit(0)
-
-
-def on_ranks(ranks: int, function, *arguments) -> None:
-    """Run `function(rank, ranks, *arguments)` on each rank of a process group."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    mp.spawn(on_rank, (port, ranks, function, arguments), nprocs=ranks)
 
 
 @pytest.mark.parametrize("r1_interval", [1, 8])

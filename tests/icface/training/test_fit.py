@@ -9,8 +9,10 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.errors import IcfaceError
 from icface.training.checkpoint import load_state
-from icface.training.fit import Hooks, NonFiniteLoss, _rate, fit
+from icface.training.finite import NonFiniteLoss
+from icface.training.fit import Hooks, fit
 from icface.training.phases import Step
+from icface.training.trainer import _rate
 
 
 def run(config, first=0, **options):
@@ -286,7 +288,7 @@ def test_each_phase_changes_its_own_networks_alone(preset):
     assert sorted(learners) == sorted(networks)
     for phase in training.phases:
         before = {name: [p.clone() for p in learners[name].parameters()] for name in networks}
-        training._run(phase, [step], synthetic_batch(0))
+        training._apply(training._backward(phase, [step], synthetic_batch(0)))
         for name in networks:
             now = list(learners[name].parameters())
             changed = any(not torch.equal(a, b) for a, b in zip(before[name], now, strict=True))

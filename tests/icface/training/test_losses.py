@@ -71,7 +71,8 @@ def test_the_pseudo_target_is_detached():
     batch = synthetic_batch(0).to(torch.device("cpu"))
     step = Step(5, batch, 0.0)
     neutral = networks.neutralise(batch)
-    networks._neutral_terms(step, neutral)["N/reconstruction"].backward()
+    readings = networks.losses.read(networks.discriminator, batch, neutral)
+    networks._neutral_terms(step, neutral, *readings.generated, readings)["N/reconstruction"].backward()
     assert all(parameter.grad is None for parameter in training.model.generator.parameters())
     assert any(parameter.grad is not None for parameter in training.model.neutraliser.parameters())
 
@@ -87,8 +88,10 @@ def test_neutral_frames_are_targets_where_there_are_some():
     batch = synthetic_batch(0).to(torch.device("cpu"))
     neutral, pseudo = torch.zeros_like(batch.source), torch.ones_like(batch.source)
     encoded = training.networks.neutral_encoded.expand(4, -1)
+    losses, d = training.networks.losses, training.discriminator
+    readings = losses.read(d, batch, neutral)
     for ramp in (0.0, 1.0):
-        terms = training.networks.losses.neutralised(training.discriminator, batch, neutral, encoded, pseudo, ramp)
+        terms = losses.neutralised(d, batch, neutral, encoded, pseudo, ramp, *readings.generated, readings)
         own = batch.neutral[batch.has_neutral].abs().mean() / 2  # half of the synthetic samples have one
         assert terms["N/reconstruction"].item() == pytest.approx(10 * (own.item() + ramp * 0.5), rel=1e-5)
 
