@@ -21,6 +21,7 @@ from icface.analyzers.face import Analyzer, Face
 from icface.bundle import ICface
 from icface.evaluation import evaluate
 from icface.training.config import TrainConfig
+from icface.training.critic import make_critic
 from icface.training.fit import Hooks, fit
 from orchestration.train.rank import describe, perceptual_of
 from pipelines.dataset import Dataset
@@ -106,6 +107,7 @@ def train(config: TrainConfig, dataset: Dataset) -> tuple[ICface, dict[str, floa
         deviations=pairs.deviations(),
         hooks=Hooks(on_log=lambda step, values: metrics.update(values)),
         perceptual=perceptual_of(config.loss),
+        critic=make_critic(config.loss, described),
         validation=validation_frames(dataset, config.data, described.schema, config.model.size),
         calibration=pairs_again(dataset, config, described.schema),
     )

@@ -90,6 +90,15 @@ class LossConfig:
     landmarks: float = 0.0
     """Distance of where the flows of neutraliser and generator take the driving frame's landmarks from where the
     source's are (architecture `warp`; half widths of the picture)."""
+    critic: float = 0.0
+    """A frozen MediaPipe reads the outputs: smooth L1 to the attributes asked for. Animated and neutral pictures are
+    read, and random edits, which have no target. Needs MediaPipe's labels; not with `data.baselines`."""
+    critic_shape: float = 10.0
+    """With `critic`: L1 of the landmarks it finds to those of the driving and the neutral frame, half widths."""
+    critic_hold: float = 5.0
+    """With `critic`: L1 of the landmarks before and after an edit, but for those that it moves, half widths."""
+    critic_share: float = 0.5
+    """With `critic`: share of the pairs that are read and edited. Each costs three pictures through MediaPipe."""
     regions: float = 0.0
     """Extra weight of the eyes and the mouth in the reconstruction (1 doubles it there)."""
     r1: float = 0.05
@@ -110,7 +119,7 @@ class LossConfig:
                 raise ValueError(f"loss.{item.name} must not be negative: {value}")
         if self.r1_interval < 1:
             raise ValueError(f"loss.r1_interval must be at least 1, not {self.r1_interval}")
-        for name in ("readable_from", "pseudo_target_start"):
+        for name in ("readable_from", "pseudo_target_start", "critic_share"):
             if getattr(self, name) > 1:
                 raise ValueError(f"loss.{name} must lie in 0..1, not {getattr(self, name)}")
         if self.perceptual and self.perceptual_network == "vgg19" and not self.perceptual_weights:
@@ -268,6 +277,7 @@ ICFACE_LOSS = LossConfig(
     identity=0.1,
     landmarks=10.0,
     regions=2.0,
+    critic=1.0,
     neutral_noise=2.0,
     r1=0.5,
     r1_interval=8,
@@ -291,7 +301,7 @@ PRESETS: dict[str, TrainConfig] = {
             discriminator_width=32,
         ),
         data=DataConfig(batch_size=8, rotate=15.0),
-        loss=replace(ICFACE_LOSS, adversarial=0.1, regions=3.0),
+        loss=replace(ICFACE_LOSS, adversarial=0.25, regions=3.0, critic_share=0.375),
         optimiser=OptimiserConfig(generator_lr=1e-3, discriminator_lr=4e-4, decay_from=0.4),
         log_every=10,
         validate_every=50,

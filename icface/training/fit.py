@@ -15,6 +15,7 @@ from icface.errors import IcfaceError
 from icface.training.batch import Batch, DeviceBatch
 from icface.training.checkpoint import load_state, save_state
 from icface.training.config import TrainConfig
+from icface.training.critic import Critic
 from icface.training.distributed import any_rank, world
 from icface.training.ema import estimate_batch_norms
 from icface.training.prefetch import prefetched
@@ -54,6 +55,7 @@ def fit(
     validation: RealFrames | None = None,
     calibration: Iterable[Batch] = (),
     start: ICface | None = None,
+    critic: Critic | None = None,
 ) -> ICface:
     """Train and return the model with the averaged weights, on the CPU in eval mode.
 
@@ -72,13 +74,14 @@ def fit(
         calibration: this rank's slices of some batches, on which the batch norms of the averaged weights are
             estimated anew at the end; a model without batch norms needs none.
         start: a model whose weights the training begins with; see `icface.training.init_from`.
+        critic: reads the outputs, for `loss.critic` (`icface.training.critic.make_critic`); None leaves its terms out.
 
     Raises:
         NonFiniteLoss: a loss term is infinite or not a number.
         IcfaceError: the batches end before the steps do, or the checkpoint is of another model.
     """
     hooks = hooks or Hooks()
-    training = prepare(config, bundle_config, identities, deviations, torch.device(device), perceptual, start)
+    training = prepare(config, bundle_config, identities, deviations, torch.device(device), perceptual, start, critic)
     if validation is not None:
         validation = validation.to(training.device)
         training.networks.losses.attribute_mask.fill_(float(config.loss.readable_from == 0))

@@ -15,6 +15,9 @@ G_N is the neutraliser, G_A the generator, D the shared discriminator, I_E the o
 | `D/R1` | 0.05 | squared gradient norm on real pictures |
 | `A/features` | - | L1 between D's features |
 | `A/landmarks` `N/landmarks` | - | where the flows take the landmarks from |
+| `E/adversarial` `E/identity` | - | D's realism and person of random edits, which have no target |
+
+A frozen analyzer's terms are in `icface.training.critic`.
 
 Terms come out as a dict of scalars already multiplied by their weights, so that their sum is the loss and a log shows
 what each adds.
@@ -120,18 +123,17 @@ class Losses:
         }
         return {name: self.config.landmarks * distance.mean() for name, distance in distances.items()}
 
-    def discriminator(self, d: Discriminator, batch: DeviceBatch, animated: Tensor, neutral: Tensor) -> Terms:
-        """D: real against both outputs; attributes and identity are learned on the real picture only.
+    def discriminator(self, d: Discriminator, batch: DeviceBatch, *generated: Tensor) -> Terms:
+        """D: real against all generated pictures; attributes and identity are learned on the real picture only.
 
-        Recipe `paper` adds up the two outputs' losses; ours takes their mean, as much as the real pictures'.
+        Recipe `paper` adds up the outputs' losses; ours takes their mean, as much as the real pictures'.
         """
         weights = self.config
-        pictures = (batch.driving, animated.detach(), neutral.detach())
-        real, fake_animated, fake_neutral = _together(d, pictures)
-        generated = self.adversarial(fake_animated, False) + self.adversarial(fake_neutral, False)
-        share = 1.0 if weights.recipe == "paper" else 0.5
+        real, *fakes = _together(d, [batch.driving, *(pictures.detach() for pictures in generated)])
+        losses = torch.stack([self.adversarial(fake, False) for fake in fakes])
+        fooled = losses.sum() if weights.recipe == "paper" else losses.mean()
         return {
-            "D/adversarial": weights.adversarial * (self.adversarial(real, True) + share * generated),
+            "D/adversarial": weights.adversarial * (self.adversarial(real, True) + fooled),
             "D/attribute": self.attribute_loss(real.attributes, batch.driving_encoded, batch.driving_weight),
             "D/identity": F.cross_entropy(d.identity_logits(real.identity).float(), batch.identity),
         }
@@ -184,12 +186,24 @@ class Losses:
             f"{prefix}/adversarial": weights.adversarial * self.generator_adversarial(output),
             f"{prefix}/attribute": weights.attribute * attribute,
         }
+        return terms | self._identity(d, prefix, output, batch, person)
+
+    def edited(self, d: Discriminator, batch: DeviceBatch, output: DiscriminatorOutput, readings: Readings) -> Terms:
+        """G_A: random edits of the first rows' neutral faces look real and show the same person, as D says."""
+        terms = {"E/adversarial": self.config.adversarial * self.generator_adversarial(output)}
+        return terms | self._identity(d, "E", output, batch, readings.person)
+
+    def _identity(
+        self, d: Discriminator, prefix: str, output: DiscriminatorOutput, batch: DeviceBatch, person: Tensor | None
+    ) -> Terms:
+        """How far outputs are from the persons of the batch's first rows, by D."""
+        weight, rows = self.config.identity, len(output.identity)
         if person is not None:
-            terms[f"{prefix}/identity"] = weights.identity * (1 - (output.identity * person).sum(dim=1)).mean()
-        elif weights.identity:
-            logits = d.identity_logits(output.identity).float()
-            terms[f"{prefix}/identity"] = weights.identity * F.cross_entropy(logits, batch.identity)
-        return terms
+            return {f"{prefix}/identity": weight * (1 - (output.identity * person[:rows]).sum(dim=1)).mean()}
+        if not weight:
+            return {}
+        logits = d.identity_logits(output.identity).float()
+        return {f"{prefix}/identity": weight * F.cross_entropy(logits, batch.identity[:rows])}
 
     def animated(
         self, d: Discriminator, batch: DeviceBatch, animated: Tensor, output: DiscriminatorOutput, readings: Readings
@@ -258,17 +272,12 @@ class Losses:
 
 def _together(d: Discriminator, pictures: Sequence[Tensor]) -> list[DiscriminatorOutput]:
     """What D says of each of several batches of pictures (B, 3, S, S), in one pass: D has no batch norm."""
-    count = len(pictures[0])
     output = d(torch.cat(list(pictures)))
-    return [
-        DiscriminatorOutput(
-            output.realness[part],
-            output.attributes[part],
-            output.identity[part],
-            [feature[part] for feature in output.features],
-        )
-        for part in (slice(index * count, (index + 1) * count) for index in range(len(pictures)))
-    ]
+    sizes = [len(batch) for batch in pictures]
+    realness, attributes, identity = (values.split(sizes) for values in output[:3])
+    features = zip(*(feature.split(sizes) for feature in output.features), strict=True)
+    parts = zip(realness, attributes, identity, map(list, features), strict=True)
+    return [DiscriminatorOutput(*part) for part in parts]
 
 
 def _feature_distance(output: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:

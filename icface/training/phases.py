@@ -16,6 +16,7 @@ from icface.networks.discriminator import Discriminator, DiscriminatorOutput
 from icface.networks.generators import EncodedGenerator
 from icface.training.batch import DeviceBatch
 from icface.training.config import TrainConfig
+from icface.training.critic import Critic
 from icface.training.losses import Losses, Readings, Terms
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -31,6 +32,7 @@ class Step:
     """Added to the generator's input; like the picture."""
     neutral: Tensor | None = None
     animated: Tensor | None = None
+    edited: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,17 @@ class Networks:
     """The networks of a training and the phases of its recipe."""
 
     def __init__(
-        self, config: TrainConfig, model: ICface, discriminator: Discriminator, losses: Losses, neutral_encoded: Tensor
+        self,
+        config: TrainConfig,
+        model: ICface,
+        discriminator: Discriminator,
+        losses: Losses,
+        neutral_encoded: Tensor,
+        critic: Critic | None = None,
     ) -> None:
         self.config = config
         self.losses = losses
+        self.critic = critic
         self.neutral_encoded = neutral_encoded
         self.neutraliser_attributes = model.neutraliser_attributes
         self.learners: dict[str, nn.Module] = {
@@ -122,9 +131,19 @@ class Networks:
             neutral = self.neutralise(batch)
             animated = self.animate(step, neutral)
         step.neutral, step.animated = neutral.detach(), animated.detach()  # what D judges after this phase
-        readings = self.losses.read(self.discriminator, batch, animated, neutral)
-        of_animated, of_neutral = readings.generated
+        generated = [animated, neutral]
+        if self.critic is not None:
+            edits = self.critic.draw_edits(batch)
+            # Detached: the neutral face has its own target, and need not be bent to please an edit.
+            edited = self.generator(neutral.detach()[: len(edits.encoded)], edits.encoded)
+            step.edited = edited.detach()
+            terms |= self.critic.terms(batch, animated, neutral, edited, edits)
+            generated.append(edited)
+        readings = self.losses.read(self.discriminator, batch, *generated)
+        of_animated, of_neutral, *of_edited = readings.generated
         terms |= self.losses.animated(self.discriminator, batch, animated, of_animated, readings)
+        for output in of_edited:
+            terms |= self.losses.edited(self.discriminator, batch, output, readings)
         return terms | self._neutral_terms(step, neutral, of_neutral, readings)
 
     def _neutral_terms(self, step: Step, neutral: Tensor, output: DiscriminatorOutput, readings: Readings) -> Terms:
@@ -139,7 +158,8 @@ class Networks:
             with torch.no_grad():
                 step.neutral = self.neutralise(step.batch)
                 step.animated = self.animate(step, step.neutral)
-        return self.losses.discriminator(self.discriminator, step.batch, step.animated, step.neutral)
+        generated = [pictures for pictures in (step.animated, step.neutral, step.edited) if pictures is not None]
+        return self.losses.discriminator(self.discriminator, step.batch, *generated)
 
     def _gradient_penalty(self, step: Step) -> Terms:
         return self.losses.gradient_penalty(self._plain_discriminator, step.batch)

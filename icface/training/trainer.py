@@ -15,6 +15,7 @@ from icface.errors import IcfaceError
 from icface.networks.discriminator import Discriminator
 from icface.training.batch import Batch
 from icface.training.config import OptimiserConfig, TrainConfig
+from icface.training.critic import Critic
 from icface.training.distributed import RanksMean, average_statistics, broadcast_parameters, mean_over_ranks, world
 from icface.training.ema import AveragedModel
 from icface.training.finite import DeferredCheck, NonFiniteLoss
@@ -194,6 +195,7 @@ def prepare(
     device: torch.device,
     perceptual: nn.Module | None = None,
     start: ICface | None = None,
+    critic: Critic | None = None,
 ) -> Training:
     """Build networks, losses and optimisers; every rank begins with the same weights, those of `start` if given."""
     torch.manual_seed(config.seed)
@@ -225,6 +227,7 @@ def prepare(
         discriminator,
         Losses(config.loss, attribute_loss, perceptual),
         torch.as_tensor(schema.neutral_encoded(), device=device)[None],
+        critic,
     )
     return Training(
         config=config,

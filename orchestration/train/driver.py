@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
+from icface.training.critic import make_critic, why_no_critic
 from icface.training.init_from import check_fits, init_schema
 from orchestration.cluster.versions import commit, versions
 from orchestration.config import TrainJob
@@ -48,8 +49,10 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     would change something, storage or tracking that a cluster cannot see, and a training that failed.
     """
     dataset = Dataset.open(Folder.at(job.dataset).absolute)
-    describe(job.training, dataset)
-    perceptual_of(job.training.loss)  # told here, before anything is started, when its weights cannot be had
+    described = describe(job.training, dataset)
+    # Told here, before anything is started, when their weights cannot be had.
+    perceptual_of(job.training.loss)
+    make_critic(job.training.loss, described)
     name = job.name or f"{Path(dataset.url).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     folder = run_folder(job.storage, name)
     run_logger.check_reach(job.address)
@@ -67,7 +70,10 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
                     on_progress({"stage": origin.told})
                 on_progress({"stage": "starting Ray"})
             start = origin.model if origin is not None else None
-            schema = describe(job.training, dataset, start.config if start is not None else None).schema
+            described = describe(job.training, dataset, start.config if start is not None else None)
+            if not done and (reason := why_no_critic(job.training.loss, described)):
+                on_progress({"stage": f"training without loss.critic: {reason}"})
+            schema = described.schema
             state = {} if done else launch(job, name, folder, dataset, record, uri, on_progress, start, schema)
             finished = done or folder.exists(f"{BUNDLE}/config.json")
             if finished:

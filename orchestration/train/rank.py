@@ -21,6 +21,7 @@ from icface.licences import inherited
 from icface.networks.features import PerceptualDistance, perceptual_distance
 from icface.training.augmentation import seen_in_training
 from icface.training.config import LossConfig, TrainConfig
+from icface.training.critic import make_critic
 from icface.training.distributed import any_rank, from_first_rank
 from icface.training.finite import NonFiniteLoss
 from icface.training.fit import Hooks, fit
@@ -137,6 +138,7 @@ def _train(job: RankJob) -> None:
                 device=device,
                 resume=resume,
                 perceptual=perceptual_of(config.loss),
+                critic=make_critic(config.loss, bundle_config, device),
                 validation=validation_frames(dataset, config.data, bundle_config.schema, config.model.size),
                 # Read at the end, and only for networks with batch norm; the first steps' batches, resumed or not.
                 calibration=batches(steps=CALIBRATION_STEPS).batches(),

@@ -27,6 +27,7 @@ PATIENCE = 600
 def command(data: Path, name: str, *more: str, steps: int = STEPS) -> list[str]:
     """A training of a tiny model that takes about half a minute and writes a checkpoint every five steps."""
     small = ["--model.size", "32", "--model.width", "8", "--model.blocks", "1", "--model.discriminator-width", "8"]
+    small += ["--loss.critic", "0"]  # it would take most of the time
     run = ["--name", name, "--steps", str(steps), "--checkpoint-every", str(EVERY), "--data.batch-size", "4"]
     run += ["--workers", "2", "--log-every", "5", "--images-every", "20"]
     return [sys.executable, "-m", "orchestration", "train", str(data), "--preset", "small", *small, *run, *more]

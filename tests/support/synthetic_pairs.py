@@ -18,7 +18,7 @@ TINY = {
     "log_every": 2,
     "images_every": 3,
     "checkpoint_every": 2,
-    "loss": {"perceptual": 0.0},
+    "loss": {"perceptual": 0.0, "critic": 0.0},
 }
 
 
