@@ -10,8 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
-LINE_SECONDS = 5.0
-"""Off a terminal a job's progress comes as a line at most so often."""
+JSON_SECONDS = 5.0
+"""Least time between two JSON lines of progress."""
+PLAIN_SECONDS = 30.0
+PLAIN_SHARE = 0.1
+"""A plain line of progress comes after this share of the work or this time, whichever is first."""
 
 Style = Literal["rich", "json", "plain"]
 
@@ -28,7 +31,8 @@ class Reporter:
         self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._told: dict[str, float] = {}
+        self._told: dict[str, tuple[float, int]] = {}
+        """Of each job: when its last line of progress came, and how much was done then."""
 
     def __enter__(self) -> "Reporter":
         return self
@@ -52,18 +56,23 @@ class Reporter:
             self._console.print(f"\n[bold]{text}[/bold]" if self.style == "rich" else f"\n{text}")
 
     def progress(self, name: str, done: int, total: int, text: str = "", **facts: Any) -> None:
-        """How far `name` is. Off a terminal at most every `LINE_SECONDS`, and at the end."""
+        """How far `name` is. Off a terminal: a line now and then, and one at the end."""
         if self.style == "rich":
             self._show(name, done, total, text)
             return
         now = time.monotonic()
-        if done < total and now - self._told.get(name, -LINE_SECONDS) < LINE_SECONDS:
+        if done < total and name in self._told and not self._due(now, done, total, *self._told[name]):
             return
-        self._told[name] = now
+        self._told[name] = now, done
         if self.style == "json":
             self._line({"event": "progress", "name": name, "done": done, "total": total, **facts})
         else:
             print(f"  {name}: {done} of {total}{'  ' + text if text else ''}", file=self.stream, flush=True)
+
+    def _due(self, now: float, done: int, total: int, told: float, told_done: int) -> bool:
+        if self.style == "json":
+            return now - told >= JSON_SECONDS
+        return now - told >= PLAIN_SECONDS or done - told_done >= PLAIN_SHARE * total
 
     def table(self, name: str, rows: Iterable[Sequence[str]]) -> None:
         """A table; the first row is its heading."""

@@ -97,7 +97,8 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without it every start warns of a change to come in how Ray hides GPUs from tasks without one.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Its C++ parts write to our standard error what no user can act on; what they die of is told by Python's part.
+    # Ray's C++ writes errors to our standard error. Ray Data passes references to its actors, so each job would show
+    # a warning about that (https://github.com/ray-project/ray/issues/57733). To debug Ray: RAY_BACKEND_LOG_LEVEL=info.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 

@@ -42,6 +42,8 @@ def use_tracking(uri: str | None = None) -> str:
     uri = uri or tracking_uri()
     if uri.startswith("file:") or "://" not in uri:
         raise IcfaceError(f"MLFLOW_TRACKING_URI={uri}: MLflow refuses file stores; use sqlite:///mlflow.db or a server")
+    # Bars of "Downloading artifacts" on standard error are not ours; what takes long has a progress of its own.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     # MLflow's own patience is 4 minutes a call; we ask again where it matters, and say so where it does not.

@@ -23,6 +23,26 @@ def test_json_lines_and_few_of_them():
     assert lines[-1] == {"event": "result", "output": "x.mp4"}
 
 
+def test_plain_lines_come_every_tenth_of_the_work():
+    stream = io.StringIO()
+    with Reporter(stream, plain=True) as reporter:
+        for done in range(0, 2001, 20):
+            reporter.progress("training", done, 2000)
+    assert [int(line.split()[1]) for line in stream.getvalue().splitlines()] == list(range(0, 2001, 200))
+
+
+def test_plain_lines_come_every_30_seconds_of_slow_work(monkeypatch):
+    from orchestration import terminal
+
+    now = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
+    stream = io.StringIO()
+    with Reporter(stream, plain=True) as reporter:
+        for done in range(7):
+            reporter.progress("training", done, 2000)
+    assert [int(line.split()[1]) for line in stream.getvalue().splitlines()] == [0, 3, 6]
+
+
 def test_a_terminal_gets_words():
     stream = Terminal()
     with Reporter(stream) as reporter:
