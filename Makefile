@@ -68,13 +68,32 @@ bench: setup  ## speed, each against a baseline measured in the same run
 	@failed=0; for program in $(BENCHMARKS); do \
 	  echo "== $$program"; $(PY) $$program || failed=1; done; exit $$failed
 
+.PHONY: check test-fast docs cli
+check: format lint types contract test-fast  ## before every commit: format, lint, types, contract, fast tests
+
+# What imports neither Ray nor MLflow, and neither trains nor reads long clips.
+FAST := tests/test_docs.py tests/orchestration/test_command_line.py tests/orchestration/test_config.py \
+  tests/orchestration/test_terminal.py tests/icface/test_attributes.py tests/icface/test_bundle.py \
+  tests/icface/test_crop.py tests/icface/test_images.py tests/icface/test_labels.py tests/icface/test_licences.py \
+  tests/icface/control tests/icface/metrics tests/icface/networks/test_generators.py \
+  tests/icface/training/test_losses.py tests/icface/training/test_validation.py \
+  tests/pipelines/test_format.py tests/pipelines/sources
+test-fast: setup  ## the tests that take seconds
+	@$(PYTEST) -q -m "not system and not soak and not pyfeat" $(FAST)
+
+docs: setup cli  ## the documentation site, into site/; warnings are errors
+	@$(PY) -m mkdocs build --strict --quiet
+cli: setup  ## docs/cli.md, from the command line's --help
+	@$(PY) docs/write_cli.py
+
 .PHONY: format lint types contract
 format: setup  ## rewrite the code in the project's format
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
-lint: setup  ## formatting and lint rules
+lint: setup  ## formatting, lint rules and spelling
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
+	@$(PY) -m codespell_lib
 types: setup  ## mypy
 	@$(PY) -m mypy
 contract: setup  ## which package may import which

@@ -105,7 +105,7 @@ def main() -> None:
     def neutral() -> torch.Tensor:
         return neutralise(animator.model, crop[None], own, animator.device)
 
-    source = Source(crop=crop, attributes=attributes, neutral=neutral())
+    source = Source(crop=crop, square=(0.0, 0.0, float(options.size)), attributes=attributes, neutral=neutral())
     for _ in range(2):  # kernels are chosen and memory is taken before anything is timed
         ours(table[:16])
         one_at_a_time(plain, crop, table[:2], device)

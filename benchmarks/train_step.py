@@ -95,7 +95,7 @@ def plainly(training: Training) -> Training:
         network.to(memory_format=torch.contiguous_format)
     for name, optimiser in training.optimisers.items():
         groups = [{**group, "fused": None, "foreach": None} for group in optimiser.param_groups]
-        training.optimisers[name] = type(optimiser)(groups)
+        training.optimisers[name] = type(optimiser)(groups)  # type: ignore[call-arg]
     return training
 
 

@@ -50,7 +50,7 @@ def test_an_odd_size_is_made_even(tmp_path: Path, frames: list[np.ndarray]) -> N
 def test_a_gif_holds_every_frame(tmp_path: Path, frames: list[np.ndarray]) -> None:
     path = write_gif(tmp_path / "clip.gif", frames, 10)
     with Image.open(path) as gif:
-        assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (12, 100, 0)
+        assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (12, 100, 0)  # type: ignore[attr-defined]
         gif.seek(11)
         last = np.asarray(gif.convert("RGB")).astype(int)
     assert np.abs(last - frames[11]).mean() < 12
@@ -95,7 +95,7 @@ def test_frames_are_shown_at_their_times(tmp_path: Path) -> None:
     assert [time for window in read_windows(path) for time in window.times] == pytest.approx(times, abs=1e-3)
     shown = []
     with Image.open(write_gif(tmp_path / "uneven.gif", frames, 10, times)) as gif:
-        for number in range(gif.n_frames):
+        for number in range(gif.n_frames):  # type: ignore[attr-defined]
             gif.seek(number)
             shown.append(gif.info["duration"])
     assert shown == [100, 50, 350, 40, 660, 100]
