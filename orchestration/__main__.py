@@ -10,18 +10,18 @@ from icface.errors import IcfaceError
 from orchestration.cluster import job_environment
 
 COMMANDS = {
-    "preprocess": "clips -> a Parquet data set of faces, action units and pose",
-    "inspect": "what a data set holds, and what was rejected",
-    "dataset": "relabel it, export it to other formats, take people out of it",
+    "preprocess": "turn clips into a Parquet data set of faces, action units and pose",
+    "inspect": "show what a data set holds, and what was rejected",
+    "dataset": "relabel or export a data set, or remove people from it",
     "train": "train a model on a data set, on one or several workers",
-    "evaluate": "score a model on frames it has not seen",
-    "animate": "drive a portrait by a video, a picture or a csv, and edit single attributes",
+    "evaluate": "score a model on frames that it has not seen",
+    "animate": "drive a portrait by a video, an image or a csv, and edit attributes",
     "studio": "a local web page: sliders, films driven by clips, two models side by side",
-    "models": "the registry: list, compare, promote, export, serve, import-release",
-    "run": "all of that as a file says, skipping what is done",
-    "submit": "preprocess, train or evaluate as a job on a Ray cluster",
-    "doctor": "what is installed, missing or out of reach, and the command that mends it",
-    "demo": "the whole path on two sample clips, in about ten minutes",
+    "models": "registry: list, compare, promote, export, serve, import-release",
+    "run": "run a workflow file, skipping finished steps",
+    "submit": "run preprocess, train or evaluate as a job on a Ray cluster",
+    "doctor": "check the installation, and show the command that fixes what is missing",
+    "demo": "run every step on two sample clips, in about ten minutes",
 }
 USAGE = 2
 INTERRUPTED = 130
@@ -93,7 +93,7 @@ def _help() -> str:
     lines = "\n".join(f"  {name:<{width}}  {words}" for name, words in COMMANDS.items())
     return (
         "usage: icface COMMAND ...\n\nTrain and steer a face: one portrait, 17 action units, 3 head pose angles.\n\n"
-        f"{lines}\n\n`icface COMMAND --help` tells the options of a command; `--debug` shows tracebacks."
+        f"{lines}\n\n`icface COMMAND --help` shows the options of a command; `--debug` shows tracebacks."
     )
 
 

@@ -1,4 +1,4 @@
-"""What decides a training, an animation and the demo. Light to import: the command line is made from these."""
+"""Options of training, animation and demo. Light to import: the command line is made from these."""
 
 import math
 import re
@@ -19,32 +19,32 @@ class TrainJob:
     """A training to launch."""
 
     dataset: str
-    """A data set; a path or an fsspec URL."""
+    """A data set. A path or fsspec URL."""
     workers: int | str = 1
-    """Processes that train together; the batch is shared among them evenly. As in 1-3: between one and three, as many
-    as the cluster has room for at the time."""
+    """Training processes, which share each batch evenly. A range such as 1-3 uses as many as the cluster has room
+    for."""
     gpu: bool = False
     """Give each worker a GPU."""
     storage: str = "./runs"
-    """Where runs are kept: checkpoints and bundles; a path or an fsspec URL."""
+    """Folder of the runs: checkpoints and bundles. A path or fsspec URL."""
     name: str | None = None
-    """Of the run; by default the data set's name and the time."""
+    """Name of the run. Default: the data set's name and the time."""
     address: str = "local"
-    """Ray cluster: `local` starts one here, `auto` joins the one that runs here, else HOST or HOST:PORT."""
+    """Ray cluster: `local` starts one, `auto` joins the one on this machine, else HOST or HOST:PORT."""
     resume: bool = False
-    """Go on with the run of that name from its last checkpoint."""
+    """Continue the run called `--name` from its last checkpoint."""
     cache: str | None = None
-    """Keep copies of the row groups that are read in this folder of each node: for a data set far away."""
+    """Folder on each node for copies of the row groups that are read. For a remote data set."""
     cache_gib: float = 50.0
-    """Largest size of `cache`, GiB; the copies used longest ago make room."""
+    """Maximum size of `cache`, GiB. The least recently used copies are deleted first."""
     register: str | None = None
-    """Make the result a version of this registered model."""
+    """Register the result as a version of this model."""
     init_from: str | None = None
-    """Begin with the weights of this model, an imported release for one: a bundle folder, runs:/ID/bundle,
-    models:/NAME/VERSION or models:/NAME@ALIAS."""
+    """Start from the weights of this model: a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or
+    models:/NAME@ALIAS."""
     ingest: Literal["loader", "ray"] = "loader"
-    """Who reads and decodes: each process for itself, or Ray Data on the cluster's other CPUs (`data.workers` of them
-    for each process, at least one), for GPU nodes that CPU nodes feed. The batches are the same."""
+    """`loader`: each training process reads and decodes. `ray`: Ray Data does it on other CPUs of the cluster, with
+    `data.workers` (at least one) per process. The batches are the same."""
     training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     """The training itself."""
 
@@ -56,7 +56,7 @@ class TrainJob:
         if batch % multiple:
             raise ValueError(
                 f"data.batch_size {batch} cannot be shared evenly by --workers {self.workers}: take a multiple of "
-                f"{multiple}, as in --data.batch_size {-(-batch // multiple) * multiple}"
+                f"{multiple}, as in --data.batch-size {-(-batch // multiple) * multiple}"
             )
         parts = self.training.accumulate
         if batch % (multiple * parts):
@@ -86,24 +86,24 @@ class TrainJob:
 
 @dataclass(frozen=True, kw_only=True)
 class AnimateJob:
-    """Drive a portrait. Parts of several drivers are mixed, then --scale, --add and --set apply in this order.
+    """Drive a portrait. Drivers are mixed first. Then --scale, --add and --set apply, in this order.
 
-    Without a driver a picture gets the edits at once, and a video goes from the source's own face to the edited one
-    and back.
+    Without a driver, a picture gets the edits at once. A video moves from the source's own face to the edited one and
+    back.
     """
 
     model: str
     """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
     source_image: str
-    """The portrait: a picture with a face."""
+    """The portrait: an image with a face."""
     drive: str | None = None
-    """A video, a picture or an attribute csv that drives everything."""
+    """Driver of all attributes: a video, an image or an attribute csv."""
     pose_from: str | None = None
-    """Take pitch, yaw and roll from this driver instead."""
+    """Driver of pitch, yaw and roll."""
     eyes_from: str | None = None
-    """Take the upper face from this driver instead."""
+    """Driver of the upper face."""
     mouth_from: str | None = None
-    """Take the lower face from this driver instead."""
+    """Driver of the lower face."""
     set: tuple[str, ...] = ()
     """NAME=VALUE: AUs 0..5; pitch, yaw, roll in degrees. NAME=100%: the 99th percentile of the training data. Beyond
     its largest value is clamped."""
@@ -112,9 +112,9 @@ class AnimateJob:
     scale: tuple[str, ...] = ()
     """NAME=FACTOR."""
     relative: bool = False
-    """Take the driver's own resting face off what it does: its zero differs from the source's."""
+    """Subtract the driver's resting face, so that only its motion is transferred."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "animated.mp4"
-    """OUT.mp4, OUT.gif or OUT.png (several frames: a sheet of them)."""
+    """OUT.mp4, OUT.gif or OUT.png. A png of several frames is a sheet of them."""
     overwrite: bool = False
     """Replace the output when it exists. The portrait and the drivers are never replaced."""
     gpu: bool = False
@@ -154,9 +154,9 @@ class StudioJob:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """The whole path on two sample clips, in under ten minutes on two cores."""
+    """Run every step on two sample clips, in under ten minutes on two cores."""
 
     output: str = "results/demo"
-    """Folder for everything but MLflow's records; what is there already is used again."""
+    """Output folder. Results of an earlier demo in it are used again."""
     steps: int | None = None
-    """Train so many steps instead of the preset's."""
+    """Training steps. Default: those of preset `small`."""

@@ -14,21 +14,21 @@ class Source:
     """Which clips become which data set."""
 
     source: str
-    """Folder of clips (`identity/video/clip.mp4`), a folder of clips alone, or one clip; a path or an fsspec URL."""
+    """Folder of clips (`identity/video/clip.mp4` or clips alone), a csv file, or one clip. A path or fsspec URL."""
     dataset: str
-    """Folder that becomes the data set; a path or an fsspec URL."""
+    """Folder of the data set. A path or fsspec URL."""
     every: Decides[int] = 1
     """Keep each Nth frame of a clip."""
     layout: Decides[str | None] = None
     """Folders above a clip in another tree than `identity/video/clip`, as in `{identity}/video/{view}/...`."""
     limit: int | None = None
-    """At most so many clips, the first in order of their names; a data set that has more already keeps them."""
+    """Use only the first N clips by name. Clips that are already in the data set stay."""
     val_fraction: Decides[float] = 0.05
-    """Share of the identities that becomes `val`; above 0 and with two identities it is at least one."""
+    """Share of the identities in split `val`. If above 0, at least one of two or more identities."""
     seed: Decides[int] = 0
-    """Decides which identities become `val`."""
+    """Random seed for the choice of `val` identities."""
     licence: Decides[str] = "unknown"
-    """Licence of the clips; data set and models record it."""
+    """Licence of the clips. Data set and models record it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +36,11 @@ class Measuring:
     """Who measures the faces."""
 
     analyzer: Decides[str] = "mediapipe"
-    """Who measures landmarks, pose and action units: MediaPipe, OpenFace 2's csv files, or py-feat's networks."""
+    """Program that measures landmarks, pose and action units."""
     analyzer_options: Mapping[str, Any] = field(default_factory=dict)
     """The analyzer's own options by name; in flat configurations and on the command line `ANALYZER_OPTION`."""
     gpus: float = 0.0
-    """GPUs that Ray gives each process, for an analyzer that uses one; a fraction lets several share one."""
+    """GPUs per process, for an analyzer that uses them. A fraction lets processes share one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,14 @@ class Pictures:
     """What is stored of a track."""
 
     size: Decides[int] = 128
-    """Side of the stored pictures, pixels."""
+    """Width and height of the stored pictures, pixels."""
     crop: Decides[Literal["smooth", "track", "frame"]] = "smooth"
-    """`smooth`: the square follows the face, smoothed over a second; `track`: one square a track; `frame`: all."""
+    """`smooth`: the crop follows the face, smoothed over a second. `track`: one crop per track. `frame`: the whole
+    frame."""
     tracks: Decides[Literal["longest", "all"]] = "longest"
-    """Which tracks of a clip are kept: the longest one, or every one that has `min_frames`."""
+    """Tracks kept of a clip: the longest one, or all that have `min_frames`."""
     min_frames: Decides[int] = 8
-    """A track with fewer frames left after all filters is dropped."""
+    """Minimum frames of a track, after `--every` and all filters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,38 +63,38 @@ class Filters:
     """Which frames are dropped."""
 
     min_face: Decides[int] = 48
-    """Faces whose landmarks' box is lower than this are dropped, source pixels."""
+    """Minimum face height, in source pixels."""
     min_confidence: Decides[float] = 0.5
-    """Faces of less confidence are dropped, 0..1."""
+    """Minimum confidence of a face, 0..1."""
     min_sharpness: Decides[float] = 0.0
-    """Faces whose Laplacian has a smaller variance (of grey values 0..255 in the stored picture) are dropped."""
+    """Minimum sharpness of a face: variance of the Laplacian of grey values (0..255) in the stored picture."""
     max_pose: Decides[float] = 0.7
-    """Faces with a larger pitch, yaw or roll are dropped, radians."""
+    """Maximum pitch, yaw and roll of a face, radians."""
     max_several_faces: Decides[float] = 0.2
-    """Frames with another face at least half as high as the main one are dropped; a clip in which more than this
-    share of the frames with a face has one is rejected."""
+    """Maximum share of frames with a second face, at least half as high as the main one. Such frames are dropped, and
+    a clip above the share is rejected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """How the job runs, which its result does not depend on, `shard_clips` set aside."""
+    """How the job runs. Except for `shard_clips`, the result does not depend on it."""
 
     workers: int | None = None
-    """Processes; by default one for each core."""
+    """Worker processes. Default: one per core."""
     address: str = "local"
-    """Ray cluster: `local` starts one here, `auto` joins the one that runs here, else HOST or HOST:PORT."""
+    """Ray cluster: `local` starts one, `auto` joins the one on this machine, else HOST or HOST:PORT."""
     max_failed: float = 1.0
-    """A larger share of failed clips than this makes the job fail, after all else is written."""
+    """Maximum share of failed clips. Above it the job fails, after everything else is written."""
     dry_run: bool = False
-    """List the clips and look at a few, write nothing, and say what the whole will take."""
+    """Probe a few clips and estimate time and disk space. Writes nothing."""
     check_identities: bool = False
-    """Compare one face a clip with the identity's other clips and flag those that are somebody else's (needs dlib)."""
+    """Flag clips that show another person than their identity's other clips. Needs dlib."""
     shard_clips: Decides[int | None] = None
-    """Clips in a shard on average; by default 1 to 64, so that a run has 64 shards or more where it can."""
+    """Average clips per shard. Default: 1 to 64, for at least 64 shards where possible."""
     cpu_seconds: float = 1800.0
-    """CPU time after which a clip counts as failed; ten times that in wall-clock time fails it for this run only."""
+    """CPU time limit of a clip, seconds. Ten times that by the clock fails the clip for this run only."""
     buffer_megabytes: int = 384
-    """Source frames that a process keeps in memory; a longer clip is decoded twice."""
+    """Memory for the source frames of a clip, per process. A longer clip is decoded twice."""
 
 
 # Of several bases a dataclass takes the fields of the last one first.

@@ -9,7 +9,7 @@ class ModelConfig:
     """Sizes of the neutraliser, the generator and the discriminator."""
 
     architecture: Literal["warp", "resnet"] = "warp"
-    """`resnet`: the paper's (CycleGAN's). `warp`: ours, moves the input's own pixels and paints the rest."""
+    """`resnet`: the paper's (CycleGAN's). `warp`: moves the input's own pixels and paints the rest."""
     size: int = 128
     """Width and height of the pictures, px."""
     width: int = 64
@@ -19,20 +19,20 @@ class ModelConfig:
     encoder: bool = False
     """Put the paper's image encoder I_E before the generator."""
     dropout: float = 0.0
-    """Dropout between the convolutions of a residual block (the paper's code: 0.5)."""
+    """Dropout between the convolutions of a residual block. The paper's code has 0.5."""
     attribute_gain: float = 1.0
-    """What the attributes, coded to -1..1, are multiplied by before a `warp` network sees them."""
+    """Factor on the attributes (-1..1) before they enter a `warp` network."""
     neutraliser_input: Literal["neutral", "change"] = "neutral"
     """What the neutraliser is told, coded. `neutral`: the neutral face's attributes (the paper's constant). `change`:
     0.5 + (neutral - source) / 2, how far each attribute has to move; 0.5 leaves it."""
     flow_basis: int = 0
-    """Cells a side of the field that each attribute adds to a `warp` network's flow; 0 leaves the fields out."""
+    """Side, in cells, of the flow field that each attribute adds in a `warp` network. 0: no fields."""
     discriminator_width: int = 64
     """Channels of the discriminator's first level (ndf)."""
     discriminator_depth: int = 1
-    """3x3 convolutions a level of the discriminator (2 and width 256: the paper's 85 M parameters)."""
+    """3x3 convolutions per level of the discriminator. The paper has 2, with width 256 (85 M parameters)."""
     identity_head: Literal["embedding", "softmax"] = "embedding"
-    """`softmax`: one linear class score an identity (the paper's). `embedding`: 256 numbers, normalised softmax."""
+    """`softmax`: a linear class score per identity (the paper's). `embedding`: 256 values, normalised softmax."""
 
     def __post_init__(self) -> None:
         if self.size not in (32, 64, 128, 256):

@@ -1,4 +1,4 @@
-"""Everything that decides how a model is trained, as frozen dataclasses. Light to import: no torch here.
+"""The training configuration, as frozen dataclasses. Light to import: no torch here.
 
 The command line and the YAML files are made from these classes; a run stores the resolved `TrainConfig`.
 """
@@ -25,21 +25,21 @@ class DataConfig:
     """How batches are drawn."""
 
     batch_size: int = 16
-    """Pairs a step over all ranks together."""
+    """Pairs per step, over all ranks together."""
     pairs_per_row_group: int = 8
-    """Pairs drawn from a row group each time it is read; they go to consecutive steps."""
+    """Pairs drawn from a row group each time it is read. They go to consecutive steps."""
     balanced_share: float = 0.5
-    """Share of the driving frames drawn by inverse frequency of their strongest AU; the rest is drawn evenly."""
+    """Share of the driving frames drawn by the inverse frequency of their strongest AU. The rest is uniform."""
     smoothing_frames: int = 5
-    """Labels are averaged over this many frames, without delay (AU45 exempt: a blink lasts 3 to 5 frames)."""
+    """Average labels over this many frames, without delay. AU45 is exempt: a blink lasts 3 to 5 frames."""
     baselines: bool = False
-    """Take each track's own zero off its labels: its median pitch, its 20th percentile of each action unit."""
+    """Subtract each track's resting baseline from its labels: median pitch, 20th percentile of each action unit."""
     flip: bool = True
-    """Mirror half of the pairs: both pictures, with the signs of yaw and roll."""
+    """Mirror half of the pairs: both pictures, and the signs of yaw and roll."""
     rotate: float = 0.0
-    """Turn source and driving frame in the picture's plane by up to so many degrees each, and their pose with them."""
+    """Largest random rotation of source and driving frame in the picture plane, degrees. Roll labels follow."""
     workers: int = 0
-    """Processes a rank that read and decode; 0 does it in the training process."""
+    """Reader processes per rank. 0: the training process reads and decodes itself."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "pairs_per_row_group"):
@@ -59,7 +59,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the loss terms, under the names of the paper where it has them; 0 leaves a term out."""
+    """Weights of the loss terms, named as in the paper where it has them. 0 leaves a term out."""
 
     recipe: Literal["icface", "paper"] = "icface"
     """`paper`: the phases and terms of the released training code. `icface`: ours."""
@@ -68,28 +68,28 @@ class LossConfig:
     adversarial: float = 1.0
     """Weight of the adversarial loss, for the generator's and the neutraliser's output."""
     attribute: float = 10.0
-    """λ_A: the discriminator's reading of the attributes against those asked for."""
+    """λ_A: error of the attributes that the discriminator reads, against the requested ones."""
     attribute_error: Literal["squared", "l1"] = "squared"
-    """`squared`: of attributes divided by their standard deviation. `l1`: the paper's."""
+    """`squared`: squared error of attributes divided by their standard deviation. `l1`: the paper's."""
     readable_from: float = 0.3
-    """An attribute that the discriminator reads off real validation frames with a smaller r teaches no generator."""
+    """Minimum validation correlation (Pearson r) for an attribute to contribute to the generator loss."""
     identity: float = 10.0
     """λ_C: the discriminator's identity head on the generated picture."""
     reconstruction: float = 10.0
-    """λ_D: L1 to the driving frame; of the neutraliser, L1 to its (pseudo) target."""
+    """λ_D: L1 of the generator to the driving frame, and of the neutraliser to its (pseudo) target."""
     reanimation: float = 10.0
-    """λ_B (recipe `paper`): L1 of the re-animated neutral face to the driving frame, in the neutraliser's phase."""
+    """λ_B (recipe `paper`): in the neutraliser phase, L1 of the re-animated neutral face to the driving frame."""
     perceptual: float = 0.0
     """L1 between features of a network trained on ImageNet."""
     perceptual_network: Literal["efficientnet-lite0", "vgg19"] = "efficientnet-lite0"
-    """`efficientnet-lite0` is fetched at first use; `vgg19`, the paper's, needs `perceptual_weights`."""
+    """`efficientnet-lite0` is downloaded at first use. `vgg19` (the paper's) needs `perceptual_weights`."""
     perceptual_weights: str | None = None
     """Path of torchvision's vgg19-dcbb9e9d.pth."""
     feature_matching: float = 0.0
     """L1 between the discriminator's features of the generated and the driving frame."""
     landmarks: float = 0.0
-    """Distance of where the flows of neutraliser and generator take the driving frame's landmarks from where the
-    source's are (architecture `warp`; half widths of the picture)."""
+    """Distance between the source's landmarks and the driving frame's, taken back through both flows. In half widths of
+    the picture, for architecture `warp` only."""
     critic: float = 0.0
     """A frozen MediaPipe reads the outputs: smooth L1 to the attributes asked for. Animated and neutral pictures are
     read, and random edits, which have no target. Needs MediaPipe's labels; not with `data.baselines`."""
@@ -100,17 +100,17 @@ class LossConfig:
     critic_share: float = 0.5
     """With `critic`: share of the pairs that are read and edited. Each costs three pictures through MediaPipe."""
     regions: float = 0.0
-    """Extra weight of the eyes and the mouth in the reconstruction (1 doubles it there)."""
+    """Extra weight of eyes and mouth in the reconstruction loss. 1 doubles it there."""
     r1: float = 0.05
-    """Weight of the squared gradient norm on real pictures."""
+    """Weight of the R1 penalty: the squared gradient norm on real pictures."""
     r1_interval: int = 1
-    """Steps between R1 penalties (lazy regularisation: the weight is multiplied by it)."""
+    """Steps between R1 penalties. Lazy regularisation: the weight is multiplied by this."""
     neutral_frames: bool = True
-    """Where a track has a near-neutral frame, that frame is the neutraliser's target."""
+    """Use a track's near-neutral frame as the neutraliser's target, where there is one."""
     pseudo_target_start: float = 0.1
-    """Share of the steps after which the neutraliser's pseudo target comes in (it ramps over as many again)."""
+    """Share of the steps before the neutraliser's pseudo target starts. It ramps up over as many steps again."""
     neutral_noise: float = 0.0
-    """Noise on the generator's input in 255ths, so that the expression cannot hide in the neutral face."""
+    """Noise on the generator's input, in 255ths. It keeps the expression from hiding in the neutral face."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -137,13 +137,13 @@ class OptimiserConfig:
     discriminator_lr: float = 2e-4
     """Learning rate of the discriminator."""
     decay_from: float = 0.5
-    """Share of the steps after which the learning rates fall linearly to 0."""
+    """Share of the steps before the learning rates fall linearly to 0."""
     ema_halflife: float = 0.02
-    """Half-life of the averaged weights, as a share of the steps so far (at most 1000 steps)."""
+    """Half-life of the EMA weights, as a share of the steps so far. At most 1000 steps."""
     grad_clip_norm: float = 0.0
-    """Largest norm of a phase's gradient; 0 clips nothing."""
+    """Largest gradient norm of a phase. 0: no clipping."""
     warmup: float = 0.05
-    """With --init-from: share of the steps in which the discriminator, which begins anew, learns alone."""
+    """With --init-from: share of the steps in which only the new discriminator learns."""
 
     def __post_init__(self) -> None:
         for name in ("generator_lr", "discriminator_lr"):
@@ -161,29 +161,29 @@ class TrainConfig:
     """A whole training."""
 
     steps: int = 200_000
-    """Steps to train; a step is one pass over all phases."""
+    """Training steps. A step runs all phases once."""
     seed: int = 0
-    """Decides the initial weights, the order of the data and its augmentation."""
+    """Random seed of initial weights, data order and augmentation."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     precision: Literal["float32", "bf16"] = "float32"
-    """`bf16` runs the networks in autocast; losses and R1 stay in float32."""
+    """`bf16` runs the networks in autocast. Losses and R1 stay in float32."""
     compile: bool = False
-    """Run the networks through torch.compile (R1's backward of a backward, which it refuses, stays as it is)."""
+    """Compile the networks with torch.compile, except for R1, which needs a double backward."""
     accumulate: int = 1
-    """Parts in which each rank's share of a batch goes through the networks: less memory, the same gradients."""
+    """Gradient accumulation: parts into which each rank's share of a batch is split. Less memory, same gradients."""
     log_every: int = 50
-    """Steps between two lines of numbers."""
+    """Steps between two log entries."""
     validate_every: int = 500
-    """Steps between two looks at real validation frames: what the discriminator reads, what the neutraliser makes."""
+    """Steps between two validations of discriminator and neutraliser on real frames."""
     images_every: int = 1000
     """Steps between two sample grids."""
     checkpoint_every: int = 1000
     """Steps between two checkpoints."""
     checkpoint_minutes: float = 5.0
-    """Minutes after which a checkpoint is written however few steps were done: a crash costs no more."""
+    """Longest time between two checkpoints, minutes. A crash loses no more."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "accumulate", "log_every", "validate_every", "images_every", "checkpoint_every"):

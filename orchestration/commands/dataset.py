@@ -14,12 +14,12 @@ from orchestration.terminal import Reporter
 
 @dataclass(frozen=True, kw_only=True)
 class Relabel:
-    """Make the attributes anew without any video."""
+    """Compute the attributes again, without the videos."""
 
     dataset: str
-    """A data set; a path or an fsspec URL."""
+    """A data set. A path or fsspec URL."""
     openface_root: str | None = None
-    """Take them from OpenFace's csv files under this folder instead of what is stored."""
+    """Take the attributes from OpenFace's csv files in this folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,23 +27,23 @@ class Export:
     """Write a data set in another format."""
 
     dataset: Annotated[str, tyro.conf.Positional]
-    """A data set; a path or an fsspec URL."""
+    """A data set. A path or fsspec URL."""
     output: Annotated[str, tyro.conf.Positional]
-    """New folder; a path or an fsspec URL."""
+    """New folder. A path or fsspec URL."""
     to: Literal["webdataset", "hf"]
-    """`webdataset`: tar files; `hf`: a folder for `datasets.load_dataset`."""
+    """`webdataset`: tar files. `hf`: a folder for `datasets.load_dataset`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forget:
-    """Take people or clips out, for good."""
+    """Remove people or clips permanently."""
 
     dataset: str
-    """A data set; a path or an fsspec URL."""
+    """A data set. A path or fsspec URL."""
     identity: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Every clip of this identity; may be given several times."""
+    """Remove all clips of this identity. May be repeated."""
     clip: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """This clip (identity/video/clip); may be given several times."""
+    """Remove this clip (identity/video/clip). May be repeated."""
 
     def __post_init__(self) -> None:
         if not self.identity and not self.clip:

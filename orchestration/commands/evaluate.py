@@ -13,22 +13,22 @@ from orchestration.terminal import Reporter
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Score a model by self and cross reenactment of frames it was not trained on."""
+    """Score a model on frames that it was not trained on, by self and cross reenactment."""
 
     model: str
     """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
     dataset: str
-    """A data set; a path or an fsspec URL."""
+    """A data set. A path or fsspec URL."""
     json: str | None = None
-    """Write everything to this file."""
+    """Write the whole report to this JSON file."""
     per_track: int = 50
-    """Driving frames of a track, evenly spread."""
+    """Driving frames per track, evenly spread."""
     tracks: int | None = None
-    """At most so many tracks of each kind, evenly spread."""
+    """Maximum tracks per split, evenly spread."""
     all: bool = False
-    """Show every metric instead of the headline ones."""
+    """Show every metric, not only the most important ones."""
     identity: bool = False
-    """Measure how far the faces are from the source's person too (extra `identity`; 0.6 s of a core a pair)."""
+    """Also measure whether the output shows the source's person. Needs extra `identity`; 0.6 s per pair on a core."""
     gpu: bool = False
     """Run the networks on the GPU."""
 

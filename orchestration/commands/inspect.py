@@ -12,7 +12,7 @@ class Inspect:
     """Show what a data set holds."""
 
     dataset: str
-    """A data set; a path or an fsspec URL."""
+    """A data set. A path or fsspec URL."""
     report: str | None = None
     """Write one self-contained HTML page with plots and sample pictures to this file."""
 

@@ -13,42 +13,43 @@ from orchestration.terminal import Reporter
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """Registered versions with their aliases, licence and scores."""
+    """List registered versions with aliases, licence and scores."""
 
     name: str | None = None
-    """Of this model alone."""
+    """Only this model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promote:
-    """Give a version an alias; refused when it is not evaluated, or worse than the version that has it."""
+    """Give a version an alias. It must be evaluated, and not worse than the version that has the alias."""
 
     name: str
-    """Of the registered model."""
+    """Name of the registered model."""
     version: int
-    """Its number."""
+    """Version number."""
     alias: str = "champion"
     """The alias, as in models:/NAME@champion."""
     force: bool = False
-    """Do it all the same; the reason is kept with the version."""
+    """Promote a version that the gate refuses. The reason is stored with the version."""
     dataset: str | None = None
-    """Where both are evaluated anew if their evaluations cannot be compared; by default where this version was."""
+    """Data set for a new evaluation of both versions, if their evaluations cannot be compared. Default: the one that
+    this version was evaluated on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Scores, the same faces and the configs of several models side by side."""
+    """Compare scores, pictures and configurations of several models."""
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Two or more: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    """Two or more models: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
     dataset: str | None = None
-    """Evaluate on this data set where stored evaluations cannot be compared, and show its faces."""
+    """Data set for a new evaluation, if the stored ones cannot be compared. Its faces are shown."""
     per_track: int = 50
-    """Driving frames of a track, evenly spread."""
+    """Driving frames per track, evenly spread."""
     tracks: int | None = None
-    """At most so many tracks of each kind, evenly spread."""
+    """Maximum tracks per split, evenly spread."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "comparison.html"
-    """The page that is written; the picture lies beside it, as .png."""
+    """HTML page to write. The picture is written beside it, as .png."""
 
     def __post_init__(self) -> None:
         if len(self.models) < 2:
@@ -74,11 +75,11 @@ class Serve:
     model: str
     """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
     host: str = "127.0.0.1"
-    """Address to listen on; whoever reaches it may use the model."""
+    """Address to listen on. Everybody who reaches it may use the model."""
     port: int = 5001
     """Port to listen on."""
     workers: int = 1
-    """Processes that answer."""
+    """Server processes."""
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
@@ -89,16 +90,16 @@ class Serve:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportRelease:
-    """Turn the authors' released weights into a bundle, marked non-commercial."""
+    """Convert the authors' released weights to a bundle, marked non-commercial."""
 
     bundle: Annotated[str, tyro.conf.Positional]
-    """Folder that becomes the bundle."""
+    """Folder of the new bundle."""
     generator: str
-    """latest_net_G.pth."""
+    """Path of latest_net_G.pth."""
     neutraliser: str
-    """latest_net_GN.pth."""
+    """Path of latest_net_GN.pth."""
     pose_range: float = 0.7
-    """Radians that the pose inputs span to each side: 0.7, or 0.5 for weights of the first training code."""
+    """Range of the pose inputs, radians: 0.7, or 0.5 for weights of the first training code."""
 
 
 def main(argv: Sequence[str]) -> None:

@@ -10,12 +10,12 @@ from orchestration.terminal import Reporter
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Preprocess, train, evaluate, compare and promote as a file says; what is done already is skipped."""
+    """Run a workflow file: preprocess, train, evaluate, compare, promote. Finished steps are skipped."""
 
     workflow: str
-    """A YAML file with the fields model, preprocess, train and more (docs/workflow.md)."""
+    """A YAML file with the fields model, preprocess, train and more. See docs/workflow.md."""
     again_from: Literal["train", "evaluate", "compare", "promote"] | None = None
-    """Do this stage and all after it again, although nothing has changed."""
+    """Repeat this stage and all later ones, although nothing has changed."""
 
 
 def main(argv: Sequence[str]) -> None:

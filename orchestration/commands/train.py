@@ -21,14 +21,15 @@ FACTS = ("images_per_second", "seconds_left", "checkpoint", "workers", "nodes")
 
 @dataclass(frozen=True, kw_only=True)
 class Train(TrainJob):
-    """Train a model. Fields come from the preset, then from --config FILE.yaml, then from the command line.
+    """Train a model. Options come from the preset, then --config FILE.yaml, then the command line.
 
-    With --init-from the generators' sizes come from that model instead of the preset."""
+    With --init-from, the sizes of the generators come from that model. `icface train --preset NAME --help` shows the
+    values of a preset."""
 
     preset: str = "icface"
-    """icface, small (trains on a CPU in minutes) or paper."""
+    """icface (128 px), small (64 px, trains on a CPU in minutes) or paper (the paper's recipe)."""
     config: str | None = None
-    """A YAML file with fields as in `model: {size: 128}`."""
+    """A YAML file of options, such as `model: {size: 128}`."""
 
 
 def main(argv: Sequence[str]) -> None:

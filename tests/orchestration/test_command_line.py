@@ -125,6 +125,24 @@ def test_precedence_preset_yaml_flags(tmp_path: Path, monkeypatch):
     assert seen[0].dataset == "DATA"
 
 
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (("preprocess",), "SOURCE DATASET"),
+        (("train",), "DATASET"),
+        (("animate",), "MODEL SOURCE_IMAGE"),
+        (("models", "compare"), "MODEL"),
+        (("dataset", "export"), "DATASET OUTPUT --to {webdataset,hf}"),
+    ],
+    ids=" ".join,
+)
+def test_help_names_what_a_command_wants(command: tuple[str, ...], names: str, capsys):
+    assert main([*command, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert names in shown.split("positional arguments")[0]
+    assert "dataclass" not in shown and "typing." not in shown
+
+
 def test_old_names_of_options_still_work_and_say_so(tmp_path: Path, monkeypatch, capsys):
     from orchestration.commands import train
 
