@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -15,7 +15,7 @@ def surroundings(device: torch.device) -> str:
         name = torch.cuda.get_device_name(device)
     else:
         name = f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores"
-    versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "opencv-contrib-python", "pyarrow"))
+    versions = ", ".join(map(_versioned, ("torch", "opencv-contrib-python", "pyarrow")))
     return f"{name}; Python {platform.python_version()}, {versions}; {time.strftime('%Y-%m-%d')}"
 
 
@@ -46,6 +46,13 @@ def side_by_side(work: Mapping[str, Callable[[], object]], rounds: int, device: 
 def verdict(value: float, goal: float) -> str:
     """`2.31 (goal 2.2: reached)`."""
     return f"{value:.2f} (goal {goal:g}: {'reached' if value >= goal else f'missed by {goal - value:.2f}'})"
+
+
+def _versioned(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"
 
 
 def _processor() -> str:

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -149,6 +147,8 @@ class ICface(nn.Module):
 
 def save_bundle(model: ICface, path: str | os.PathLike[str]) -> None:
     """Write `model` as a bundle folder, whole or not at all; an older bundle there is replaced."""
+    import safetensors.torch  # here and below: training alone needs only torch
+
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     model.silence_untrained()
@@ -176,6 +176,8 @@ def load_bundle(path: str | os.PathLike[str]) -> ICface:
 
     The model is on the CPU in eval mode. Raises IcfaceError when there is no bundle or it does not fit.
     """
+    import safetensors.torch
+
     folder = Path(path)
     # MLflow keeps the name of the folder that was registered.
     if not (folder / "config.json").exists():

@@ -172,8 +172,11 @@ class Dataset:
         file = self._open.pop(name, None)
         if file is None:
             try:
-                stream = self._folder.fs.open(self._folder.path(name), "rb")
-                file = pq.ParquetFile(stream)
+                path = self._folder.path(name)
+                if self._folder.local:  # mapped: two thirds of the time that reading through Python takes
+                    file = pq.ParquetFile(path, memory_map=True)
+                else:
+                    file = pq.ParquetFile(self._folder.fs.open(path, "rb"))
             except (OSError, pa.ArrowInvalid) as error:
                 raise IcfaceError(f"{self.url}/{name} cannot be read: {str(error).splitlines()[0]}") from None
             if len(self._open) >= OPEN_FILES:

@@ -23,27 +23,30 @@ MASK_BIAS = 8.0
 over what it has not yet learned to move, in the mean of the colours that may come there: blurred."""
 COARSE = 8
 """Pixels that share a colour in the ground of the painted picture."""
+EPSILON = 1e-5
+"""Added to the variance in group norm, as PyTorch does."""
 LARGEST_FLOW = 0.5
 """Farthest that a pixel moves, as a share of half the picture's width."""
 
 
 class Modulation(nn.Module):
-    """Group norm followed by a scale and a shift that the attributes decide."""
+    """Group norm, a scale and a shift that the attributes decide, SiLU."""
 
     def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(max(1, channels // 16), channels, affine=False)
+        self.groups = max(1, channels // 16)
         self.film = nn.Linear(condition, 2 * channels)
         nn.init.zeros_(self.film.bias)
         nn.init.normal_(self.film.weight, 0.0, 0.1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
-        return self.norm(x) * (1 + scale) + shift
+        with torch.autocast(x.device.type, enabled=False):  # small: casting its weights would cost more than it saves
+            scale, shift = self.film(condition).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+            return modulate(x, scale, shift, self.groups)
 
 
 class ModulatedConv(nn.Module):
-    """3x3 convolution, modulation, SiLU."""
+    """3x3 convolution, modulation with SiLU."""
 
     def __init__(self, inputs: int, outputs: int, condition: int, stride: int = 1) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class ModulatedConv(nn.Module):
         self.modulation = Modulation(outputs, condition)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return F.silu(self.modulation(self.conv(x), condition))
+        return self.modulation(self.conv(x), condition)
 
 
 class ModulatedBlock(nn.Module):
@@ -74,18 +77,21 @@ class FlowBasis(nn.Module):
     neutraliser is told where the face shall go but not where it is, and a neutral face may be left with a smile.
     """
 
-    def __init__(self, cells: int, attributes: int, channels: int) -> None:
+    enlarge: Tensor
+
+    def __init__(self, cells: int, attributes: int, channels: int, size: int) -> None:
         super().__init__()
         self.cells = cells
+        self.register_buffer("enlarge", cubic_matrix(cells, size), persistent=False)
         self.fields = nn.Linear(attributes, 2 * cells**2)
         self.read = nn.Parameter(0.02 * torch.randn(channels, attributes))
         nn.init.zeros_(self.fields.weight)
         nn.init.zeros_(self.fields.bias)
 
-    def forward(self, attributes: Tensor, features: Tensor, size: torch.Size) -> Tensor:
-        weights = attributes + features.mean(dim=(2, 3)) @ self.read
-        fields = self.fields(weights).float().view(-1, 2, self.cells, self.cells)
-        return F.interpolate(fields, size=tuple(size), mode="bicubic", align_corners=False)
+    def forward(self, attributes: Tensor, features: Tensor) -> Tensor:
+        weights = attributes + features.float().mean(dim=(2, 3)) @ self.read
+        fields = self.fields(weights).view(-1, 2, self.cells, self.cells)
+        return self.enlarge @ fields @ self.enlarge.T
 
 
 class WarpGenerator(nn.Module):
@@ -117,7 +123,8 @@ class WarpGenerator(nn.Module):
         # repaint the unmoved input instead of moving it.
         self.affine = nn.Linear(attributes, 6, bias=False)
         nn.init.zeros_(self.affine.weight)
-        self.basis = FlowBasis(config.flow_basis, attributes, channels[-1]) if config.flow_basis else None
+        cells = config.flow_basis
+        self.basis = FlowBasis(cells, attributes, channels[-1], config.size) if cells else None
         self.flow = nn.Conv2d(channels[0], 3, 3, padding=1)
         self.paint = nn.Conv2d(channels[0], 12, 3, padding=1)
         nn.init.zeros_(self.flow.weight)
@@ -129,8 +136,9 @@ class WarpGenerator(nn.Module):
         `with_flow` gives the flow behind it too, (B, 2, S, S): where each pixel comes from, in half widths.
         """
         attributes = (attributes * 2 - 1) * self.gain
-        condition = self.condition(attributes)
-        x = self.stem(F.pixel_unshuffle(image, 2))
+        with torch.autocast(image.device.type, enabled=False):
+            condition = self.condition(attributes)
+        x = self.stem(fold(image))
         skips = []
         for level in self.down:
             skips.append(x)
@@ -139,19 +147,32 @@ class WarpGenerator(nn.Module):
             x = block(x, condition)
         lowest = x
         for index, level in enumerate(self.up):
-            x = level(F.interpolate(x, scale_factor=2.0), condition)
+            x = level(doubled(x), condition)
             if index < len(self.up) - 1:
                 x = x + skips[-1 - index]
-        flow, mask = self.flow(x).float().split([2, 1], dim=1)
-        flow = F.interpolate(LARGEST_FLOW * torch.tanh(flow), scale_factor=2.0, mode="bilinear", align_corners=False)
-        flow = flow + affine_flow(self.affine(attributes).float(), image.shape[2:])
-        if self.basis is not None:
-            flow = flow + self.basis(attributes, lowest, image.shape[2:])
-        mask = torch.sigmoid(F.interpolate(mask, scale_factor=2.0, mode="bilinear", align_corners=False))
-        moved = warp(image.float(), flow).clamp(-1, 1)
-        painted = (_coarse(moved) + F.pixel_shuffle(self.paint(x), 2).float()).clamp(-1, 1)
-        output = mask * moved + (1 - mask) * painted
+        output, flow = self.compose(image, attributes, x, lowest)
         return (output, flow) if with_flow else output
+
+    def compose(self, image: Tensor, attributes: Tensor, x: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
+        """Picture and flow out of the finest features `x` and the coarsest ones `lowest`.
+
+        Where pixels come from and what they are mixed by is float32: bfloat16 is off by tenths of a pixel.
+        """
+        painted = unfold(self.paint(x))
+        with torch.autocast(image.device.type, enabled=False):
+            flow, mask = self._flow(attributes, x.float(), lowest)
+            moved = warp(image.float(), flow).clamp(-1, 1)
+            painted = (_coarse(moved) + painted.float()).clamp(-1, 1)
+            return mask * moved + (1 - mask) * painted, flow
+
+    def _flow(self, attributes: Tensor, features: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 2, S, S) flow in half widths and (B, 1, S, S) share of what is moved, both float32."""
+        flow, mask = self.flow(features).split([2, 1], dim=1)
+        flow = F.interpolate(LARGEST_FLOW * torch.tanh(flow), scale_factor=2.0, mode="bilinear", align_corners=False)
+        flow = flow + affine_flow(self.affine(attributes), flow.shape[2:])
+        if self.basis is not None:
+            flow = flow + self.basis(attributes, lowest)
+        return flow, torch.sigmoid(F.interpolate(mask, scale_factor=2.0, mode="bilinear", align_corners=False))
 
     def attribute_weights(self) -> list[tuple[Tensor, int]]:
         """The weights of the attributes; see `icface.networks.generators.AttributeGenerator`."""
@@ -159,6 +180,56 @@ class WarpGenerator(nn.Module):
         assert isinstance(first, nn.Linear)
         fields = [(self.basis.fields.weight, 0), (self.basis.read, 0)] if self.basis is not None else []
         return [(first.weight, 0), (self.affine.weight, 0), *fields]
+
+
+def modulate(x: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
+    """SiLU of `x` (B, C, H, W), normalised in groups of channels, times 1 + `scale` plus `shift`, both (B, C, 1, 1).
+
+    Called outside of autocast, with all three of one type; the result has the type and the memory order of `x`.
+    Statistics are float32. On a CPU it is PyTorch's own group norm, which changes the memory order elsewhere. There
+    the same is written out, in operations that torch.compile fuses.
+    """
+    if x.device.type == "cpu":
+        return F.silu(torch.addcmul(shift, F.group_norm(x, groups), 1 + scale))
+    return modulate_written_out(x, scale, shift, groups)
+
+
+def modulate_written_out(x: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
+    """`modulate` in operations that torch.compile fuses."""
+    grouped, of_groups = x.unflatten(1, (groups, -1)).float(), (1, (groups, -1))
+    variance, mean = torch.var_mean(grouped, dim=(2, 3, 4), correction=0, keepdim=True)
+    normalised = (grouped - mean) * torch.rsqrt(variance + EPSILON)
+    y = normalised * (1 + scale.unflatten(*of_groups).float()) + shift.unflatten(*of_groups).float()
+    return F.silu(y).to(x.dtype).flatten(1, 2)
+
+
+def fold(image: Tensor) -> Tensor:
+    """`F.pixel_unshuffle(image, 2)` in channels-last order: (B, C, H, W) -> (B, 4 C, H / 2, W / 2)."""
+    batch, channels, height, width = image.shape
+    x = image.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
+    return x.permute(0, 1, 3, 5, 2, 4).reshape(batch, height // 2, width // 2, 4 * channels).permute(0, 3, 1, 2)
+
+
+def unfold(x: Tensor) -> Tensor:
+    """`F.pixel_shuffle(x, 2)` in channels-last order: (B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
+    batch, channels, height, width = x.shape
+    y = x.permute(0, 2, 3, 1).reshape(batch, height, width, channels // 4, 2, 2)
+    return y.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """(B, C, H, W) with each pixel twice in both directions, in the type of `x`: autocast would make it float32."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.interpolate(x, scale_factor=2.0)
+
+
+def cubic_matrix(cells: int, size: int) -> Tensor:
+    """(size, cells) float32: times a column of `cells` values, that column enlarged as bicubic interpolation does it.
+
+    Its gradient is a matrix product too. `F.interpolate`'s took 6 ms of a GPU for fields of 8 x 8.
+    """
+    identity = torch.eye(cells)[None, :, :, None]  # a channel for each cell, one pixel wide
+    return F.interpolate(identity, size=(size, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T.contiguous()
 
 
 def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:

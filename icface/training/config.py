@@ -168,10 +168,11 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
-    precision: Literal["float32", "bf16"] = "float32"
-    """`bf16` runs the networks in autocast. Losses and R1 stay in float32."""
-    compile: bool = False
-    """Compile the networks with torch.compile, except for R1, which needs a double backward."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """`bf16` runs the networks in autocast. Flows, masks, losses and R1 stay in float32. `auto`: bf16 on a GPU."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the networks with torch.compile, except for R1, which needs a double backward. `auto`: on a GPU, from
+    5000 steps on."""
     accumulate: int = 1
     """Gradient accumulation: parts into which each rank's share of a batch is split. Less memory, same gradients."""
     log_every: int = 50
@@ -232,6 +233,9 @@ def current_names(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
         if isinstance(fields_of, Mapping) and name in fields_of:
             renamed[section] = {new if key == name else key: value for key, value in fields_of.items()}
             notices.append(f"{old} is now {section}.{new}; the old name goes in the next version")
+    if isinstance(renamed.get("compile"), bool):
+        renamed["compile"] = "always" if renamed["compile"] else "never"
+        notices.append(f"compile is now auto, always or never; here it is read as {renamed['compile']}")
     return renamed, notices
 
 

@@ -6,7 +6,7 @@ all-reduce and one optimiser step of each network that learns in it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,10 @@ from icface.bundle import ICface
 from icface.networks.discriminator import Discriminator, DiscriminatorOutput
 from icface.networks.generators import EncodedGenerator
 from icface.training.batch import DeviceBatch
+from icface.training.compiling import compile_regions
 from icface.training.config import TrainConfig
 from icface.training.critic import Critic
 from icface.training.losses import Losses, Readings, Terms
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass
@@ -75,10 +74,12 @@ class Networks:
         """What learns, each with an optimiser of its own."""
         if isinstance(model.generator, EncodedGenerator):
             self.learners |= {"generator": model.generator.generator, "encoder": model.generator.encoder}
-        self.neutraliser = self._fast(model.neutraliser)
-        self.generator = self._fast(model.generator)
-        self.discriminator = self._fast(discriminator)
-        self._plain_discriminator = discriminator
+        self.neutraliser, self.generator = model.neutraliser, model.generator
+        self.discriminator = self._plain_discriminator = discriminator
+        if config.compile == "always":
+            for network in (self.neutraliser, self.generator):
+                compile_regions(network)
+            self.discriminator = cast(Discriminator, torch.compile(discriminator, dynamic=False))
 
     def phases(self) -> list[Phase]:
         """The phases of `config.loss.recipe`, in the order in which a step runs them."""
@@ -107,9 +108,6 @@ class Networks:
     def animate(self, step: Step, neutral: Tensor) -> Tensor:
         """G_A on a neutral face with the driving code: (B, 3, S, S)."""
         return self.generator(neutral + step.noise, step.batch.driving_encoded)
-
-    def _fast(self, network: Network) -> Network:
-        return cast(Network, torch.compile(network, dynamic=False)) if self.config.compile else network
 
     def _neutral(self, count: int) -> Tensor:
         return self.neutral_encoded.expand(count, -1)

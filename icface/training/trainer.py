@@ -14,6 +14,7 @@ from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.discriminator import Discriminator
 from icface.training.batch import Batch
+from icface.training.compiling import for_device
 from icface.training.config import OptimiserConfig, TrainConfig
 from icface.training.critic import Critic
 from icface.training.distributed import RanksMean, average_statistics, broadcast_parameters, mean_over_ranks, world
@@ -198,6 +199,7 @@ def prepare(
     critic: Critic | None = None,
 ) -> Training:
     """Build networks, losses and optimisers; every rank begins with the same weights, those of `start` if given."""
+    config = for_device(config, device)
     torch.manual_seed(config.seed)
     schema: AttributeSchema = bundle_config.schema
     model = ICface(bundle_config)

@@ -16,6 +16,7 @@ from orchestration.terminal import Reporter, duration
 
 SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
 """Losses in the line of progress; MLflow has them all."""
+COMPILE = ("auto", "always", "never")
 FACTS = ("images_per_second", "seconds_left", "checkpoint", "workers", "nodes")
 
 
@@ -56,19 +57,23 @@ def main(argv: Sequence[str]) -> None:
 def current_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments with today's names of flags, and a notice for each old name.
 
-    >>> current_flags(["DATA", "--data.batch=8"])[0]
-    ['DATA', '--data.batch-size=8']
+    >>> current_flags(["DATA", "--data.batch=8", "--compile", "--steps", "9"])[0]
+    ['DATA', '--data.batch-size=8', '--compile=always', '--steps', '9']
     """
     new_names = {
         f"--{old}".replace("_", "-"): f"--{old.split('.')[0]}.{new}".replace("_", "-") for old, new in RENAMED.items()
     }
     arguments, notices = [], []
-    for argument in argv:
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         flag, equals, value = argument.partition("=")
         new = new_names.get(flag.replace("_", "-"))
         if new is not None:
             notices.append(f"{flag} is now {new}; the old name goes in the next version")
             argument = f"{new}{equals}{value}"
+        if argument == "--no-compile" or (argument == "--compile" and following not in COMPILE):
+            new = "--compile=never" if argument == "--no-compile" else "--compile=always"
+            notices.append(f"{argument} is now {new}; the old form goes in the next version")
+            argument = new
         arguments.append(argument)
     return arguments, notices
 

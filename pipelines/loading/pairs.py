@@ -110,6 +110,8 @@ class PairBatches(TorchDataset[Arrays]):
             prefetch_factor=2 if workers else None,
             # A forked reader would inherit locks of the training process' threads.
             multiprocessing_context="spawn" if workers else None,
+            # Blocks come out as tensors; in page-locked memory a GPU fetches them while it computes.
+            pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )
         for block in loader:

@@ -88,14 +88,13 @@ def test_warp_samples_where_the_flow_points():
 
 def test_fields_of_flow_add_up_with_the_attributes():
     torch.manual_seed(0)
-    basis = FlowBasis(4, attributes=3, channels=8)
+    basis = FlowBasis(4, attributes=3, channels=8, size=32)
     with torch.no_grad():
         for parameter in basis.parameters():
             parameter += torch.randn_like(parameter)
     features = torch.randn(1, 8, 2, 2)
     none, first, second, both = (
-        basis(torch.tensor([encoded]), features, torch.Size((32, 32)))
-        for encoded in ([0.0, 0, 0], [1.0, 0, 0], [0, 0.5, 0], [1.0, 0.5, 0])
+        basis(torch.tensor([encoded]), features) for encoded in ([0.0, 0, 0], [1.0, 0, 0], [0, 0.5, 0], [1.0, 0.5, 0])
     )
     assert none.shape == (1, 2, 32, 32)
     torch.testing.assert_close(both - none, (first - none) + (second - none), atol=1e-5, rtol=0)
@@ -103,9 +102,7 @@ def test_fields_of_flow_add_up_with_the_attributes():
     with torch.no_grad():
         basis.fields.weight[:, 2] = 0
         basis.fields.weight[3, 2] = 1
-    none, one = (
-        basis(torch.tensor([encoded]), features, torch.Size((32, 32))) for encoded in ([0.0, 0, 0], [0.0, 0, 1])
-    )
+    none, one = (basis(torch.tensor([encoded]), features) for encoded in ([0.0, 0, 0], [0.0, 0, 1]))
     field = (one - none)[0]
     assert field[0].argmax() % 32 >= 24 and field[0].argmax() // 32 < 8
     assert field[1].abs().max() < 1e-5
@@ -114,10 +111,10 @@ def test_fields_of_flow_add_up_with_the_attributes():
 def test_a_face_moves_with_what_is_seen_in_the_picture():
     # A neutraliser is always told the same; how far it moves the face must come from the face.
     torch.manual_seed(0)
-    basis = FlowBasis(4, attributes=3, channels=8)
+    basis = FlowBasis(4, attributes=3, channels=8, size=32)
     with torch.no_grad():
         basis.fields.weight += torch.randn_like(basis.fields.weight)
-    flows = basis(torch.zeros(2, 3), torch.randn(2, 8, 2, 2), torch.Size((32, 32)))
+    flows = basis(torch.zeros(2, 3), torch.randn(2, 8, 2, 2))
     assert (flows[0] - flows[1]).abs().max() > 0.01
 
 

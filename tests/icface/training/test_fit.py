@@ -9,6 +9,8 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.errors import IcfaceError
 from icface.training.checkpoint import load_state
+from icface.training.compiling import COMPILE_FROM, for_device
+from icface.training.config import TrainConfig
 from icface.training.finite import NonFiniteLoss
 from icface.training.fit import Hooks, fit
 from icface.training.phases import Step
@@ -171,16 +173,32 @@ def test_compiled_networks_give_the_same_losses(preset, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", trace)
     logs = []
-    for compile in (False, True):
+    for compile in ("never", "always"):
         config = tiny_config(preset, compile=compile, precision="float32", model={"dropout": 0.0})
         training = tiny_training(config)
         for step in range(2):
             training.step(synthetic_batch(step))
         logs.append(training.metrics())
-    assert compiled == [training.model.neutraliser, training.model.generator, training.discriminator]
+    assert training.discriminator in compiled
+    blocks = [type(getattr(each, "__self__", each)).__name__ for each in compiled]
+    # Of each generator: its one block and, of a `warp` network, a convolution down, one up, and the pixels.
+    block = {"icface": ["ModulatedBlock", "ModulatedConv", "WarpGenerator"], "paper": ["ResidualBlock"]}[preset]
+    assert all(blocks.count(name) >= 2 for name in block)
+    assert sum(blocks.count(name) for name in block) == len(blocks) - 1
     assert logs[0].keys() == logs[1].keys() and "D/R1" in logs[0]
     for name, value in logs[0].items():
         assert logs[1][name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+
+
+def test_auto_follows_the_device_and_the_steps():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    long, short = TrainConfig(steps=COMPILE_FROM), TrainConfig(steps=COMPILE_FROM - 1)
+    decided = [(each.precision, each.compile) for each in (for_device(long, cpu), for_device(long, gpu))]
+    assert decided == [("float32", "never"), ("bf16", "always")]
+    assert for_device(short, gpu).compile == "never"
+    asked = TrainConfig(precision="float32", compile="always")
+    assert for_device(asked, cpu) == for_device(asked, gpu) == asked
+    assert TrainConfig().merge({"compile": True}).compile == "always"  # stored by version 0.1
 
 
 def test_clipping_bounds_a_phases_gradient():

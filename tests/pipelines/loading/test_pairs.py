@@ -103,7 +103,7 @@ def test_what_is_not_visited_is_not_opened(crowd: Path, monkeypatch: pytest.Monk
 
     def footer(stream: Any, **options: Any) -> pq.ParquetFile:
         if not isinstance(stream, pa.BufferReader):  # those are files that were read whole, and stand in `read`
-            opened.append(stream.path)
+            opened.append(stream)
         return footers(stream, **options)
 
     monkeypatch.setattr(pq, "ParquetFile", footer)
