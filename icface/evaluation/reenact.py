@@ -1,7 +1,8 @@
 """Evaluating a model: reenact pairs, look at the pixels, and measure the attributes of what came out again."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -16,8 +17,9 @@ from icface.bundle import ICface
 from icface.errors import IcfaceError
 from icface.evaluation.pairs import Labels, PairList, Pictures
 from icface.evaluation.rendering import drive_pairs, neutral_faces, sized
-from icface.evaluation.report import PROTOCOL, Report
-from icface.evaluation.scores import Faces, GroupScores
+from icface.evaluation.report import PROTOCOL, GroupReport, Report
+from icface.evaluation.response import SpreadSources, Sweep, asked_values, leakage, response_scores, sweeps
+from icface.evaluation.scores import Faces, GroupScores, named
 
 BATCH = 16
 """Pairs reenacted at a time."""
@@ -34,11 +36,14 @@ def evaluate(
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     embedder: Embedder | None = None,
+    second: Analyzer | None = None,
+    stepped: int = 0,
 ) -> Report:
-    """Score `model` on `pairs`; `analyzer` measures the pictures again.
+    """Score `model` on `pairs`; `analyzer` measures the pictures again, and so does `second`, where there is one.
 
     Everything is compared at the model's size. `progress` is told the pairs done and their number. With an `embedder`
-    (`icface.identity.FaceEmbedder`) there is the metric `identity` too, at three embeddings a pair.
+    (`icface.identity.FaceEmbedder`) there is the metric `identity` too, at three embeddings a pair. `stepped`: single
+    attributes are stepped on so many neutral faces of each group of kind `self` (`icface.evaluation.response`).
     Raises IcfaceError when there are no pairs, or the model has an attribute that is none of `ATTRIBUTE_NAMES`.
     """
     if len(pairs) == 0:
@@ -48,6 +53,9 @@ def evaluate(
     groups: defaultdict[str, GroupScores] = defaultdict(GroupScores)
     clamped = np.zeros(len(model.schema), np.int64)
     neutral: dict[tuple[str, str], Tensor] = {}
+    stepping: defaultdict[str, SpreadSources] = defaultdict(lambda: SpreadSources(stepped))
+    everything: list[Labels] = []
+    others = [second] if second is not None else []
     done = 0
     remaining = iter(pairs)
     while batch := list(islice(remaining, BATCH)):
@@ -59,26 +67,50 @@ def evaluate(
             crops = sized([pair.source for pair in fresh.values()], model.size)
             relaxed = neutral_faces(model, list(fresh.values()), device)
             neutral |= dict(zip(fresh, relaxed.split(1), strict=True))
-            sources = _analysed(analyzer, crops, embedder)
-            neutrals = _analysed(analyzer, to_pictures(relaxed))
-            for index, (group, source_key) in enumerate(fresh):
+            sources = _analysed(analyzer, crops, embedder, others)
+            neutrals = _analysed(analyzer, to_pictures(relaxed), None, others)
+            for index, ((group, source_key), pair) in enumerate(fresh.items()):
                 groups[group].add_source(source_key, sources.one(index), neutrals.one(index))
+                if stepped and pair.kind == "self":
+                    stepping[group].add(relaxed[index : index + 1])
         made, beyond = drive_pairs(model, torch.cat([neutral[key] for key in keys]), batch)
         clamped += beyond
-        outputs = _analysed(analyzer, made, embedder)
-        driving = _analysed(analyzer, sized([pair.driving for pair in batch], model.size), embedder)
+        outputs = _analysed(analyzer, made, embedder, others)
+        driving = _analysed(analyzer, sized([pair.driving for pair in batch], model.size), embedder, others)
+        everything += [pair.asked(model.config.baselines) for pair in batch]
         for index, pair in enumerate(batch):
             groups[pair.group].add_pair(pair, outputs.one(index), driving.one(index), model.config.baselines)
         done += len(batch)
         if progress is not None:
             progress(done, len(pairs))
+    reports = {name: scores.report(model.schema) for name, scores in groups.items()}
+    values = asked_values(model.schema, np.stack(everything))
+    for name, sources_of in stepping.items():
+        swept = sweeps(
+            model, sources_of.chosen(), values, lambda pictures: _analysed(analyzer, pictures, None, others).opinions
+        )
+        reports[name] = _with_response(reports[name], swept)
     return Report(
         protocol=PROTOCOL,
         pairs_hash=pairs.hash,
         analyzer=f"{analyzer.name} {analyzer.fingerprint}",
         size=model.size,
-        groups={name: scores.report(model.schema) for name, scores in groups.items()},
+        groups=reports,
         clamped={name: int(n) for name, n in zip(model.schema.names, clamped, strict=True) if n},
+        second=None if second is None else f"{second.name} {second.fingerprint}",
+    )
+
+
+def _with_response(report: GroupReport, swept: list[Sweep]) -> GroupReport:
+    """The report with what the sweeps say, by each analyzer."""
+    opinions = list(swept[0].found) if swept else []
+    model = dict(report.scores["model"])
+    for opinion in opinions:
+        model |= named(response_scores(swept, opinion), opinion)
+    return replace(
+        report,
+        scores={**report.scores, "model": model},
+        leakage={opinion: leakage(swept, opinion) for opinion in opinions},
     )
 
 
@@ -102,7 +134,9 @@ def _labels(faces: list[Face | None]) -> Labels:
     return np.stack([unknown if face is None else face.attributes for face in faces])
 
 
-def _analysed(analyzer: Analyzer, pictures: Pictures, embedder: Embedder | None = None) -> Faces:
+def _analysed(
+    analyzer: Analyzer, pictures: Pictures, embedder: Embedder | None = None, others: Sequence[Analyzer] = ()
+) -> Faces:
     faces = _largest(analyzer, pictures)
     embeddings: list[npt.NDArray[np.float64] | None] = [None] * len(faces)
     if embedder is not None:
@@ -110,4 +144,5 @@ def _analysed(analyzer: Analyzer, pictures: Pictures, embedder: Embedder | None 
             None if face is None else embedder(picture, (face.landmarks / len(picture)).astype(np.float32))
             for picture, face in zip(pictures, faces, strict=True)
         ]
-    return Faces(pictures=pictures, labels=_labels(faces), embeddings=embeddings)
+    second = {other.name: analyse(other, pictures) for other in others}
+    return Faces(pictures=pictures, labels=_labels(faces), embeddings=embeddings, second=second)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from icface.errors import IcfaceError
@@ -27,17 +27,44 @@ METRICS = {
     "error": "mean absolute error of the re-analysed action unit, 0..5",
     "identity": "distance from the source picture as dlib's face recognition sees it, below 0.6 the same person",
     "neutral_leak": "sum of the action units that are found in the neutral face (the source's own for copy-source)",
+    "face_l1_share": "face_l1 over that of copy-source, below 1 the model is nearer to the real frame than the source",
+    "within_share": "within over the noise floor's, 1 where the outputs show it as clearly as real frames do",
+    "neutral_leak_share": "neutral_leak over the source's own, 0 where the neutral face shows no expression",
+    "slope": "measured value on asked value, single attributes stepped on neutral faces, best at 1",
+    "response": "Pearson's r of the same two, within a source",
+    "leak": "mean absolute change of the other units for each unit of the stepped one",
+    "leak_pose": "mean absolute change of the pose for each unit of the stepped one, degrees",
     "neutral_variance": "variance between the neutral faces of different tracks, over that of the sources",
 }
-"""What each metric's name (before its dot) means. r and `within` are None where what is asked for hardly varies."""
+"""What each metric's name (before its dot) means. r and `within` are None where what is asked for hardly varies.
+
+A name with a slash is the same metric by a second analyzer, as `dlib/within.AU12`. See docs/evaluation.md.
+"""
+HEADLINE_UNITS = ("AU01", "AU02", "AU12", "AU25", "AU26", "AU45")
+"""The action units to look at first: brows, smile, lips, jaw, lids. Both analyzers measure them."""
 HEADLINE = (
-    *("face_l1", "l1", "ssim", "sharpness", "detected", "pose_error", "pose_error.yaw", "r.yaw", "within.yaw"),
+    *("face_l1", "face_l1_share", "l1", "ssim", "sharpness", "detected", "pose_error"),
+    *("pose_error.pitch", "pose_error.yaw", "pose_error.roll", "r.yaw", "within.yaw"),
     *(f"{family}.{name}" for name in ("AU12", "AU25", "AU45") for family in ("r", "within")),
-    *("identity", "neutral_leak"),
+    *(f"{who}within_share.{name}" for who in ("", "dlib/") for name in HEADLINE_UNITS),
+    *(f"slope.{name}" for name in ("AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45")),
+    *("leak", "leak_pose", "identity", "neutral_leak", "neutral_leak_share"),
 )
 """The metrics to look at first. Of few tracks look at `within`: r is high wherever people differ."""
-HIGHER_IS_BETTER = frozenset({"ssim", "detected", "r", "within"})
-"""Of the others lower is better, but for sharpness and neutral_variance, which are best at 1."""
+HIGHER_IS_BETTER = frozenset({"ssim", "detected", "r", "within", "within_share", "response"})
+"""Of the others lower is better, but for `BEST_AT_ONE`."""
+BEST_AT_ONE = frozenset({"sharpness", "neutral_variance", "slope"})
+DISAGREEMENT = 0.3
+"""Two analyzers disagree where the model's share of the noise floor differs by more than this between them."""
+
+
+def base(metric: str) -> str:
+    """A metric's name in `METRICS`.
+
+    >>> base("dlib/within.AU12")
+    'within'
+    """
+    return metric.rpartition("/")[2].split(".")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +77,8 @@ class GroupReport:
     """reference -> metric -> mean over the pairs; None where a metric says nothing (see `METRICS`)."""
     correlated: Mapping[str, int]
     """attribute -> number of pairs behind the model's correlation."""
+    leakage: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    """analyzer -> stepped attribute -> measured attribute -> its slope, raw units over raw units; "" is the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +94,8 @@ class Report:
     groups: Mapping[str, GroupReport]
     clamped: Mapping[str, int]
     """Values asked for outside the schema's range, by attribute; only those that occurred."""
+    second: str | None = None
+    """Name and fingerprint of the analyzer that gave a second opinion."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts; no NaN in them."""
@@ -93,6 +124,26 @@ class Report:
             for metric, value in report.scores["model"].items()
             if value is not None
         }
+
+    def disagreements(self) -> list[str]:
+        """A sentence for each unit that the first analyzer reads far better off the outputs than the second does.
+
+        A model trained against an analyzer may please it without the expression being there.
+        """
+        found = []
+        for group, report in self.groups.items():
+            scores = report.scores["model"]
+            for name, theirs in scores.items():
+                opinion, _, metric = name.rpartition("/")
+                mine = scores.get(metric)
+                if not opinion or base(metric) != "within_share" or mine is None or theirs is None:
+                    continue
+                if mine - theirs > DISAGREEMENT:
+                    found.append(
+                        f"{group}: {metric.split('.')[1]} reaches {mine:.2f} of the noise floor by "
+                        f"{self.analyzer.split()[0]}, but {theirs:.2f} by {opinion}: look at the pictures"
+                    )
+        return found
 
     def rows(self, only: Collection[str] | None = None) -> list[tuple[str, ...]]:
         """Table rows of text: group, metric, model, copy-source, noise floor; the first row is the heading.

@@ -1,15 +1,15 @@
 """From the pictures and labels of many pairs to scores."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
-from icface.evaluation.report import REFERENCES, GroupReport, Reference
+from icface.evaluation.report import HEADLINE_UNITS, REFERENCES, GroupReport, Reference
 from icface.metrics.attributes import LEAST_DEVIATION, centred, mean_error, pearson, pose_error_degrees
 from icface.metrics.pictures import PerPicture, box_l1, l1, laplacian_variance, ssim
 
@@ -19,7 +19,7 @@ class GroupScores:
 
     def __init__(self) -> None:
         self._pixels: dict[Reference, dict[str, list[float]]] = {name: defaultdict(list) for name in REFERENCES}
-        self._found: dict[Reference, list[Labels]] = {name: [] for name in REFERENCES}
+        self._found: dict[Reference, defaultdict[str, list[Labels]]] = {n: defaultdict(list) for n in REFERENCES}
         self._identity: dict[Reference, list[float]] = {name: [] for name in REFERENCES}
         self._asked: list[Labels] = []
         self._tracks: list[str] = []
@@ -47,33 +47,39 @@ class GroupScores:
             "noise_floor": driving,
         }
         for reference, face in references.items():
-            found = face.labels[0]
-            if reference == "noise_floor":  # the driver's zero for the source's: nothing where they are one person
-                found = found + (expected - pair.attributes)
-            self._found[reference].append(found)
+            for opinion, labels in face.opinions.items():
+                found = labels[0]
+                if reference == "noise_floor":  # the driver's zero for the source's: nothing where they are one person
+                    found = found + (expected - pair.attributes)
+                self._found[reference][opinion].append(found)
             if (distance := face.distance(self._sources[pair.source_key])) is not None:
                 self._identity[reference].append(distance)
             for metric, value in pixel_scores(face.pictures, driving.pictures, pair.box[None]).items():
                 self._pixels[reference][metric].append(float(value[0]))
 
     def report(self, schema: AttributeSchema) -> GroupReport:
-        """The scores of all that was added."""
+        """The scores of all that was added; those of a second opinion are called `NAME/metric`."""
         asked = np.stack(self._asked)
         correlated: dict[str, int] = {}
         scores: dict[str, dict[str, float | None]] = {}
         for reference in REFERENCES:
-            found = np.stack(self._found[reference])
-            labels, counts = attribute_scores(asked, found, self._tracks, schema)
-            detected = float(np.isfinite(found).any(axis=1).mean())
-            scores[reference] = {**self._pixel_means(reference), "detected": detected, **labels}
+            scores[reference] = self._pixel_means(reference)
+            for opinion, rows in self._found[reference].items():
+                found = np.stack(rows)
+                labels, counts = attribute_scores(asked, found, self._tracks, schema)
+                labels = {"detected": float(np.isfinite(found).any(axis=1).mean()), **labels}
+                scores[reference] |= named(labels, opinion)
+                if reference == "model" and not opinion:
+                    correlated = counts
             # A driving frame of somebody else says nothing of how far a person's own pictures lie apart.
             if (distance := self._identity[reference]) and (reference != "noise_floor" or self._kinds == {"self"}):
                 scores[reference]["identity"] = float(np.mean(distance))
-            if reference == "model":
-                correlated = counts
         sources, neutral = (_stacked(faces.values()) for faces in (self._sources, self._neutral))
-        scores["model"] |= {"neutral_leak": _leak(neutral), "neutral_variance": _variance(neutral, sources)}
-        scores["copy_source"]["neutral_leak"] = _leak(sources)
+        for opinion in neutral.opinions:
+            scores["model"] |= named({"neutral_leak": _leak(neutral.opinions[opinion])}, opinion)
+            scores["copy_source"] |= named({"neutral_leak": _leak(sources.opinions[opinion])}, opinion)
+            scores["model"] |= named(_shares(scores, opinion), opinion)
+        scores["model"]["neutral_variance"] = _variance(neutral, sources)
         return GroupReport(pairs=len(asked), sources=len(self._sources), scores=scores, correlated=correlated)
 
     def _pixel_means(self, reference: Reference) -> dict[str, float | None]:
@@ -96,11 +102,23 @@ class Faces:
     """(N, 20) raw; NaN where not measured, all NaN where no face is found."""
     embeddings: list[npt.NDArray[np.float64] | None]
     """N, of those whose face was embedded."""
+    second: Mapping[str, Labels] = field(default_factory=dict)
+    """What other analyzers find, by their names: (N, 20) like `labels`."""
+
+    @property
+    def opinions(self) -> dict[str, Labels]:
+        """`labels` under the name "", then those of the other analyzers."""
+        return {"": self.labels, **self.second}
 
     def one(self, index: int) -> "Faces":
         """The picture at `index`, as N = 1."""
         only = slice(index, index + 1)
-        return Faces(pictures=self.pictures[only], labels=self.labels[only], embeddings=self.embeddings[only])
+        return Faces(
+            pictures=self.pictures[only],
+            labels=self.labels[only],
+            embeddings=self.embeddings[only],
+            second={name: labels[only] for name, labels in self.second.items()},
+        )
 
     def distance(self, other: "Faces") -> float | None:
         """L2 distance of the first face's embedding to that of `other`; None where there is none."""
@@ -151,9 +169,33 @@ def _variance(neutral: Faces, sources: Faces) -> float | None:
     return float((neutral.pictures / 255).var(axis=0).mean()) / spread if spread > 0 else None
 
 
-def _leak(faces: Faces) -> float | None:
+def named(metrics: Mapping[str, float | None], opinion: str) -> dict[str, float | None]:
+    """Metrics by a second opinion as `NAME/metric`, without those that it does not measure; the first one's unchanged.
+
+    >>> named({"r.AU12": 0.5, "r.AU04": None}, "dlib"), named({"r.AU04": None}, "")
+    ({'dlib/r.AU12': 0.5}, {'r.AU04': None})
+    """
+    if not opinion:
+        return dict(metrics)
+    return {f"{opinion}/{name}": value for name, value in metrics.items() if value is not None}
+
+
+def _shares(scores: Mapping[str, Mapping[str, float | None]], opinion: str) -> dict[str, float | None]:
+    """The model's scores over those of the reference that each is best held against."""
+
+    def over(name: str, reference: Reference) -> float | None:
+        key = f"{opinion}/{name}" if opinion else name
+        mine, other = scores["model"].get(key), scores[reference].get(key)
+        return mine / other if mine is not None and other is not None and other > 0 else None
+
+    shares = {f"within_share.{unit}": over(f"within.{unit}", "noise_floor") for unit in HEADLINE_UNITS}
+    shares["neutral_leak_share"] = over("neutral_leak", "copy_source")
+    return shares if opinion else {**shares, "face_l1_share": over("face_l1", "copy_source")}
+
+
+def _leak(labels: Labels) -> float | None:
     """Mean over faces of the sum of the measured action units; None when no face was found."""
-    units = faces.labels[:, len(POSE_NAMES) :]
+    units = labels[:, len(POSE_NAMES) :]
     seen = units[np.isfinite(units).any(axis=1)]
     return float(np.nansum(seen, axis=1).mean()) if len(seen) else None
 
@@ -164,6 +206,7 @@ def _stacked(faces: Iterable[Faces]) -> Faces:
         pictures=np.concatenate([face.pictures for face in listed]),
         labels=np.concatenate([face.labels for face in listed]),
         embeddings=[embedding for face in listed for embedding in face.embeddings],
+        second={name: np.concatenate([face.second[name] for face in listed]) for name in listed[0].second},
     )
 
 

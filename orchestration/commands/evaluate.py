@@ -4,7 +4,9 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from icface.errors import IcfaceError
 from orchestration.commands import parse
@@ -21,6 +23,12 @@ class Evaluate:
     """A data set. A path or fsspec URL."""
     json: str | None = None
     """Write the whole report to this JSON file."""
+    split: Literal["held_out", "val", "cross"] | None = None
+    """Only these pairs: held-out frames of people in training, unseen people, or people driven by others."""
+    analyzer: str | None = None
+    """Measure with this analyzer only. Default: the one that labelled the data set, and dlib as a second opinion."""
+    steps: int = 16
+    """Neutral faces per split on which single attributes are stepped, for slope and leakage. 0 turns it off."""
     per_track: int = 50
     """Driving frames per track, evenly spread."""
     tracks: int | None = None
@@ -33,6 +41,8 @@ class Evaluate:
     """Run the networks on the GPU."""
 
     def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ValueError(f"steps must not be negative: {self.steps}")
         for name in ("per_track", "tracks"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -42,18 +52,27 @@ def main(argv: Sequence[str]) -> None:
     options = parse(Evaluate, argv, "evaluate")
     from icface.evaluation.report import HEADLINE
     from orchestration.registry.evaluation import evaluate_model
+    from pipelines.loading.evaluation_pairs import GROUPS
 
+    # dlib is an optional package; without it there is one opinion.
+    second = "dlib" if options.analyzer is None and find_spec("dlib") else None
     with Reporter() as reporter:
         report = evaluate_model(
             options.model,
             options.dataset,
+            groups=(options.split,) if options.split else GROUPS,
             per_track=options.per_track,
             tracks=options.tracks,
             device="cuda" if options.gpu else "cpu",
             identity=options.identity,
             progress=lambda done, total: reporter.progress("evaluating pairs", done, total),
+            analyzer=options.analyzer,
+            second=second,
+            stepped=options.steps,
         )
         reporter.table("Evaluation", report.rows(None if options.all else HEADLINE))
+        for sentence in report.disagreements():
+            reporter.say(sentence)
         if options.json:
             write_json(options.json, report.to_json())
             reporter.result(json=options.json)

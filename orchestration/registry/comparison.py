@@ -13,7 +13,7 @@ from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
 from icface.evaluation import HIGHER_IS_BETTER
 from icface.evaluation.rendering import render_pairs
-from icface.evaluation.report import HEADLINE, Report
+from icface.evaluation.report import BEST_AT_ONE, HEADLINE, Report, base
 from icface.sheets import Picture, Row, contact_sheet
 from icface.training.config import current_names
 from orchestration.registry import versions as registry
@@ -23,7 +23,6 @@ from pipelines.dataset import Dataset
 from pipelines.html_report import image, table, write_page
 from pipelines.loading.evaluation_pairs import EvaluationPairs
 
-BEST_AT_ONE = frozenset({"sharpness", "neutral_variance"})
 SHOWN = 8
 """Pairs that are shown."""
 CELL = 128
@@ -93,8 +92,8 @@ def direction(metric: str) -> str:
     >>> direction("face_l1"), direction("r.AU12"), direction("sharpness")
     ('lower', 'higher', 'nearer to 1')
     """
-    base = metric.split(".")[0]
-    return "higher" if base in HIGHER_IS_BETTER else "nearer to 1" if base in BEST_AT_ONE else "lower"
+    name = base(metric)
+    return "higher" if name in HIGHER_IS_BETTER else "nearer to 1" if name in BEST_AT_ONE else "lower"
 
 
 def verdict(metric: str, first: float, other: float) -> str:

@@ -55,24 +55,42 @@ def evaluate_model(
     device: str = "cpu",
     identity: bool = False,
     progress: OnPairs | None = None,
+    analyzer: str | None = None,
+    second: str | None = None,
+    stepped: int = 0,
 ) -> Report:
     """Score MODEL on DATASET; a model of the registry keeps the result with its run and version.
 
-    `identity` compares faces by dlib's network too. Raises IcfaceError when there is no such model or data set, the
-    data set has no pairs of these `groups`, or dlib is missing.
+    `identity` compares faces by dlib's network too. `analyzer` measures instead of the one that labelled the data
+    set; `second` measures beside it, unless they are the same; `stepped`: see `icface.evaluation.evaluate`.
+    Raises IcfaceError when there is no such model or data set, the data set has no pairs of these `groups`, or an
+    analyzer or dlib is missing.
     """
     embedder = FaceEmbedder() if identity else None
     reference = resolve(model)
     bundle = load_bundle(reference.folder)
     choice = PairChoice(dataset=dataset, groups=tuple(groups), per_track=per_track, tracks=tracks)
     data, pairs = choice.open()
-    analyzer = analyzer_for(data)
+    first = analyzers.create(analyzer) if analyzer else analyzer_for(data)
+    other = None
     try:
+        other = analyzers.create(second) if second and second != first.name else None
         return evaluate_and_keep(
-            reference, bundle, choice, pairs, analyzer, device=device, progress=progress, embedder=embedder
+            reference,
+            bundle,
+            choice,
+            pairs,
+            first,
+            device=device,
+            progress=progress,
+            embedder=embedder,
+            second=other,
+            stepped=stepped,
         )
     finally:
-        analyzer.close()
+        first.close()
+        if other is not None:
+            other.close()
 
 
 def evaluate_alike(
@@ -108,9 +126,13 @@ def evaluate_and_keep(
     device: str = "cpu",
     progress: OnPairs | None = None,
     embedder: FaceEmbedder | None = None,
+    second: Analyzer | None = None,
+    stepped: int = 0,
 ) -> Report:
     """Score a model that is loaded on pairs that are open."""
-    report = evaluate(bundle, pairs, analyzer, device=device, progress=progress, embedder=embedder)
+    report = evaluate(
+        bundle, pairs, analyzer, device=device, progress=progress, embedder=embedder, second=second, stepped=stepped
+    )
     if reference.run_id:
         registry.log_report(reference.run_id, report)
     if reference.name and reference.version:

@@ -1,0 +1,241 @@
+"""Response and leakage against drawn faces whose analyzer is exact, and against NumPy's own regression."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from icface.analyzers.face import Face
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
+from icface.bundle import BundleConfig
+from icface.evaluation import EvaluationPair, evaluate
+from icface.evaluation.response import STEPS, SpreadSources, asked_values, leakage, response_scores, slopes, sweeps
+from icface.networks.config import ModelConfig
+
+SIZE = 32
+AU12, AU25 = ATTRIBUTE_NAMES.index("AU12"), ATTRIBUTE_NAMES.index("AU25")
+
+
+class Painter(nn.Module):
+    """Paints each coded attribute as the brightness of a block of its own, after mixing them by `mixing` (n, n)."""
+
+    def __init__(self, mixing: np.ndarray) -> None:
+        super().__init__()
+        self.mixing = torch.from_numpy(mixing.astype(np.float32))
+
+    def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
+        values = (attributes @ self.mixing.T).clamp(0, 1) * 2 - 1
+        picture = image.clone()
+        for index in range(values.shape[1]):
+            row, column = divmod(index, 8)
+            picture[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = values[:, index, None, None, None]
+        return picture
+
+
+class Reader:
+    """Reads them again, exactly but for the rounding of pixels."""
+
+    measures = frozenset(ATTRIBUTE_NAMES)
+    fingerprint = "1"
+    batch_size = 64
+
+    def __init__(self, name: str = "reader", gain: float = 1.0) -> None:
+        self.name, self.gain = name, gain
+
+    def analyze(self, frames: np.ndarray, frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
+        schema = AttributeSchema.default()
+        coded = np.stack(
+            [frames[:, 4 * (i // 8) + 1, 4 * (i % 8) + 1, 0].astype(np.float32) / 255 for i in range(20)], axis=1
+        )
+        landmarks = np.random.default_rng(0).uniform(0, SIZE, (68, 2)).astype(np.float32)
+        neutral = schema.neutral()
+        raw = neutral + (schema.decode(coded) - neutral) * self.gain
+        return [[Face(landmarks=landmarks, attributes=row.astype(np.float32), confidence=1.0)] for row in raw]
+
+    def close(self) -> None: ...
+
+
+class Model(nn.Module):
+    size = SIZE
+
+    def __init__(self, mixing: np.ndarray) -> None:
+        super().__init__()
+        seen = Seen(min=0, p01=0, p50=0.5, p99=2.0, max=3.0)
+        turned = Seen(min=-0.6, p01=-0.4, p50=0, p99=0.4, max=0.6)
+        self.schema = AttributeSchema(
+            tuple(replace(a, seen=turned if a.unit == "rad" else seen) for a in AttributeSchema.default().attributes)
+        )
+        self.config = BundleConfig(model=ModelConfig(size=SIZE), schema=self.schema)
+        self.generator = Painter(mixing)
+
+    def neutralise(self, image: Tensor, source: Tensor) -> Tensor:
+        return torch.full_like(image, -1.0)
+
+
+def swept(mixing: np.ndarray, name: str = "", gain: float = 1.0):
+    model, reader = Model(mixing), Reader(gain=gain)
+    neutral = torch.zeros(3, 3, SIZE, SIZE)
+
+    def measure(pictures: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: np.stack([faces[0].attributes for faces in reader.analyze(pictures, [], "")])}
+
+    return sweeps(model, neutral, asked_values(model.schema, np.zeros((1, 20))), measure)  # type: ignore[arg-type]
+
+
+def test_a_model_that_does_what_it_is_told_has_slope_one_and_leaks_nothing() -> None:
+    scores = response_scores(swept(np.eye(20)), "")
+    for name in ("AU01", "AU12", "AU45", "yaw", "pitch"):
+        assert scores[f"slope.{name}"] == pytest.approx(1, abs=0.02), name
+        assert scores[f"response.{name}"] == pytest.approx(1, abs=0.001), name
+    assert scores["leak"] == pytest.approx(0, abs=0.01)
+    assert scores["leak_pose"] == pytest.approx(0, abs=0.1)
+    assert "leak.yaw" not in scores
+
+
+def test_two_swapped_units_are_caught_by_the_leakage_matrix() -> None:
+    mixing = np.eye(20)
+    mixing[[AU12, AU25]] = mixing[[AU25, AU12]]
+    matrix = leakage(swept(mixing), "")
+    assert matrix["AU12"]["AU12"] == pytest.approx(0, abs=0.02)
+    assert matrix["AU12"]["AU25"] == pytest.approx(1, abs=0.02)
+    assert matrix["AU25"]["AU12"] == pytest.approx(1, abs=0.02)
+
+
+def test_a_flipped_yaw_sign_is_caught() -> None:
+    mixing = np.eye(20)
+    yaw = ATTRIBUTE_NAMES.index("pose_yaw")
+    mixing[yaw, yaw] = -1
+    mixing[yaw, ATTRIBUTE_NAMES.index("pose_roll")] = 2  # roll stays at its code 0.5, so this adds 1
+    assert response_scores(swept(mixing), "")["slope.yaw"] == pytest.approx(-1, abs=0.02)
+
+
+def test_half_an_expression_that_moves_another_is_a_slope_of_a_half_and_a_leak() -> None:
+    mixing = np.eye(20)
+    mixing[AU12, AU12] = 0.5
+    mixing[AU25, AU12] = 0.32
+    scores = response_scores(swept(mixing), "")
+    assert scores["slope.AU12"] == pytest.approx(0.5, abs=0.02)
+    assert scores["leak.AU12"] == pytest.approx(0.32 / 16, abs=0.003)
+
+
+def test_slopes_are_numpys_and_ignore_what_was_not_measured() -> None:
+    generator = np.random.default_rng(0)
+    asked = np.tile(np.linspace(0, 2, 5), (6, 1))
+    found = generator.normal(0, 1, (6, 5, 3)) + asked[..., None] * [0.2, 1, -3] + generator.normal(0, 9, (6, 1, 3))
+    found[2, 3:, 1] = np.nan
+    found[..., 2] = np.nan
+    result = slopes(asked, found)
+    for index in (0, 1):
+        design, target = [], []
+        for source in range(6):  # one constant for each source
+            for step in range(5):
+                if np.isfinite(found[source, step, index]):
+                    design.append([asked[source, step], *(source == other for other in range(6))])
+                    target.append(found[source, step, index])
+        expected = np.linalg.lstsq(np.array(design, float), np.array(target), rcond=None)[0][0]
+        assert result[index] == pytest.approx(expected)
+    assert np.isnan(result[2])
+
+
+def test_what_is_stepped_is_what_was_seen_else_what_is_asked() -> None:
+    schema = Model(np.eye(20)).schema
+    values = asked_values(schema, np.zeros((1, 20)))
+    np.testing.assert_allclose(values["AU12"], [0.5, 1, 1.5, 2])
+    np.testing.assert_allclose(values["pose_yaw"], np.linspace(-0.4, 0.4, STEPS), rtol=1e-6)
+    asked = np.full((200, 20), np.nan, np.float32)
+    asked[:, AU12] = np.linspace(0, 4, 200)
+    asked[:, AU25] = 0.05
+    without = AttributeSchema.default()
+    assert set(asked_values(without, asked)) == {"AU12"}
+    assert asked_values(without, asked)["AU12"][-1] == pytest.approx(np.percentile(asked[:, AU12], 99))
+    untrained = AttributeSchema(tuple(replace(a, trained=False) for a in schema.attributes))
+    assert asked_values(untrained, asked) == {}
+
+
+def test_sources_are_spread_evenly() -> None:
+    spread = SpreadSources(4)
+    for index in range(100):
+        spread.add(torch.full((1, 1, 1, 1), float(index)))
+    chosen = spread.chosen().ravel().tolist()
+    assert len(chosen) == 4
+    assert chosen[0] == 0 and chosen[-1] > 80 and np.diff(chosen).min() > 15
+    few = SpreadSources(4)
+    few.add(torch.zeros(1, 1, 1, 1))
+    assert len(few.chosen()) == 1
+
+
+class Pairs:
+    hash = "drawn"
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(1)
+        self.labels = AttributeSchema.default().neutral() + np.zeros((40, 20), np.float32)
+        self.labels[:, AU12] = generator.uniform(0, 2, 40)
+        self.labels[:, AU25] = generator.uniform(0, 2, 40)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self):
+        painter = Painter(np.eye(20))
+        for index, row in enumerate(self.labels):
+            coded = torch.from_numpy(AttributeSchema.default().encode(row[None])[0])
+            picture = painter(torch.full((1, 3, SIZE, SIZE), -1.0), coded)
+            driving = ((picture[0].permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8).numpy()
+            yield EvaluationPair(
+                key=str(index),
+                group="val",
+                kind="self",
+                source_key="source",
+                track="track",
+                source=np.zeros((SIZE, SIZE, 3), np.uint8),
+                driving=driving,
+                attributes=row,
+                source_attributes=row,
+                box=np.array([0, 0, 1, 1], np.float32),
+            )
+
+
+def test_a_second_analyzer_scores_beside_the_first_and_its_disagreement_is_told() -> None:
+    class Blind(Reader):
+        """Sees a smile nowhere but on the real frames, as an analyzer that a training did not fool."""
+
+        def analyze(self, frames: np.ndarray, frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
+            found = super().analyze(frames, frame_indices, clip)
+            for number, (faces, frame) in enumerate(zip(found, frames, strict=True)):
+                if frame[-1, -1, 0] == 255:  # the mark that the cheating model leaves
+                    faces[0].attributes[AU12] = (number * 7 % 5) / 5
+            return found
+
+    class Marked(Painter):
+        def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
+            picture = super().forward(image, attributes)
+            picture[:, :, -1, -1] = 1
+            return picture
+
+    model = Model(np.eye(20))
+    model.generator = Marked(np.eye(20))
+    report = evaluate(model, Pairs(), Reader(), second=Blind("other"), stepped=1)  # type: ignore[arg-type]
+    scores = report.groups["val"].scores
+    assert scores["model"]["within_share.AU12"] == pytest.approx(1, abs=0.02)
+    assert scores["noise_floor"]["other/within.AU12"] == pytest.approx(1, abs=0.02)
+    assert scores["model"]["other/within_share.AU25"] == pytest.approx(1, abs=0.02)
+    (sentence,) = report.disagreements()
+    assert "AU12" in sentence and "by reader" in sentence and "by other" in sentence
+    assert scores["model"]["slope.AU12"] == pytest.approx(1, abs=0.02)
+    assert abs(scores["model"]["other/slope.AU12"]) < 0.5
+    assert set(report.groups["val"].leakage) == {"", "other"}
+    assert report.second == "other 1"
+    assert "val/other/within_share.AU25" in report.metrics()
+
+
+def test_shares_are_quotients() -> None:
+    mixing = np.eye(20)
+    scores = evaluate(Model(mixing), Pairs(), Reader()).groups["val"].scores  # type: ignore[arg-type]
+    expected = scores["model"]["face_l1"] / scores["copy_source"]["face_l1"]
+    assert scores["model"]["face_l1_share"] == pytest.approx(expected)
+    assert "slope.AU12" not in scores["model"]
+    assert not any("/" in name for name in scores["model"])
