@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import mediapipe as mp
 import numpy as np
 import numpy.typing as npt
 
 from icface.analyzers.blendshapes import MAPPING_VERSION, MEASURES, attributes_from_blendshapes
+from icface.analyzers.enlarging import enlarged
 from icface.analyzers.face import Face
 from icface.analyzers.landmarks import IBUG_FROM_MESH
 from icface.errors import IcfaceError
@@ -29,9 +29,6 @@ NOTICES = (
 """What MediaPipe prints whenever a landmarker starts; none of it asks for anything."""
 
 Array = npt.NDArray[np.float32]
-
-SMALLEST = 256
-"""Frames whose shorter side is below this are enlarged before analysis: crops of 64 or 128 px are found less well."""
 
 
 class MediaPipeAnalyzer:
@@ -85,12 +82,7 @@ class MediaPipeAnalyzer:
     def _see(self, frame: npt.NDArray[np.uint8]) -> list[tuple[Array, Array, Array]]:
         """Landmarks (68, 2) in pixels, blendshapes (52,) and face matrix (16,) of each face in a frame."""
         height, width = frame.shape[:2]
-        enlarged = frame
-        if min(height, width) < SMALLEST:
-            factor = SMALLEST / min(height, width)
-            size = (round(width * factor), round(height * factor))
-            enlarged = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(enlarged))
+        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(enlarged(frame)))
         found = self._landmarker.detect(image)
         return [
             (

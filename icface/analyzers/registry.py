@@ -66,6 +66,16 @@ class PyFeatOptions(AnalyzerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MediaPipeTorchOptions(AnalyzerOptions):
+    detect_every: Decides[int] = 1
+    """The face detector looks at each Nth frame, and where a face was lost; in between faces are followed."""
+
+    def __post_init__(self) -> None:
+        if self.detect_every < 1:
+            raise ValueError(f"mediapipe_torch_detect_every must be at least 1, not {self.detect_every}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Registration:
     """An analyzer that can be asked for by name."""
 
@@ -82,6 +92,11 @@ class Registration:
 
 BUILT_IN = {
     "mediapipe": Registration(implementation="icface.analyzers.mediapipe:MediaPipeAnalyzer"),
+    "mediapipe-torch": Registration(
+        implementation="icface.analyzers.mediapipe_torch.analyzer:MediaPipeTorchAnalyzer",
+        options=MediaPipeTorchOptions,
+        uses_gpu=True,
+    ),
     "openface": Registration(
         implementation="icface.analyzers.openface:OpenFaceAnalyzer", options=OpenFaceOptions, reads_files=True
     ),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from icface.analyzers.mediapipe_torch.graph import Graph, Operator
 
 Step = Callable[[list[Tensor], dict[str, Any]], Tensor]
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 class TfliteNetwork(nn.Module):
@@ -31,23 +32,35 @@ class TfliteNetwork(nn.Module):
             [index for index in operator.inputs if last_use[index] == place and index not in graph.constants]
             for place, operator in enumerate(graph.operators)
         ]
+        # An addition may write over a convolution's output that nothing else reads: fresh memory costs more than sums.
+        fresh = {operator.output for operator in graph.operators if operator.kind in CONVOLUTIONS}
+        self.overwriting = [
+            operator.kind == "ADD"
+            and operator.inputs[1] in fresh
+            and operator.inputs[1] in done
+            and not operator.options.get("relu")
+            for operator, done in zip(graph.operators, self.done, strict=True)
+        ]
         self.constants = list(graph.constants)
         kinds = {index: operator.kind for operator in graph.operators for index in operator.inputs[1:2]}
         for index, values in graph.constants.items():
             weight = torch.from_numpy(values.copy())
-            if kinds.get(index) in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            if kinds.get(index) in CONVOLUTIONS:
                 # tflite: (out, height, width, in) and (1, height, width, channels).
                 order = (0, 3, 1, 2) if kinds[index] == "CONV_2D" else (3, 0, 1, 2)
-                weight = weight.permute(order).contiguous()
+                weight = weight.permute(order).contiguous(memory_format=torch.channels_last)
             self.register_buffer(f"c{index}", weight, persistent=False)
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
         """The outputs, in the file's order, of a batch of inputs."""
         known: dict[int, Tensor] = {index: getattr(self, f"c{index}") for index in self.constants}
         known[self.input] = values
-        for (operator, step), done in zip(self.operators, self.done, strict=True):
+        learning = torch.is_grad_enabled()
+        for (operator, step), done, overwrites in zip(self.operators, self.done, self.overwriting, strict=True):
             inputs = [known[index] for index in operator.inputs]
-            if operator.output in self.outputs:
+            if overwrites and not learning:
+                known[operator.output] = inputs[1].add_(inputs[0])
+            elif operator.output in self.outputs:
                 with torch.autocast(values.device.type, enabled=False):
                     known[operator.output] = _run(step, [at_least_float32(value) for value in inputs], operator)
             else:
@@ -77,8 +90,6 @@ def _convolve(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
     values, weight = inputs[:2]
     bias = inputs[2] if len(inputs) > 2 else None
     stride, (height, width) = options["stride"], weight.shape[2:]
-    if weight.shape[2:] == (1, 1) and stride == 1 and weight.shape[1] == values.shape[-1]:
-        return functional.linear(values, weight.flatten(1), bias)
     picture = values.permute(0, 3, 1, 2)
     padding: tuple[int, int] = (0, 0)
     if options["same"]:
