@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from icface.analyzers.blendshapes import MAPPING_VERSION, MEASURES, attributes_from_blendshapes
-from icface.analyzers.enlarging import enlarged
+from icface.analyzers.enlarging import SMALLEST, enlarged
 from icface.analyzers.face import Face
 from icface.analyzers.landmarks import IBUG_FROM_MESH
 from icface.analyzers.mediapipe_torch.crop_reader import BLENDSHAPE_POINTS, NETWORK_SIZE
@@ -25,6 +25,7 @@ from icface.analyzers.mediapipe_torch.network import TfliteNetwork
 from icface.analyzers.mediapipe_torch.regions import (
     Regions,
     around_landmarks,
+    enlarged_by_torch,
     pictures_by_opencv,
     pictures_by_torch,
 )
@@ -73,6 +74,7 @@ class MediaPipeTorchAnalyzer:
         self._detector, self._landmarker, self._blendshapes = networks
         self._geometry = FaceGeometry(task).to(self.device)
         self._anchors = anchors().to(self.device)
+        self._ibug = torch.from_numpy(IBUG_FROM_MESH).to(self.device)
         self.fingerprint = (
             f"mediapipe-torch graph {GRAPH_VERSION}, weights {task.sha256[:16]}, mapping {MAPPING_VERSION}"
         )
@@ -82,11 +84,9 @@ class MediaPipeTorchAnalyzer:
         if not len(frames):
             return []
         height, width = frames.shape[1:3]
-        seen = np.stack([enlarged(frame) for frame in frames]) if enlarged(frames[0]) is not frames[0] else frames
         with torch.inference_mode():
-            where, points, shapes, transforms = self._look(np.ascontiguousarray(seen))
-        scale = np.array([width / seen.shape[2], height / seen.shape[1]], np.float32)
-        landmarks = points.cpu().numpy()[:, IBUG_FROM_MESH, :2] * scale
+            where, points, shapes, transforms = self._look(np.ascontiguousarray(frames))
+        landmarks = points[:, self._ibug, :2].cpu().numpy() * np.array([width, height], np.float32)
         blendshapes, face_matrices = shapes.cpu().numpy(), transforms.cpu().numpy()
         attributes = attributes_from_blendshapes(blendshapes, face_matrices, landmarks)
         found: list[list[Face]] = [[] for _ in frames]
@@ -107,16 +107,22 @@ class MediaPipeTorchAnalyzer:
         del self._detector, self._landmarker, self._blendshapes
 
     def _look(self, frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each face: its frame, mesh (478, 3) in pixels, blendshapes and face matrix."""
-        height, width = frames.shape[1:3]
-        source = frames if self.device.type == "cpu" else torch.from_numpy(frames).to(self.device)
+        """Of each face: its frame, mesh (478, 3) in fractions of the frame, blendshapes and face matrix."""
+        source: npt.NDArray[np.uint8] | Tensor
+        if self.device.type == "cpu":
+            small = min(frames.shape[1:3]) < SMALLEST
+            source = np.stack([enlarged(frame) for frame in frames]) if small else frames
+        else:
+            source = enlarged_by_torch(torch.from_numpy(frames).to(self.device))
+        height, width = source.shape[1:3]
         where, points = self._follow(source, len(frames), width, height)
         if not len(where):
             return where, points, points.new_empty(0, 52), points.new_empty(0, 16)
         size = points.new_tensor([width, height])
         (shapes,) = self._blendshapes(points[:, BLENDSHAPE_POINTS, :2])
         centred = torch.cat([points[..., :2] - size / 2, points[..., 2:]], dim=-1) / height
-        return where, points, shapes, matrices(*self._geometry(centred))
+        # z counts in widths, as x does.
+        return where, points / points.new_tensor([width, height, width]), shapes, matrices(*self._geometry(centred))
 
     def _follow(
         self, frames: npt.NDArray[np.uint8] | Tensor, count: int, width: int, height: int

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from icface.analyzers.enlarging import SMALLEST
+
 EXPANSION = 1.5
 """Side of the rectangle that the landmark network sees over that of the face's box."""
 EYES = (33, 263)
@@ -108,3 +110,14 @@ def pictures_by_torch(frames: Tensor, regions: Regions, side: int, zeros: bool) 
     padding = "zeros" if zeros else "border"
     sampled = functional.grid_sample(source, grid, padding_mode=padding, align_corners=True)
     return sampled.round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def enlarged_by_torch(frames: Tensor) -> Tensor:
+    """`enlarging.enlarged` of frames (B, H, W, 3) uint8 on any device, all at once."""
+    height, width = frames.shape[1:3]
+    factor = SMALLEST / min(height, width)
+    if factor <= 1:
+        return frames
+    size = (round(height * factor), round(width * factor))
+    larger = functional.interpolate(frames.permute(0, 3, 1, 2).float(), size, mode="bicubic", align_corners=False)
+    return larger.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from icface.analyzers import create
+from icface.analyzers.enlarging import enlarged
 from icface.analyzers.face import Face
 from icface.analyzers.mediapipe import MediaPipeAnalyzer
 from icface.analyzers.mediapipe_torch.analyzer import MediaPipeTorchAnalyzer
 from icface.analyzers.mediapipe_torch.detector import anchors, detections, letterboxed
-from icface.analyzers.mediapipe_torch.regions import Regions, pictures_by_opencv, pictures_by_torch
+from icface.analyzers.mediapipe_torch.regions import Regions, enlarged_by_torch, pictures_by_opencv, pictures_by_torch
 from icface.errors import IcfaceError
 from icface.video.reading import read_frames
 
@@ -175,6 +176,14 @@ def test_torch_cuts_the_pictures_that_opencv_cuts(frames: np.ndarray) -> None:
         one = pictures_by_opencv(frames[:3], regions, 128, zeros).float()
         other = pictures_by_torch(torch.from_numpy(frames[:3].copy()), regions, 128, zeros).float()
         assert (one - other).abs().mean() < 0.6  # OpenCV places its samples on 1/32 of a pixel
+
+
+def test_torch_enlarges_as_opencv_does(frames: np.ndarray) -> None:
+    small = cv2.resize(frames[0], (128, 72), interpolation=cv2.INTER_AREA)
+    larger = enlarged_by_torch(torch.from_numpy(small)[None])[0].numpy()
+    difference = np.abs(larger.astype(int) - enlarged(small))
+    assert difference.shape == (256, 455, 3)
+    assert difference.max() <= 1
 
 
 def test_boxes_that_overlap_are_averaged_by_their_scores() -> None:
