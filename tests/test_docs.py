@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from icface.attributes import ACTION_UNIT_NAMES, AttributeSchema
+from icface.attributes import ACTION_UNIT_NAMES, AttributeSchema, Seen
 from icface.control import ACTION_UNIT_WORDS, EYES, parse_edits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,8 +36,10 @@ def test_the_edits_shown_can_be_made() -> None:
     text = (ROOT / "docs" / "attributes.md").read_text()
     shown = re.findall(r"^\| `--(set|add|scale) (\S+)`", text, re.MULTILINE)
     assert {verb for verb, _ in shown} == {"set", "add", "scale"}
+    default = AttributeSchema.default()
+    seen = {a.name: Seen(min=a.low, p01=a.low, p50=a.neutral, p99=a.high, max=a.high) for a in default.attributes}
     for verb, entry in shown:
-        assert parse_edits([entry], AttributeSchema.default(), verb)
+        assert parse_edits([entry], default.with_seen(seen), verb)
 
 
 def test_the_picture_of_the_pose_is_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,3 +47,33 @@ def test_the_picture_of_the_pose_is_the_scripts(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(ROOT / "docs" / "draw_pose.py"), run_name="__main__")
     assert (tmp_path / "docs" / "pose.svg").read_text() == (ROOT / "docs" / "pose.svg").read_text()
+
+
+LONGEST = 30
+"""Words of a sentence, or of its part up to a colon or semicolon. Readers are engineers from everywhere."""
+TO_DO = {"data.md": 6, "reliability.md": 4, "results.md": 6}
+"""Longer sentences that a page still has. Numbers here only go down."""
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a Markdown text: paragraphs and list items, without code, tables, pictures and addresses."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "#", ":::", "<"))]
+    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", "\n".join(lines))
+    return [
+        sentence for block in blocks for sentence in re.split(r"(?<=[.!?:;])\s+", " ".join(block.split())) if sentence
+    ]
+
+
+@pytest.mark.parametrize("document", sorted({*DOCUMENTS, *ROOT.glob("*.md")}), ids=lambda path: path.name)
+def test_sentences_are_short(document: Path) -> None:
+    long = [sentence for sentence in sentences(document.read_text()) if len(sentence.split()) > LONGEST]
+    assert len(long) <= TO_DO.get(document.name, 0), "\n".join(long)
+
+
+def test_the_page_of_the_command_line_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    page = runpy.run_path(str(ROOT / "docs" / "write_cli.py"))["page"]()
+    assert page == (ROOT / "docs" / "cli.md").read_text(), "run: make cli"
