@@ -1,7 +1,7 @@
 """Animating one portrait: the source face is found, brought to neutral once, and driven row by row."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,20 +115,25 @@ class Animator:
 
         Raises IcfaceError, at the call, when no face is found in the source or a column is unknown.
         """
-        check_columns(attributes)
         prepared = self._prepared(source)
+        return self._frames(prepared.neutral, self.encode(attributes, prepared.attributes))
+
+    def encode(self, attributes: pd.DataFrame, own: Mapping[str, float]) -> npt.NDArray[np.float32]:
+        """(N, n) float32: the table as the networks are told, what is missing filled as `animate` does.
+
+        Sets `clamped`. Raises IcfaceError when a column is unknown.
+        """
+        check_columns(attributes)
         schema = self.model.schema
         raw = np.full((len(attributes), len(schema)), np.nan, np.float32)
         for index, name in enumerate(schema.names):
             raw[:, index] = (
-                attributes[name].to_numpy(np.float32)
-                if name in attributes.columns
-                else prepared.attributes.get(name, np.nan)
+                attributes[name].to_numpy(np.float32) if name in attributes.columns else own.get(name, np.nan)
             )
         raw, clamped = schema.clamp_to_seen(raw)
         encoded, _ = schema.encode(raw)
         self.clamped = {name: int(n) for name, n in zip(schema.names, clamped, strict=True) if n}
-        return self._frames(prepared.neutral, encoded)
+        return encoded
 
     def _frames(self, neutral: Tensor, encoded: npt.NDArray[np.float32]) -> Iterator[Picture]:
         faces = neutral.expand(self.batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)

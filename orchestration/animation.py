@@ -2,26 +2,36 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from icface.animate import Animator, Picture
-from icface.control import apply_edits, clamp_to_seen, mix, parse_edits, read_driving, relative, seconds
+from icface.animate import Animator, Picture, Source
+from icface.attributes import REGIONS
+from icface.compose import paste_back, side_by_side
+from icface.control import apply_edits, clamp_to_seen, parse_edits, seconds
+from icface.control.edits import complete
+from icface.control.mixing import mix_regions
 from icface.control.tables import DEFAULT_FPS
 from icface.errors import IcfaceError
+from icface.files import replacing
 from icface.images import encode_png, read_image
-from icface.labels import BASELINE_FRAMES
+from icface.provenance import Mark, bundle_hash, mark_png
 from icface.sheets import Row, contact_sheet
-from icface.video.writing import write_gif, write_video
-from orchestration.config import AnimateJob
+from icface.video.writing import Sound, write_gif, write_video
+from icface.video_source import edited_frames, measure_source
+from orchestration.config import OWN, AnimateJob
+from orchestration.driving import driver_frames, driving_table, scales
 from orchestration.registry.references import resolve
 from pipelines.storage import Folder
 
 SHEET_FRAMES = 12
 """Frames of a sheet."""
+VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
+"""Endings of a source that is a video."""
 UNEVEN = 0.1
 """Share of the usual step between two frames by which another step may differ before the rate counts as varying."""
 MORPH_FRAMES = 50
@@ -47,26 +57,37 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
     if job.gpu and not torch.cuda.is_available():
         raise IcfaceError("--gpu: PyTorch sees no GPU here; leave --gpu out (`icface doctor` tells what is missing)")
     _check_output(job)
-    animator = Animator.from_bundle(resolve(job.model).folder, device="cuda" if job.gpu else "cpu")
+    folder = resolve(job.model).folder
+    animator = Animator.from_bundle(folder, device="cuda" if job.gpu else "cpu")
     try:
         schema = animator.model.schema
         edits = {
-            "scale": parse_edits(job.scale, schema, "scale"),
+            "scale": scales(job, schema),
             "add": parse_edits(job.add, schema, "add"),
             "set": parse_edits(job.set, schema, "set"),
         }
         edits["set"], notices = clamp_to_seen(edits["set"], schema)
-        source = animator.prepare(read_image(job.source_image))
-        table = _driver(job, animator)
+        mark = Mark(bundle=bundle_hash(folder), composite=job.paste_back or len(job.shown) > 1)
+        if Path(job.source_image).suffix.lower() in VIDEOS:
+            return _edit_video(job, animator, edits, tuple(notices), mark, progress)
+        if job.replace is not None:
+            raise IcfaceError(
+                f"--replace is for a video as source, and {job.source_image} is a picture: see --eyes-from"
+            )
+        picture = read_image(job.source_image)
+        source = animator.prepare(picture, job.face - 1)
+        table = driving_table(job, animator, source)
         video = Path(job.output).suffix.lower() != ".png"
         if table is None:
             still = pd.DataFrame(index=range(1))
             edited = apply_edits(still, schema, source.attributes, **edits)
-            table = _morph(edited, source.attributes) if video else edited
+            table = _morph(edited, source.attributes) if video and not job.neutral else edited
         else:
             table = apply_edits(table, schema, source.attributes, **edits)
-        frames = _counted(animator.animate(source, table), len(table), progress)
-        _write(job.output, frames, _fps(table), _uneven_times(table))
+        faces = iter([animator.neutral(source)]) if job.neutral else animator.animate(source, table)
+        frames = _counted(_composed(job, faces, picture, source, table), len(table), progress)
+        _write(job, frames, table, mark, sound_of=job.drive)
+        _save(job, complete(table, schema, source.attributes))
         return Animated(
             output=job.output,
             frames=len(table),
@@ -78,10 +99,53 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
         animator.analyzer.close()
 
 
+def _edit_video(
+    job: AnimateJob,
+    animator: Animator,
+    edits: dict[str, dict[str, float]],
+    notices: tuple[str, ...],
+    mark: Mark,
+    progress: Callable[[int, int], None],
+) -> Animated:
+    """Each frame of a video is its own source."""
+    refused = [name for name in ("keyframes", "gesture", "neutral", "start", "end") if getattr(job, name)]
+    if refused or job.face != 1:
+        raise IcfaceError(f"--{refused[0] if refused else 'face'} is for a portrait, and {job.source_image} is a video")
+    schema = animator.model.schema
+    source = measure_source(animator, job.source_image)
+    driver = driving_table(job, animator, None)
+    table = source.table
+    if driver is not None:
+        names = job.replaced or [name for name, path in job.parts.items() if path] or list(REGIONS)
+        table = mix_regions(table, {region: driver for region in names if job.parts.get(region) != OWN})
+    table = apply_edits(table, schema, {}, **edits)
+    pairs = edited_frames(animator, source, table, whole=job.paste_back)
+    drivers = driver_frames(str(job.drive), table) if "driver" in job.shown else repeat(None)
+    frames = _beside(job, pairs, drivers)
+    _write(job, _counted(frames, len(table), progress), table, mark, sound_of=job.source_image)
+    _save(job, complete(table, schema, {}))
+    return Animated(output=job.output, frames=len(table), clamped=animator.clamped, notices=notices, left_alone=())
+
+
+def _beside(
+    job: AnimateJob, pairs: Iterator[tuple[Picture, Picture]], drivers: Iterator[Picture | None]
+) -> Iterator[Picture]:
+    for (original, result), driver in zip(pairs, drivers, strict=False):
+        panels = {"source": original, "driver": driver, "result": result}
+        shown = [panel for panel in (panels[name] for name in job.shown) if panel is not None]
+        yield side_by_side(shown, height=len(result)) if len(shown) > 1 else result
+
+
+def _save(job: AnimateJob, used: pd.DataFrame) -> None:
+    if job.save_attributes is not None:
+        with replacing(job.save_attributes, ".csv") as temporary:
+            used.to_csv(temporary, index=False, float_format="%.6g")
+
+
 def _check_output(job: AnimateJob) -> None:
     """Refuse to write over an input, whatever its name, or over anything else without being asked to."""
     output = Path(job.output)
-    inputs = (job.source_image, job.drive, job.pose_from, job.eyes_from, job.mouth_from)
+    inputs = (job.source_image, job.drive, job.keyframes, *job.parts.values())
     if not output.exists():
         return
     for path in inputs:
@@ -91,24 +155,14 @@ def _check_output(job: AnimateJob) -> None:
         raise IcfaceError(f"{job.output} exists; add --overwrite to replace it, or choose another name with -o")
 
 
-def _driver(job: AnimateJob, animator: Animator) -> pd.DataFrame | None:
-    """The mixed drivers, or None when there is none."""
-    read: dict[str, pd.DataFrame] = {}
-
-    def table(path: str | None) -> pd.DataFrame | None:
-        if path is None:
-            return None
-        if path not in read:
-            driver = read_driving(path, animator.analyzer)
-            # A model whose zero is a person's own wants the driver's taken off, where there is enough to know it by.
-            own = animator.model.config.baselines and int(driver["face"].sum()) >= BASELINE_FRAMES
-            read[path] = relative(driver) if job.relative or own else driver
-        return read[path]
-
-    base, parts = table(job.drive), {name: table(getattr(job, f"{name}_from")) for name in ("pose", "eyes", "mouth")}
-    if base is None and not any(part is not None for part in parts.values()):
-        return None
-    return mix(base, **parts)
+def _composed(
+    job: AnimateJob, faces: Iterator[Picture], picture: Picture, source: Source, table: pd.DataFrame
+) -> Iterator[Picture]:
+    """Each frame as it is written: put back into the picture, beside the source or the driver."""
+    original = picture if job.paste_back else source.crop
+    drivers = driver_frames(str(job.drive), table) if "driver" in job.shown else repeat(None)
+    results = (paste_back(picture, source.square, face) if job.paste_back else face for face in faces)
+    return _beside(job, ((original, result) for result in results), drivers)
 
 
 def _morph(edited: pd.DataFrame, own: dict[str, float]) -> pd.DataFrame:
@@ -142,18 +196,20 @@ def _counted(frames: Iterator[Picture], total: int, progress: Callable[[int, int
         yield frame
 
 
-def _write(output: str, frames: Iterator[Picture], fps: float, times: list[float] | None) -> None:
-    suffix = Path(output).suffix.lower()
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    if suffix == ".mp4":
-        write_video(output, frames, fps, times=times)
+def _write(job: AnimateJob, frames: Iterator[Picture], table: pd.DataFrame, mark: Mark, sound_of: str | None) -> None:
+    suffix = Path(job.output).suffix.lower()
+    fps, times = _fps(table), _uneven_times(table)
+    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
+    if suffix in (".mp4", ".webm"):
+        sound = None if sound_of is None else Sound.of(sound_of, job.start or 0.0)
+        write_video(job.output, frames, fps, times=times, sound=sound, mark=mark)
     elif suffix == ".gif":
-        write_gif(output, frames, fps, times)
+        write_gif(job.output, frames, fps, times)
     else:
         pictures = list(frames)
         picture = pictures[0] if len(pictures) == 1 else _sheet(pictures)
-        path = Path(output).absolute()
-        Folder.at(path.parent).write(path.name, encode_png(picture))
+        path = Path(job.output).absolute()
+        Folder.at(path.parent).write(path.name, mark_png(encode_png(picture), mark))
 
 
 def _sheet(pictures: list[Picture]) -> Picture:

@@ -8,10 +8,14 @@ from typing import Annotated, Literal
 
 import tyro
 
+from icface.attributes import REGIONS
 from icface.errors import IcfaceError
 from icface.training.config import TrainConfig
 
-ENDINGS = (".mp4", ".gif", ".png")
+ENDINGS = (".mp4", ".webm", ".gif", ".png")
+LAYOUT = ("source", "driver", "result")
+OWN = "source"
+"""In place of a driver: the source's own values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +99,35 @@ class AnimateJob:
     model: str
     """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
     source_image: str
-    """The portrait: an image with a face."""
+    """The portrait: an image with a face, or a video, whose frames are edited one by one."""
     drive: str | None = None
     """Driver of all attributes: a video, an image or an attribute csv."""
+    keyframes: str | None = None
+    """Keyframes instead of a driver: a csv or JSON file."""
+    interpolate: Literal["smooth", "linear"] = "smooth"
+    """How values run from one keyframe to the next."""
+    gesture: Literal["smile", "blink", "nod", "shake", "look-around"] | None = None
+    """A built-in gesture instead of a driver."""
     pose_from: str | None = None
-    """Driver of pitch, yaw and roll."""
+    """Driver of pitch, yaw and roll; `source` keeps the portrait's own."""
     eyes_from: str | None = None
-    """Driver of the upper face."""
+    """Driver of the upper face (brows and eyes), or `source`."""
     mouth_from: str | None = None
-    """Driver of the lower face."""
+    """Driver of the lower face (nose and mouth), or `source`."""
+    brows_from: str | None = None
+    """Driver of the brows alone, or `source`."""
+    nose_from: str | None = None
+    """Driver of the nose alone, or `source`."""
+    replace: str | None = None
+    """Regions that follow --drive where the source is a video, as in eyes,mouth; the others keep their own motion."""
+    start: float | None = None
+    """Begin at this second of the driver."""
+    end: float | None = None
+    """End at this second of the driver."""
+    smooth: Literal["video", "always", "never"] = "video"
+    """Filter the jitter of drivers (one-euro filter, without delay): of videos, of all, or of none."""
+    gain: tuple[str, ...] = ()
+    """REGION=FACTOR: scale pose, brows, eyes, nose or mouth as --scale does each of their attributes."""
     set: tuple[str, ...] = ()
     """NAME=VALUE: AUs 0..5; pitch, yaw, roll in degrees. NAME=100%: the 99th percentile of the training data. Beyond
     its largest value is clamped."""
@@ -114,7 +138,17 @@ class AnimateJob:
     relative: bool = False
     """Subtract the driver's resting face, so that only its motion is transferred."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "animated.mp4"
-    """OUT.mp4, OUT.gif or OUT.png. A png of several frames is a sheet of them."""
+    """OUT.mp4, OUT.webm, OUT.gif or OUT.png (several frames: a sheet of them)."""
+    neutral: bool = False
+    """Write the neutral face itself; takes neither drivers nor edits."""
+    face: int = 1
+    """Which face of the portrait, the largest first."""
+    paste_back: bool = False
+    """Put the face back into the full picture, with a soft edge."""
+    layout: str = "result"
+    """What is shown side by side: source, driver and result, as in source,driver,result."""
+    save_attributes: str | None = None
+    """Also write the 20 curves that were used to this csv, which drives again."""
     overwrite: bool = False
     """Replace the output when it exists. The portrait and the drivers are never replaced."""
     gpu: bool = False
@@ -123,8 +157,53 @@ class AnimateJob:
     def __post_init__(self) -> None:
         if Path(self.output).suffix.lower() not in ENDINGS:
             raise IcfaceError(f"-o {self.output}: the name must end in {', '.join(ENDINGS)}")
-        if not any((self.drive, self.pose_from, self.eyes_from, self.mouth_from, self.set, self.add, self.scale)):
+        main = [name for name in ("drive", "keyframes", "gesture") if getattr(self, name) is not None]
+        if len(main) > 1:
+            raise IcfaceError(f"--{main[0]} and --{main[1]} both drive everything: give one of them")
+        edits = any((self.set, self.add, self.scale, self.gain))
+        if self.neutral and (main or any(self.parts.values()) or edits):
+            raise IcfaceError("--neutral writes the neutral face itself: give it without drivers and edits")
+        if not (main or any(self.parts.values()) or edits or self.neutral):
             raise IcfaceError("nothing to do: give --drive FILE, --set AU12=1.5, or another driver or edit")
+        if self.face < 1:
+            raise IcfaceError(f"--face counts from 1, not {self.face}")
+        if self.start is not None and self.end is not None and self.end < self.start:
+            raise IcfaceError(f"--end {self.end:g} lies before --start {self.start:g}")
+        if self.replace is not None and self.drive is None:
+            raise IcfaceError("--replace needs --drive: what takes the place of these regions?")
+        unknown = [name for name in self.replaced if name not in REGIONS]
+        if unknown:
+            raise IcfaceError(
+                f"--replace {self.replace}: unknown region {unknown[0]!r}; known are {', '.join(REGIONS)}"
+            )
+        unknown = [name for name in self.shown if name not in LAYOUT]
+        if unknown or "result" not in self.shown:
+            raise IcfaceError(f"--layout {self.layout}: name some of {', '.join(LAYOUT)}, result among them")
+        if "driver" in self.shown and self.drive is None:
+            raise IcfaceError("--layout with driver needs --drive: a video or a picture that can be shown")
+        if self.save_attributes is not None and not self.save_attributes.lower().endswith(".csv"):
+            raise IcfaceError(f"--save-attributes {self.save_attributes}: the name must end in .csv")
+
+    @property
+    def parts(self) -> dict[str, str | None]:
+        """Region of the face: the driver that it follows, `source` for the portrait's own, None for --drive's."""
+        return {
+            "pose": self.pose_from,
+            "brows": self.brows_from or self.eyes_from,
+            "eyes": self.eyes_from,
+            "nose": self.nose_from or self.mouth_from,
+            "mouth": self.mouth_from,
+        }
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """The regions of `replace`."""
+        return tuple(name.strip() for name in self.replace.split(",")) if self.replace is not None else ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The pictures of `layout`."""
+        return tuple(name.strip() for name in self.layout.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)

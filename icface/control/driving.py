@@ -54,7 +54,8 @@ def read_driving(
         return fill_gaps(_read_csv(file))
     if analyzer is None:
         raise ValueError("a video or a picture needs an analyzer")
-    table = _read_picture(file, analyzer) if file.suffix.lower() in PICTURES else _read_video(file, analyzer, progress)
+    picture = file.suffix.lower() in PICTURES
+    table = _read_picture(file, analyzer) if picture else measure_video(file, analyzer, progress)[0]
     if not table["face"].any():
         raise IcfaceError(f"{path}: no face is found in it; take a driver whose face can be seen")
     return fill_gaps(table)
@@ -97,7 +98,10 @@ def _read_picture(path: Path, analyzer: Analyzer) -> pd.DataFrame:
     return _table([0], [0.0], [faces[0] if faces else None])
 
 
-def _read_video(path: Path, analyzer: Analyzer, progress: Callable[[int, int], None]) -> pd.DataFrame:
+def measure_video(
+    path: Path, analyzer: Analyzer, progress: Callable[[int, int], None]
+) -> tuple[pd.DataFrame, list[Face | None]]:
+    """A table as `read_driving` gives it, its gaps not filled, and the followed face of each frame."""
     expected = probe(path).frames
     indices: list[int] = []
     times: list[float] = []
@@ -115,7 +119,7 @@ def _read_video(path: Path, analyzer: Analyzer, progress: Callable[[int, int], N
     names = list(ATTRIBUTE_NAMES)
     labels = table[names].to_numpy(np.float32)
     table[names] = smooth(np.array(indices, np.int32), labels, SMOOTHED_FRAMES)
-    return table
+    return table, followed
 
 
 def follow(faces: list[Face], last: Face | None) -> Face | None:

@@ -16,7 +16,6 @@ from icface.control import read_driving
 from icface.control.edits import complete
 from icface.control.tables import frames_per_second
 from icface.errors import IcfaceError
-from icface.provenance import mark_mp4
 from icface.studio.film import Background, FilmPlan, Task, curves_json
 from icface.studio.kept import Kept
 from icface.studio.routes_face import Chosen, file_name
@@ -117,8 +116,7 @@ class FilmDesk:
                     task.progress(number, len(table))
                     yield frame
 
-            write_video(task.path, counted(), frames_per_second(table))
-            mark_mp4(task.path, model.mark)
+            write_video(task.path, counted(), frames_per_second(table), mark=model.mark)
             return complete(table, model.animator.model.schema, source.attributes)
 
         return self.films.add(self.background.start(task, make))

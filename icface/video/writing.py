@@ -1,7 +1,8 @@
-"""Writing clips that play in a browser: H.264 in an mp4, and GIF."""
+"""Writing clips that play in a browser: H.264 in an mp4, VP9 in a webm, both with sound, and GIF."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -13,19 +14,68 @@ from PIL import Image
 
 from icface.errors import IcfaceError
 from icface.files import replacing
+from icface.provenance import Mark, mark_mp4
 
 Frame = npt.NDArray[np.uint8]
 
 LEAST_MS = 20
 """Milliseconds that a GIF shows a frame at least: players slow down what is faster."""
+SOUND_RATE = 48_000
+"""Samples a second of written sound."""
 TICK = Fraction(1, 1000)
 """Seconds: the clock of videos whose frames come unevenly."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """The sound of a clip, from `start` seconds on."""
+
+    path: str | Path
+    start: float = 0.0
+
+    @classmethod
+    def of(cls, path: str | Path, start: float = 0.0) -> "Sound | None":
+        """The sound of a file; None when it has none or is no clip."""
+        try:
+            with av.open(str(path)) as container:
+                return cls(path=path, start=start) if container.streams.audio else None
+        except (av.FFmpegError, OSError, ValueError):
+            return None
+
+    def frames(self, seconds: float) -> Iterator[av.AudioFrame]:
+        """So many seconds of it, 48 kHz stereo; what does not decode is left out."""
+        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SOUND_RATE)
+        with av.open(str(self.path)) as container:
+            first: float | None = None
+            for packet in container.demux(container.streams.audio[0]):
+                decoded: list[av.AudioFrame] = []
+                with suppress(av.FFmpegError):
+                    decoded = [frame for frame in packet.decode() if isinstance(frame, av.AudioFrame)]
+                for frame in decoded:
+                    at = frame.time or 0.0
+                    if at < self.start - 1e-3:
+                        continue
+                    first = at if first is None else first
+                    if at - first >= seconds:
+                        return
+                    for part in resampler.resample(frame):
+                        part.pts = None  # counted from 0 by the encoder
+                        yield part
+
+
 def write_video(
-    path: str | Path, frames: Iterable[Frame], fps: float, crf: int = 18, times: Sequence[float] | None = None
+    path: str | Path,
+    frames: Iterable[Frame],
+    fps: float,
+    crf: int = 18,
+    times: Sequence[float] | None = None,
+    sound: Sound | None = None,
+    mark: Mark | None = None,
 ) -> Path:
     """Write frames (H, W, 3) uint8 RGB as H.264, yuv420p, index first, so that a browser plays it at once.
+
+    A `path` that ends in .webm gets VP9 and Opus instead. `sound`: what is heard, as long as frames are shown;
+    `mark`: what an mp4 says of its making.
 
     `times`: seconds at which each frame is shown, from 0, ascending; without them they come at `fps`. `crf` is x264's
     quality, 0 (lossless) to 51. An odd height or width is made even by repeating the last row or column, which yuv420p
@@ -35,11 +85,19 @@ def write_video(
     """
     first, rest = _first(frames, path)
     height, width = first.shape[:2]
-    with _replacing(path, ".mp4") as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as out:
-        stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(65535))
+    webm = Path(path).suffix.lower() == ".webm"
+    options = {} if webm else {"movflags": "+faststart"}
+    with (
+        _replacing(path, ".webm" if webm else ".mp4") as temporary,
+        av.open(str(temporary), "w", options=options) as out,
+    ):
+        stream = out.add_stream("libvpx-vp9" if webm else "libx264", rate=Fraction(fps).limit_denominator(65535))
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "medium", "threads": "2"}
+        quick = {"deadline": "realtime", "cpu-used": "6", "b": "0"} if webm else {"preset": "medium"}
+        stream.options = {"crf": str(crf), "threads": "2", **quick}
+        heard = None if sound is None else out.add_stream("libopus" if webm else "aac", rate=SOUND_RATE)
+        shown = 0
         if times is not None:
             stream.time_base = stream.codec_context.time_base = TICK
         for number, frame in enumerate(chain([first], rest)):
@@ -49,7 +107,17 @@ def write_video(
             if times is not None:
                 picture.pts, picture.time_base = round(times[number] / TICK), TICK
             out.mux(stream.encode(picture))
+            shown = number + 1
         out.mux(stream.encode())
+        if sound is not None and heard is not None:
+            length = shown / fps if times is None else times[shown - 1] + 1 / fps
+            for part in sound.frames(length):
+                out.mux(heard.encode(part))
+            out.mux(heard.encode())
+        # Closed here: the mark stands behind all that the container writes.
+        out.close()
+        if mark is not None and not webm:
+            mark_mp4(temporary, mark)
     return Path(path)
 
 

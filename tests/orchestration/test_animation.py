@@ -3,9 +3,15 @@
 from pathlib import Path
 
 import av
+import numpy as np
 import pandas as pd
+import pyexiv2
 import pytest
 
+from icface.analyzers import create
+from icface.animate import Animator
+from icface.control import read_driving
+from icface.errors import IcfaceError
 from icface.images import encode_png, read_image
 from icface.video.reading import read_frames, read_windows
 from icface.video.writing import write_video
@@ -119,3 +125,157 @@ def test_an_uneven_driver_makes_an_uneven_film(untrained_bundle: Path, portrait:
     output = tmp_path / "out.mp4"
     animate(AnimateJob(model=str(untrained_bundle), source_image=str(portrait), drive=str(table), output=str(output)))
     assert [time for window in read_windows(output) for time in window.times] == pytest.approx(times, abs=1e-3)
+
+
+def still(path: Path) -> dict[str, str]:
+    """What a file says of its making."""
+    with pyexiv2.Image(str(path)) as image:
+        return dict(image.read_xmp())
+
+
+def test_with_the_sources_own_attributes_the_output_is_the_source(
+    untrained_bundle: Path, portrait: Path, tmp_path: Path
+):
+    # The untrained model moves nothing: what is left is the way in and out, and it must not change the picture.
+    for name, more in (("crop.png", {}), ("full.png", {"paste_back": True})):
+        animate(
+            AnimateJob(
+                model=str(untrained_bundle),
+                source_image=str(portrait),
+                scale=("AU12=1",),
+                output=str(tmp_path / name),
+                **more,
+            )
+        )
+    animator = Animator.from_bundle(untrained_bundle)
+    source = animator.prepare(read_image(portrait))
+    animator.analyzer.close()
+    assert np.abs(read_image(tmp_path / "crop.png").astype(int) - source.crop).max() <= 1
+    full, picture = read_image(tmp_path / "full.png").astype(int), read_image(portrait).astype(int)
+    x, y, side = (round(value) for value in source.square)
+    assert full.shape == picture.shape
+    outside = np.ones(picture.shape[:2], bool)
+    outside[max(0, y - 1) : y + side + 1, max(0, x - 1) : x + side + 1] = False
+    np.testing.assert_array_equal(full[outside], picture[outside])
+    assert still(tmp_path / "crop.png")["Xmp.iptcExt.DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert still(tmp_path / "full.png")["Xmp.iptcExt.DigitalSourceType"].endswith(
+        "/compositeWithTrainedAlgorithmicMedia"
+    )
+
+
+def test_the_curves_that_were_used_drive_again(other_bundle: Path, portrait: Path, driver: Path, tmp_path: Path):
+    curves = tmp_path / "curves.csv"
+    first, again = tmp_path / "first.png", tmp_path / "again.png"
+    job = AnimateJob(
+        model=str(other_bundle),
+        source_image=str(portrait),
+        drive=str(driver),
+        gain=("mouth=0.5", "pose=2"),
+        start=0.1,
+        save_attributes=str(curves),
+        output=str(first),
+    )
+    assert animate(job).frames == 2
+    table = pd.read_csv(curves)
+    assert table["AU12"].tolist() == pytest.approx([1, 2])
+    assert table["timestamp"].tolist() == pytest.approx([0, 0.1])
+    assert len(table.columns) >= 21 and table.notna().all().all()
+    animate(AnimateJob(model=str(other_bundle), source_image=str(portrait), drive=str(curves), output=str(again)))
+    assert np.abs(read_image(first).astype(int) - read_image(again)).max() <= 1
+
+
+def test_regions_keyframes_gestures_and_layouts(other_bundle: Path, portrait: Path, driver: Path, tmp_path: Path):
+    keys = tmp_path / "keys.json"
+    keys.write_text('[{"timestamp": 0, "AU12": 0}, {"timestamp": 0.4, "AU12": 2}]')
+    curves = tmp_path / "curves.csv"
+    common = {
+        "model": str(other_bundle),
+        "source_image": str(portrait),
+        "save_attributes": str(curves),
+        "overwrite": True,
+    }
+    animate(AnimateJob(**common, keyframes=str(keys), interpolate="linear", output=str(tmp_path / "a.webm")))
+    assert pd.read_csv(curves)["AU12"].tolist() == pytest.approx(np.linspace(0, 2, 11))
+    made = animate(AnimateJob(**common, gesture="nod", layout="source,result", output=str(tmp_path / "b.mp4")))
+    assert made.frames == 41
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == (64, 32)
+    animate(AnimateJob(**common, drive=str(driver), pose_from="source", output=str(tmp_path / "c.gif")))
+    assert pd.read_csv(curves)["pose_yaw"].nunique() == 1
+    animate(
+        AnimateJob(model=str(other_bundle), source_image=str(portrait), neutral=True, output=str(tmp_path / "n.png"))
+    )
+    assert read_image(tmp_path / "n.png").shape == (32, 32, 3)
+
+
+def test_a_video_is_edited_frame_by_frame(
+    untrained_bundle: Path, other_bundle: Path, driver: Path, sample_clips: dict[str, Path], tmp_path: Path
+):
+    clip, curves = str(sample_clips["single_face.mp4"]), tmp_path / "curves.csv"
+    same, edited = tmp_path / "same.mp4", tmp_path / "edited.mp4"
+    animate(
+        AnimateJob(model=str(untrained_bundle), source_image=clip, scale=("AU12=1",), paste_back=True, output=str(same))
+    )
+    (_, before), (_, after) = next(read_frames(clip)), next(read_frames(same))
+    outside_and_in = np.abs(before.astype(int) - after)
+    assert outside_and_in.mean() < 3  # the untrained model moves nothing; 32 px and H.264 take some sharpness
+    made = animate(
+        AnimateJob(
+            model=str(other_bundle),
+            source_image=clip,
+            drive=str(driver),
+            replace="mouth",
+            set=("AU45=1",),
+            save_attributes=str(curves),
+            layout="source,result",
+            output=str(edited),
+        )
+    )
+    table = pd.read_csv(curves)
+    own = read_driving(clip, create("mediapipe"))
+    assert made.frames == len(table) == len(own)
+    assert table["pose_yaw"].tolist() == pytest.approx(own["pose_yaw"].tolist(), abs=1e-4)  # the head keeps its motion
+    assert table["AU12"].iloc[-1] == pytest.approx(4)  # the mouth is the driver's, whose last value is held
+    assert (table["AU45"] == 1).all()
+    assert still(edited)["Xmp.iptcExt.DigitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"drive": "a.csv", "gesture": "nod"}, "both drive everything"),
+        ({"neutral": True, "set": ("AU12=1",)}, "--neutral writes the neutral face itself"),
+        ({"set": ("AU12=1",), "layout": "driver,result"}, "needs --drive"),
+        ({"set": ("AU12=1",), "layout": "source"}, "result among them"),
+        ({"set": ("AU12=1",), "replace": "mouth"}, "--replace needs --drive"),
+        ({"drive": "a.csv", "replace": "ears"}, "unknown region 'ears'"),
+        ({"drive": "a.csv", "start": 2.0, "end": 1.0}, "lies before --start"),
+        ({"set": ("AU12=1",), "face": 0}, "--face counts from 1"),
+    ],
+)
+def test_options_that_contradict_each_other(options: dict, said: str):
+    with pytest.raises(IcfaceError, match=said):
+        AnimateJob(model="m", source_image="p.png", output="o.png", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"set": ("AU12=1",), "face": 4}, "has no face 4: it shows 1"),
+        ({"gain": ("ears=2",)}, "--gain ears=2"),
+        ({"drive": "{driver}", "start": 9.0}, "nothing of the driver lies between"),
+        ({"drive": "{driver}", "layout": "driver,result"}, "is a table, which shows nothing"),
+        ({"drive": "{driver}", "replace": "mouth"}, "--replace is for a video as source"),
+    ],
+)
+def test_options_that_do_not_fit_the_files(
+    options: dict, said: str, untrained_bundle: Path, portrait: Path, driver: Path, tmp_path: Path
+):
+    filled = {name: value.format(driver=driver) if isinstance(value, str) else value for name, value in options.items()}
+    with pytest.raises(IcfaceError, match=said):
+        animate(
+            AnimateJob(
+                model=str(untrained_bundle), source_image=str(portrait), output=str(tmp_path / "o.mp4"), **filled
+            )
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from PIL import Image
 
 from icface.errors import IcfaceError
 from icface.video.reading import probe, read_frames, read_windows
-from icface.video.writing import write_gif, write_video
+from icface.video.writing import Sound, write_gif, write_video
 
 
 @pytest.fixture
@@ -99,3 +99,41 @@ def test_frames_are_shown_at_their_times(tmp_path: Path) -> None:
             gif.seek(number)
             shown.append(gif.info["duration"])
     assert shown == [100, 50, 350, 40, 660, 100]
+
+
+def clip_with_sound(path: Path, seconds: float = 2.0) -> None:
+    """A tone of 440 Hz that is silent after the first second."""
+    with av.open(str(path), "w") as out:
+        video, audio = out.add_stream("libx264", rate=10), out.add_stream("aac", rate=44100)
+        video.width = video.height = 32
+        video.pix_fmt = "yuv420p"
+        for _ in range(round(10 * seconds)):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        out.mux(video.encode())
+        times = np.arange(round(44100 * seconds)) / 44100
+        wave = (np.sin(2 * np.pi * 440 * times) * (times < 1) * 0.5).astype(np.float32)
+        for start in range(0, len(wave) - 1024, 1024):
+            frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            out.mux(audio.encode(frame))
+        out.mux(audio.encode())
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.webm"])
+def test_the_drivers_sound_is_heard_from_the_same_second_on(name: str, tmp_path: Path) -> None:
+    clip_with_sound(tmp_path / "driver.mp4")
+    sound = Sound.of(tmp_path / "driver.mp4", start=0.5)
+    write_video(tmp_path / name, [np.zeros((32, 32, 3), np.uint8)] * 10, 10, sound=sound)
+    with av.open(str(tmp_path / name)) as container:
+        wave = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        rate = container.streams.audio[0].rate
+    assert len(wave) / rate == pytest.approx(1.0, abs=0.1)
+    loud = np.abs(wave[: rate // 10 * 9].reshape(-1, rate // 10)).mean(axis=1) > 0.1
+    assert loud[1:4].all() and not loud[6:9].any()  # the tone ends half a second in
+
+
+def test_what_has_no_sound(tmp_path: Path) -> None:
+    write_video(tmp_path / "silent.mp4", [np.zeros((32, 32, 3), np.uint8)] * 3, 10)
+    assert Sound.of(tmp_path / "silent.mp4") is None
+    (tmp_path / "table.csv").write_text("AU12\n1\n")
+    assert Sound.of(tmp_path / "table.csv") is None
