@@ -91,13 +91,14 @@ def one_euro(table: pd.DataFrame, cutoff: float = 2.0, speed: float = 1.0) -> pd
     """The table with the jitter of its attributes filtered and their fast movements kept.
 
     The one-euro filter (Casiez, Roussel, Vogel, CHI 2012) with `cutoff` Hz at rest and `speed` Hz more for each unit
-    a second, once forwards and once backwards and averaged, so without delay. Rows that were not measured stay so.
+    a second, once forwards and once backwards and averaged, so without delay. Rows that were not measured
+    stay so, and so does AU45: blinks are short.
     """
     result = table.copy()
     times = seconds(table)
     for name in ATTRIBUTE_NAMES:
-        if name in table.columns:
-            values = table[name].to_numpy(float)
+        if name in table.columns and name != "AU45":
+            values = table[name].to_numpy(float, copy=True)
             there = np.isfinite(values)
             forwards = _one_euro(times[there], values[there], cutoff, speed)
             backwards = _one_euro(-times[there][::-1], values[there][::-1], cutoff, speed)[::-1]
