@@ -16,7 +16,7 @@ COMMANDS = {
     "train": "train a model on a data set, on one or several workers",
     "evaluate": "score a model on frames that it has not seen",
     "animate": "drive a portrait by a video, an image or a csv, and edit attributes",
-    "studio": "a local web page: sliders, films driven by clips, two models side by side",
+    "studio": "show a local web page: sliders, films driven by clips, two models side by side",
     "models": "registry: list, compare, promote, export, serve, import-release",
     "run": "run a workflow file, skipping finished steps",
     "submit": "run preprocess, train or evaluate as a job on a Ray cluster",
