@@ -25,6 +25,8 @@ class ModelConfig:
     neutraliser_input: Literal["neutral", "change"] = "neutral"
     """What the neutraliser is told, coded. `neutral`: the neutral face's attributes (the paper's constant). `change`:
     0.5 + (neutral - source) / 2, how far each attribute has to move; 0.5 leaves it."""
+    painting: Literal["unfolded", "smooth"] = "unfolded"
+    """How a `warp` network paints: four pixels at a time, or the same averaged over neighbours, without a chequer."""
     flow_basis: int = 0
     """Side, in cells, of the flow field that each attribute adds in a `warp` network. 0: no fields."""
     discriminator_width: int = 64

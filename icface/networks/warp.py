@@ -105,6 +105,7 @@ class WarpGenerator(nn.Module):
         super().__init__()
         condition = 128
         self.gain = config.attribute_gain
+        self.smooth = config.painting == "smooth"
         self.condition = nn.Sequential(
             nn.Linear(attributes, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU()
         )
@@ -162,7 +163,8 @@ class WarpGenerator(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             flow, mask = self._flow(attributes, x.float(), lowest)
             moved = warp(image.float(), flow).clamp(-1, 1)
-            painted = (_coarse(moved) + painted.float()).clamp(-1, 1)
+            details = without_chequer(painted.float()) if self.smooth else painted.float()
+            painted = (_coarse(moved) + details).clamp(-1, 1)
             return mask * moved + (1 - mask) * painted, flow
 
     def _flow(self, attributes: Tensor, features: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,6 +242,18 @@ def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:
     """
     grid = F.affine_grid(parameters.view(-1, 2, 3), [parameters.shape[0], 1, *size], align_corners=False)
     return grid.permute(0, 3, 1, 2)
+
+
+def without_chequer(picture: Tensor) -> Tensor:
+    """(B, C, H, W) averaged over neighbours by 1 2 1 both ways: a pattern of every other pixel is gone.
+
+    >>> without_chequer(torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]]).repeat(1, 1, 2, 2))[0, 0, 1, 1:3].tolist()
+    [0.0, 0.0]
+    """
+    weights = picture.new_tensor([0.25, 0.5, 0.25])
+    channels = picture.shape[1]
+    kernel = (weights[:, None] * weights).expand(channels, 1, 3, 3)
+    return F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), kernel, groups=channels)
 
 
 def _coarse(picture: Tensor) -> Tensor:

@@ -289,7 +289,7 @@ ICFACE_LOSS = LossConfig(
 """The weights of preset `icface`; docs/results.md says what they were chosen by."""
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
-        model=ModelConfig(blocks=5, attribute_gain=3.0, neutraliser_input="change", flow_basis=8),
+        model=ModelConfig(blocks=5, attribute_gain=3.0, neutraliser_input="change", painting="smooth", flow_basis=8),
         loss=ICFACE_LOSS,
         precision="bf16",
     ),
@@ -301,6 +301,7 @@ PRESETS: dict[str, TrainConfig] = {
             blocks=2,
             attribute_gain=3.0,
             neutraliser_input="change",
+            painting="smooth",
             flow_basis=8,
             discriminator_width=32,
         ),

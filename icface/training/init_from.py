@@ -13,7 +13,17 @@ from icface.bundle import ICface
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
 
-SAME = ("architecture", "size", "width", "blocks", "encoder", "attribute_gain", "neutraliser_input", "flow_basis")
+SAME = (
+    "architecture",
+    "size",
+    "width",
+    "blocks",
+    "encoder",
+    "attribute_gain",
+    "neutraliser_input",
+    "painting",
+    "flow_basis",
+)
 """Fields of `ModelConfig` in which the two must agree; the others concern the discriminator and the training."""
 
 

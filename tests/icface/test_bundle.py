@@ -59,7 +59,8 @@ def test_a_loaded_bundle_gives_the_same_pictures(tmp_path, architecture):
 
 
 @pytest.mark.parametrize(
-    ("option", "before"), [("attribute_gain", 1), ("flow_basis", 0), ("neutraliser_input", "neutral")]
+    ("option", "before"),
+    [("attribute_gain", 1), ("flow_basis", 0), ("neutraliser_input", "neutral"), ("painting", "unfolded")],
 )
 def test_a_bundle_from_before_an_option_is_read_as_it_was(tmp_path, option, before):
     made = model()

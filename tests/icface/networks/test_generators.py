@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from icface.networks.config import ModelConfig
 from icface.networks.discriminator import Discriminator
 from icface.networks.generators import make_generator, make_neutraliser
-from icface.networks.warp import FlowBasis, followed, warp
+from icface.networks.warp import FlowBasis, WarpGenerator, followed, warp
 from icface.training.config import TrainConfig
 
 
@@ -155,3 +155,16 @@ def test_identity_logits_are_not_probabilities():
     logits = network.identity_logits(network(torch.randn(4, 3, 64, 64)).identity)
     assert not torch.allclose(logits.sum(dim=1), torch.ones(4))
     assert not torch.allclose(logits, F.softmax(logits, dim=1))
+
+
+def test_smooth_painting_cannot_hold_a_chequer():
+    network = WarpGenerator(ModelConfig(size=32, width=8, blocks=1, painting="smooth"), 20)
+    unfolded = WarpGenerator(ModelConfig(size=32, width=8, blocks=1), 20)
+    with torch.no_grad():
+        for each in (network, unfolded):
+            each.flow.bias[2] = -20.0  # all is painted
+            each.paint.weight.zero_()
+            each.paint.bias.copy_(torch.tensor([0.5, -0.5, -0.5, 0.5]).repeat(3))  # of each 2 x 2 pixels
+        inputs = torch.zeros(1, 3, 32, 32), torch.full((1, 20), 0.5)
+        assert unfolded(*inputs).std() > 0.4
+        assert network(*inputs)[..., 1:-1, 1:-1].abs().max() < 1e-6
