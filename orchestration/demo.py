@@ -50,20 +50,21 @@ ALIAS = "champion"
 WORKERS = 2
 SHOWN_SIZE = 256
 """Side of each picture in the film, px."""
+STEPS = 600
+"""Steps of the small preset, in place of its own: what two cores do in five minutes."""
 GOALS = (
     ("face-box L1 over copy-source", 0.75, "at most"),
-    ("r of yaw", 0.8, "at least"),
-    ("r of AU25", 0.5, "at least"),
-    ("r of AU45", 0.5, "at least"),
+    ("r of yaw", 0.9, "at least"),
+    ("r of AU25", 0.6, "at least"),
+    ("r of AU45", 0.6, "at least"),
+    ("r of AU12", 0.5, "at least"),
 )
 
 
 def demo(config: DemoConfig, reporter: Reporter) -> None:
     """Run it, saying what is done in plain words. Raises IcfaceError when a part fails."""
     folder = Path(config.output)
-    training = TrainConfig.preset("small")
-    if config.steps:
-        training = replace(training, steps=config.steps)
+    training = replace(TrainConfig.preset("small"), steps=config.steps or STEPS)
     reporter.heading("1/5  Two sample clips of two people")
     clips = _lay_out_clips(folder / "clips", reporter)
     with connect("local", WORKERS, packages=(orchestration,)):
@@ -114,7 +115,7 @@ def goals(report: Report) -> list[tuple[str, ...]]:
     l1, copied = model["face_l1"], scores["copy_source"]["face_l1"]
     reached = [
         l1 / copied if l1 is not None and copied else None,
-        *(model.get(f"r.{n}") for n in ("yaw", "AU25", "AU45")),
+        *(model.get(f"r.{n}") for n in ("yaw", "AU25", "AU45", "AU12")),
     ]
     rows: list[tuple[str, ...]] = [("goal", "wanted", "reached", "met")]
     for (name, bound, side), value in zip(GOALS, reached, strict=True):

@@ -19,6 +19,7 @@ them: the neutral face has targets of its own.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -218,16 +219,21 @@ class Critic:
         return (F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none") * weights).mean()
 
 
-def make_critic(config: LossConfig, bundle_config: BundleConfig, device: torch.device | str = "cpu") -> Critic | None:
+def make_critic(
+    config: LossConfig,
+    bundle_config: BundleConfig,
+    device: torch.device | str = "cpu",
+    weights: str | Path | None = None,
+) -> Critic | None:
     """The critic of a training; None where `config` has none or `why_no_critic` tells why it cannot be.
 
-    Raises IcfaceError when MediaPipe's weights cannot be had.
+    `weights` is a face_landmarker.task, by default fetched. Raises IcfaceError when MediaPipe's weights cannot be had.
     """
     if not config.critic or why_no_critic(config, bundle_config):
         return None
     # Under autocast its convolutions run in bfloat16.
-    reader = CropReader().to(device)
-    return Critic(config, bundle_config.schema, reader, MEASURES, load_task(None).canonical, device)
+    reader = CropReader(weights).to(device)
+    return Critic(config, bundle_config.schema, reader, MEASURES, load_task(weights).canonical, device)
 
 
 def why_no_critic(config: LossConfig, bundle_config: BundleConfig) -> str | None:

@@ -23,8 +23,8 @@ import pyarrow as pa
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
-from icface.evaluation.pairs import EvaluationPair, Labels
-from icface.images import decode_image
+from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
+from icface.images import decode_jpeg
 from icface.labels import distance_from_neutral
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.loading.baselines import track_baseline
@@ -131,14 +131,18 @@ class EvaluationPairs:
                 kind="self" if reference.source is reference.driver else "cross",
                 source_key=f"{reference.source.name}@{reference.source.source_frame}",
                 track=reference.driver.name,
-                source=decode_image(kept[source_group].column("image")[source_row].as_py()),
-                driving=decode_image(driving["image"]),
+                source=_picture(kept[source_group].column("image")[source_row].as_py()),
+                driving=_picture(driving["image"]),
                 attributes=_labels(kept[driving_group].slice(driving_row, 1))[0],
                 source_attributes=_labels(kept[source_group].slice(source_row, 1))[0],
                 box=face_box(*(driving[name] for name in PLACES)),
                 driving_baseline=zeros[reference.driver.name],
                 source_baseline=zeros[reference.source.name],
             )
+
+
+def _picture(jpeg: bytes) -> Pictures:
+    return decode_jpeg(np.frombuffer(jpeg, np.uint8))
 
 
 def face_box(

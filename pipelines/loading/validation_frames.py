@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
-from icface.images import decode_image, resize
+from icface.images import decode_jpeg, resize
 from icface.labels import smooth
 from icface.training.config import DataConfig
 from icface.training.validation import RealFrames
@@ -47,7 +47,7 @@ def validation_frames(dataset: Dataset, config: DataConfig, schema: AttributeSch
             if config.baselines:
                 labels = labels - track_baseline(dataset, group)
             for row in _spread(range(len(labels)), each):
-                picture = resize(decode_image(table["image"][row].as_py()), size)
+                picture = resize(decode_jpeg(np.frombuffer(table["image"][row].as_py(), np.uint8)), size)
                 frames["pictures"].append(picture.transpose(2, 0, 1))
                 frames["encoded"].append(schema.encode(labels[row : row + 1])[0][0])
                 frames["measured"].append(schema.measured(labels[row : row + 1])[0])
