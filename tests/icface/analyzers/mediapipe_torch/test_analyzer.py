@@ -197,8 +197,8 @@ def test_boxes_that_overlap_are_averaged_by_their_scores() -> None:
     weights = torch.tensor([2.0, 1.0]).sigmoid()
     torch.testing.assert_close(scores[0], torch.tensor([3.0, 2.0, -1e9]).sigmoid())
     middle = points[0, 1, :2].mean(dim=0)
-    shift = (weights * torch.tensor([0.0, 4.0])).sum() / weights.sum() / 128
-    torch.testing.assert_close(middle, centres[0] + torch.stack([shift, torch.tensor(0.0)]))
+    moved = (weights * torch.tensor([0.0, 4.0])).sum() / weights.sum() / 128
+    torch.testing.assert_close(middle, centres[0] + torch.stack([moved, torch.tensor(0.0)]))
     torch.testing.assert_close(points[0, 0, :2].mean(dim=0), centres[300])
 
 
