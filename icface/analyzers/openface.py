@@ -8,12 +8,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from icface.analyzers.face import Analyzer, Face
-from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, AU_RANGE
+from icface.analyzers.openface_csv import (
+    LANDMARK_COLUMNS,
+    LEAST_CONFIDENCE,
+    attributes_from_row,
+    one_face,
+    read_openface_csv,
+    sure,
+)
+from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 
-POSE_COLUMNS = ("pose_Rx", "pose_Ry", "pose_Rz")
-AU_COLUMNS = tuple(f"{name}_r" for name in ACTION_UNIT_NAMES)
-LANDMARK_COLUMNS = tuple(f"{axis}_{point}" for point in range(68) for axis in "xy")
 TREES = ("", "mp4", "dev/mp4", "test/mp4")
 """Where under the root the identities' folders may lie: VoxCeleb2's trees besides the plain one."""
 
@@ -29,7 +34,7 @@ class OpenFaceAnalyzer:
     name = "openface"
     measures = frozenset(ATTRIBUTE_NAMES)
 
-    def __init__(self, root: str, confidence: float = 0.8, batch_size: int = 32) -> None:
+    def __init__(self, root: str, confidence: float = LEAST_CONFIDENCE, batch_size: int = 32) -> None:
         """`root`: local folder or fsspec URL; `confidence`: 0..1, rows below it are dropped."""
         if not 0 <= confidence <= 1:
             raise ValueError(f"confidence {confidence} lies outside 0..1")
@@ -41,6 +46,7 @@ class OpenFaceAnalyzer:
         self.fingerprint = f"openface csv, confidence {confidence:g}"
         self._clip: str | None = None
         self._table = pd.DataFrame()
+        self._one: pd.DataFrame | None = None
         self._landmarker: Analyzer | None = None
 
     def frames(self, clip: str) -> int:
@@ -51,16 +57,17 @@ class OpenFaceAnalyzer:
         return int(self._rows(clip).index.max()) + 1
 
     def attributes(self, clip: str, frame: int) -> npt.NDArray[np.float32]:
-        """(20,) attributes of the surest face in one frame, all NaN where the file has none that is sure enough.
+        """(20,) attributes of the clip's person in one frame (`one_face`), all NaN where no face of theirs is sure.
 
         Raises IcfaceError when the clip has no csv file, or it ends before that frame.
         """
         if frame >= self.frames(clip):
             raise IcfaceError(f"{clip}: OpenFace's csv ends before frame {frame}; analyse this very clip anew")
-        good = self._good(self._rows(clip).loc[[frame]])
-        if good.empty:
+        if clip != self._clip or self._one is None:
+            self._one = one_face(self._rows(clip), self.least_confidence)
+        if frame not in self._one.index:
             return np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
-        return attributes_from_row(good.loc[good["confidence"].to_numpy() == good["confidence"].max()].iloc[0])
+        return attributes_from_row(self._one.loc[frame])
 
     def analyze(self, frames: npt.NDArray[np.uint8], frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
         """Faces of each frame, largest first; see `Analyzer`. `clip` is identity/video/stem.
@@ -79,14 +86,14 @@ class OpenFaceAnalyzer:
 
     def close(self) -> None:
         """Give back the table in hand and the landmarker, if one was needed."""
-        self._clip, self._table = None, pd.DataFrame()
+        self._clip, self._table, self._one = None, pd.DataFrame(), None
         if self._landmarker is not None:
             self._landmarker.close()
             self._landmarker = None
 
     def _faces(self, frame: npt.NDArray[np.uint8], rows: pd.DataFrame, clip: str) -> list[Face]:
         faces = []
-        for _, row in self._good(rows).iterrows():
+        for _, row in sure(rows, self.least_confidence).iterrows():
             landmarks = self._landmarks(frame, row, clip)
             if landmarks is None:
                 continue
@@ -98,9 +105,6 @@ class OpenFaceAnalyzer:
                 )
             )
         return sorted(faces, key=lambda face: -float(face.box[2] * face.box[3]))
-
-    def _good(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return rows[(rows["success"] > 0) & (rows["confidence"] >= self.least_confidence)]
 
     def _landmarks(
         self, frame: npt.NDArray[np.uint8], row: "pd.Series[float]", clip: str
@@ -117,7 +121,7 @@ class OpenFaceAnalyzer:
     def _rows(self, clip: str) -> pd.DataFrame:
         """The clip's table, its index the position of the frame; the last one is kept."""
         if clip != self._clip:
-            self._table = self._read(clip)
+            self._table, self._one = self._read(clip), None
             self._clip = clip
         return self._table
 
@@ -132,34 +136,3 @@ class OpenFaceAnalyzer:
         except OSError as error:
             raise IcfaceError(f"{path} cannot be read: {error}") from None
         return table
-
-
-def read_openface_csv(stream: object, name: str) -> pd.DataFrame:
-    """OpenFace's csv as a table of floats, indexed by the frame's position from 0 (several rows for several faces).
-
-    Column names are taken with or without the leading space that some versions write. Raises IcfaceError calling
-    the file `name` when it is no such table, lacks pose or AUs, or leaves out frames.
-    """
-    try:
-        table = pd.read_csv(stream, skipinitialspace=True)  # type: ignore[call-overload]
-        table.columns = table.columns.str.strip()
-        table = table.astype(np.float64)
-    except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise IcfaceError(f"{name} is no OpenFace csv: {str(error).splitlines()[0]}") from None
-    missing = [column for column in ("frame", "success", "confidence", *POSE_COLUMNS) if column not in table]
-    if missing or not any(column in table for column in AU_COLUMNS):
-        raise IcfaceError(f"{name} lacks {', '.join(missing) or 'AU intensities'}; run OpenFace with -pose -aus -2Dfp")
-    if table.empty:
-        raise IcfaceError(f"{name} has no row")
-    # FeatureExtraction counts frames from 1, its older versions from 0.
-    positions = table["frame"].to_numpy() - (0 if table["frame"].iloc[0] == 0 else 1)
-    if not np.array_equal(np.unique(positions), np.arange(positions.max() + 1)):
-        raise IcfaceError(f"{name} leaves out frames between 0 and {positions.max():.0f}; analyse the clip anew")
-    return table.set_axis(positions.astype(np.int64))
-
-
-def attributes_from_row(row: "pd.Series[float]") -> npt.NDArray[np.float32]:
-    """(20,) float32 attributes of a row of OpenFace's table: radians, AUs 0..5, NaN where it has no such column."""
-    pose = [row[column] for column in POSE_COLUMNS]
-    units = [np.clip(row[column], 0, AU_RANGE) if column in row.index else np.nan for column in AU_COLUMNS]
-    return np.array(pose + units, np.float32)

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from icface.analyzers.face import Analyzer, Face
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+from icface.analyzers.openface_csv import COLUMNS, attributes_from_rows, is_openface, one_face, read_openface_csv
+from icface.attributes import ATTRIBUTE_NAMES
 from icface.control.tables import COMPANIONS, DEFAULT_FPS, check_columns
 from icface.errors import IcfaceError
 from icface.images import read_image
@@ -17,10 +18,6 @@ from icface.video.reading import probe, read_windows
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """File endings read as one picture; everything else but `.csv` is read as a video."""
-OPENFACE = dict(zip(POSE_NAMES, ("pose_Rx", "pose_Ry", "pose_Rz"), strict=True)) | {
-    name: f"{name}_r" for name in ATTRIBUTE_NAMES if name not in POSE_NAMES
-}
-"""Our names to OpenFace 2's columns; axes, signs and units are the same."""
 LONGEST_GAP = 0.5
 """Seconds without a face that are bridged by interpolation; over a longer gap the last face is held."""
 SMOOTHED_FRAMES = 5
@@ -156,11 +153,10 @@ def _read_csv(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, skipinitialspace=True)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise IcfaceError(f"{path} cannot be read as a csv: {str(error).splitlines()[0]}") from None
+    if is_openface(table.columns):
+        return _read_openface(path)
     table.columns = [str(column).strip() for column in table.columns]
-    if "pose_Rx" in table.columns or "AU01_r" in table.columns:
-        table = _from_openface(table)
-    else:
-        check_columns(table, str(path))
+    check_columns(table, str(path))
     names = [name for name in ATTRIBUTE_NAMES if name in table.columns]
     if not names:
         raise IcfaceError(f"{path} has no attribute column; known are {', '.join(ATTRIBUTE_NAMES)}")
@@ -178,20 +174,23 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return result
 
 
-def _from_openface(table: pd.DataFrame) -> pd.DataFrame:
-    """OpenFace's table under our names; of several faces the first, rows without success as without a face."""
-    if "face_id" in table.columns:
-        table = table[table["face_id"] == table["face_id"].iloc[0]].reset_index(drop=True)
-    renamed = table.rename(columns={theirs: ours for ours, theirs in OPENFACE.items()})
-    names = [name for name in (*ATTRIBUTE_NAMES, "frame", "timestamp") if name in renamed.columns]
-    result = renamed[names].copy()
-    if "frame" in result.columns:
-        result["frame"] = result["frame"] - 1  # OpenFace counts from 1
-    if "success" in renamed.columns:
-        result["face"] = renamed["success"] == 1
-        attributes = [name for name in names if name in ATTRIBUTE_NAMES]
-        result.loc[~result["face"], attributes] = np.nan
-    return result
+def _read_openface(path: Path) -> pd.DataFrame:
+    """One person's labels; a frame without a sure face of theirs is one without a face."""
+    with path.open("rb") as stream:
+        table = read_openface_csv(stream, str(path))
+    rows = one_face(table)
+    if rows.empty:
+        raise IcfaceError(f"{path}: no row of it has a face of which OpenFace is sure")
+    frames = np.arange(int(table.index.max()) + 1)
+    names = [name for name, column in COLUMNS.items() if column in table]
+    labels = pd.DataFrame(attributes_from_rows(rows), rows.index, list(COLUMNS)).reindex(frames)
+    result = pd.DataFrame({name: labels[name] for name in names})
+    result.insert(0, "frame", frames.astype(np.int64))
+    first = table[~table.index.duplicated()]
+    times = first["timestamp"].to_numpy() if "timestamp" in first else frames / DEFAULT_FPS
+    result.insert(1, "timestamp", times)
+    result.insert(2, "face", np.isin(frames, rows.index))
+    return result.reset_index(drop=True)
 
 
 def _numbers(column: pd.Series, path: Path) -> pd.Series:

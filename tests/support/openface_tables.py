@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from icface.analyzers.openface import LANDMARK_COLUMNS
+from icface.analyzers.openface_csv import LANDMARK_COLUMNS
 from icface.attributes import ACTION_UNIT_NAMES
 
 

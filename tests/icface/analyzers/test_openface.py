@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from icface.analyzers import create
-from icface.analyzers.openface import LANDMARK_COLUMNS, OpenFaceAnalyzer, read_openface_csv
+from icface.analyzers.openface import OpenFaceAnalyzer
+from icface.analyzers.openface_csv import LANDMARK_COLUMNS, read_openface_csv
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from icface.video.reading import read_frames

@@ -14,7 +14,7 @@ from support.synthetic_pyfeat import CHAIN, MADE_UP, mesh_detector, place
 from icface.analyzers import create
 from icface.analyzers.blendshapes import BLENDSHAPE_NAMES
 from icface.analyzers.face import Face
-from icface.analyzers.openface import LANDMARK_COLUMNS, read_openface_csv
+from icface.analyzers.openface_csv import LANDMARK_COLUMNS, read_openface_csv
 from icface.analyzers.pyfeat import WEIGHTS, PyFeatAnalyzer
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError

@@ -7,6 +7,8 @@ import pytest
 
 from icface.analyzers import create
 from icface.analyzers.face import Analyzer
+from icface.analyzers.openface import OpenFaceAnalyzer
+from icface.analyzers.openface_csv import POSE_COLUMNS
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.control import read_driving
 from icface.control.driving import fill_gaps, follow
@@ -139,6 +141,31 @@ def test_openface_writes_with_and_without_spaces(space: str, tmp_path: Path) -> 
     np.testing.assert_allclose(table["pose_pitch"], [0.1, 0.2, 0.3], rtol=1e-6)
     np.testing.assert_allclose(table["AU12"], [2, 1, 0], atol=1e-6)
     assert "AU02" not in table
+
+
+def test_openface_drives_as_it_labels(tmp_path: Path) -> None:
+    names = ["frame", "face_id", "timestamp", "confidence", "success", *POSE_COLUMNS, "AU12_r"]
+    rows = [
+        # An older version counts from 0; a face of another person comes first; AU12 leaves its scale.
+        [0, 1, 0.00, 0.90, 1, 0.7, 0.7, 0.7, 4.0],
+        [0, 0, 0.00, 0.98, 1, 0.1, 0.2, 0.3, 5.3],
+        [1, 0, 0.04, 0.98, 1, 0.2, 0.2, 0.3, 2.0],
+        [2, 0, 0.08, 0.50, 1, 9.0, 9.0, 9.0, 5.0],
+        [3, 0, 0.12, 0.98, 1, 0.4, 0.2, 0.3, 1.0],
+    ]
+    data = pd.DataFrame(rows, columns=names)
+    (tmp_path / "a/v").mkdir(parents=True)
+    data.to_csv(tmp_path / "a/v/1.csv", index=False)
+    driving = read_driving(tmp_path / "a/v/1.csv", None)
+    assert driving["frame"].tolist() == [0, 1, 2, 3]
+    assert driving["face"].tolist() == [True, True, False, True]
+    labels = OpenFaceAnalyzer(str(tmp_path))
+    for frame in (0, 1, 3):
+        attributes = dict(zip(ATTRIBUTE_NAMES, labels.attributes("a/v/1", frame), strict=True))
+        for name in ("pose_pitch", "pose_yaw", "AU12"):
+            assert driving[name][frame] == attributes[name]
+    assert driving["AU12"][0] == 5
+    assert np.isnan(labels.attributes("a/v/1", 2)).all()
 
 
 def test_a_real_openface_csv(shared: Path) -> None:
