@@ -62,10 +62,11 @@ def smooth(frames: npt.NDArray[np.int32], labels: Labels, width: int) -> Labels:
     return result
 
 
-def baseline(labels: Labels) -> Labels:
+def baseline(labels: Labels, unknown: float = 0.0) -> Labels:
     """(20,) a person's own zero in the raw labels (N, 20) of a track: what a resting face measures there.
 
-    The median pitch and the 20th percentile of each action unit; 0 where fewer than `BASELINE_FRAMES` are measured.
+    The median pitch and the 20th percentile of each action unit; `unknown` where fewer than `BASELINE_FRAMES` are
+    measured. Yaw and roll have no zero that is the person's own: always 0.
 
     >>> baseline(np.full((50, 20), 0.5, np.float32))[:5].tolist()
     [0.5, 0.0, 0.0, 0.5, 0.5]
@@ -74,9 +75,20 @@ def baseline(labels: Labels) -> Labels:
     for name, percentile in BASELINE_PERCENTILES.items():
         column = labels[:, ATTRIBUTE_NAMES.index(name)]
         column = column[~np.isnan(column)]
-        if len(column) >= BASELINE_FRAMES:
-            zero[ATTRIBUTE_NAMES.index(name)] = np.percentile(column, percentile)
+        known = len(column) >= BASELINE_FRAMES
+        zero[ATTRIBUTE_NAMES.index(name)] = np.percentile(column, percentile) if known else unknown
     return zero
+
+
+def less_baseline(labels: Labels, zero: Labels) -> Labels:
+    """Labels (..., 20) less a person's own zero (20,): action units end at 0, below it nothing is more relaxed.
+
+    >>> less_baseline(np.full(20, 0.5, np.float32), np.ones(20, np.float32))[[0, 3]].tolist()
+    [-0.5, 0.0]
+    """
+    result = (labels - zero).astype(np.float32)
+    result[..., _UNITS] = np.maximum(result[..., _UNITS], 0)
+    return result
 
 
 def distance_from_neutral(labels: Labels) -> Labels:

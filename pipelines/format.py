@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
+from icface.labels import BASELINE_PERCENTILES
 from pipelines.sources import Clip
 
 VERSION = 1
@@ -19,10 +20,6 @@ VERSION = 1
 ROW_GROUP_ROWS = 512
 """Most rows of a row group."""
 SPLITS = ("train", "val", "test")
-BASELINE_FRAMES = 50
-"""A clip's baselines are null when fewer frames were kept than this."""
-BASELINE_NAMES = ("pose_pitch", *ACTION_UNIT_NAMES)
-"""Attributes that have a baseline: the median pitch, the 20th percentile of each action unit."""
 DROPPED = (
     "no_face",
     "several_faces",
@@ -85,7 +82,7 @@ CLIPS = pa.schema(
         *(_required(f"dropped_{name}", pa.int32()) for name in DROPPED),
         _required("tracks", pa.int32()),
         pa.field("seconds", pa.float32()),
-        *(pa.field(f"baseline_{name}", pa.float32()) for name in BASELINE_NAMES),
+        *(pa.field(f"baseline_{name}", pa.float32()) for name in BASELINE_PERCENTILES),
         _required("split", pa.string()),
         _required("shard", pa.string()),
     ]

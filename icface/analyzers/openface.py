@@ -12,6 +12,7 @@ from icface.analyzers.openface_csv import (
     LANDMARK_COLUMNS,
     LEAST_CONFIDENCE,
     attributes_from_row,
+    attributes_from_rows,
     one_face,
     read_openface_csv,
     sure,
@@ -67,7 +68,7 @@ class OpenFaceAnalyzer:
             self._one = one_face(self._rows(clip), self.least_confidence)
         if frame not in self._one.index:
             return np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
-        return attributes_from_row(self._one.loc[frame])
+        return attributes_from_rows(self._one.loc[[frame]])[0]
 
     def analyze(self, frames: npt.NDArray[np.uint8], frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
         """Faces of each frame, largest first; see `Analyzer`. `clip` is identity/video/stem.

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, REGIONS
+from icface.attributes import ATTRIBUTE_NAMES, REGIONS
 from icface.control.tables import COMPANIONS, seconds
 from icface.errors import IcfaceError
+from icface.labels import baseline, less_baseline
 
 EYES = REGIONS["brows"] + REGIONS["eyes"]
 """FACS's upper face: brows, lids, the cheeks under them, the blink."""
@@ -83,15 +84,13 @@ def trim(table: pd.DataFrame, start: float | None = None, end: float | None = No
 
 
 def relative(table: pd.DataFrame) -> pd.DataFrame:
-    """The table less the driver's own resting face, for a driver whose zero differs from the source's.
+    """The table less the driver's own resting face (`icface.labels.baseline`): its zero may differ from the source's.
 
-    The resting face is, as in a data set's `clips`, the median of pitch and the 20th percentile of each AU; AUs
-    end at 0 below. Yaw and roll have no bias that is the person's own and stay.
+    Rows without a face do not count. A driver of fewer than `icface.labels.BASELINE_FRAMES` such rows stays as it is.
     """
+    names = [name for name in ATTRIBUTE_NAMES if name in table.columns]
+    labels = table.reindex(columns=list(ATTRIBUTE_NAMES)).to_numpy(np.float32)
+    seen = table["face"].to_numpy(bool) if "face" in table.columns else np.full(len(table), True)
     result = table.copy()
-    for name in table.columns:
-        if name == "pose_pitch":
-            result[name] = table[name] - table[name].median()
-        elif name in ATTRIBUTE_NAMES and name not in POSE_NAMES:
-            result[name] = (table[name] - float(table[name].quantile(0.2))).clip(lower=0)
+    result[names] = pd.DataFrame(less_baseline(labels, baseline(labels[seen])), table.index, ATTRIBUTE_NAMES)[names]
     return result

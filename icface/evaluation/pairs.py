@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.attributes import ATTRIBUTE_NAMES
+from icface.labels import less_baseline
 
 Pictures = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.float32]
@@ -45,11 +46,11 @@ class EvaluationPair:
 
     def asked(self, baselines: bool) -> Labels:
         """(20,) what a model is fed; with `baselines` its zero is the person's own."""
-        return self.attributes - self.driving_baseline if baselines else self.attributes
+        return less_baseline(self.attributes, self.driving_baseline) if baselines else self.attributes
 
     def own(self, baselines: bool) -> Labels:
         """(20,) the source's own, as the model codes them."""
-        return self.source_attributes - self.source_baseline if baselines else self.source_attributes
+        return less_baseline(self.source_attributes, self.source_baseline) if baselines else self.source_attributes
 
     def expected(self, baselines: bool) -> Labels:
         """(20,) what the analyzer should find in the output, on its own scale."""

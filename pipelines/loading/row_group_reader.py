@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.images import decode_thumbnail
-from icface.labels import balanced_sampling_weights, baseline, medoid, neutral_frames, smooth
+from icface.labels import balanced_sampling_weights, baseline, less_baseline, medoid, neutral_frames, smooth
 from pipelines.dataset import Dataset
 
 COLUMNS = ("frame", "image", "landmarks", *ATTRIBUTE_NAMES)
@@ -71,7 +71,7 @@ class RowGroupReader:
         labels = smooth(table["frame"].to_numpy(), raw, self.smoothing_frames)
         if self.baselines:
             # Of these frames, up to 512 of one track, and not of all: no other file has to be opened for it.
-            labels = labels - baseline(raw)
+            labels = less_baseline(labels, baseline(raw))
         images, landmarks = (_whole(table[name]) for name in ("image", "landmarks"))
         sample = RowGroupSample(
             jpegs=np.frombuffer(images.buffers()[2], np.uint8),

@@ -9,7 +9,7 @@ import torch
 
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.images import decode_jpeg, resize
-from icface.labels import smooth
+from icface.labels import less_baseline, smooth
 from icface.training.config import DataConfig
 from icface.training.validation import RealFrames
 from pipelines.dataset import Dataset, RowGroup
@@ -45,7 +45,7 @@ def validation_frames(dataset: Dataset, config: DataConfig, schema: AttributeSch
             raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
             labels = smooth(table["frame"].to_numpy(), raw, config.smoothing_frames)
             if config.baselines:
-                labels = labels - track_baseline(dataset, group)
+                labels = less_baseline(labels, track_baseline(dataset, group))
             for row in _spread(range(len(labels)), each):
                 picture = resize(decode_jpeg(np.frombuffer(table["image"][row].as_py(), np.uint8)), size)
                 frames["pictures"].append(picture.transpose(2, 0, 1))

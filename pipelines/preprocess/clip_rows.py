@@ -19,9 +19,10 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
+from icface.labels import BASELINE_PERCENTILES, baseline
 from icface.video.reading import VideoInfo, Window
 from pipelines.config import PreprocessConfig
-from pipelines.format import BASELINE_FRAMES, BASELINE_NAMES, DROPPED, FRAMES, ROW_GROUP_ROWS, clip_row, list_array
+from pipelines.format import DROPPED, FRAMES, ROW_GROUP_ROWS, clip_row, list_array
 from pipelines.preprocess.clip_frames import ClipFrames
 from pipelines.preprocess.face_tracker import FaceTracker, sharpness
 from pipelines.sources import Clip, ClipSpan
@@ -280,11 +281,6 @@ def _baselines(segments: list[TrackSegment]) -> dict[str, float | None]:
 
 
 def baselines(values: npt.NDArray[np.float32]) -> dict[str, float | None]:
-    """The columns `baseline_*` of a clip from its (N, 20) attributes; None where fewer than 50 were measured."""
-    result: dict[str, float | None] = {}
-    for name in BASELINE_NAMES:
-        column = values[:, ATTRIBUTE_NAMES.index(name)]
-        column = column[~np.isnan(column)]
-        share = 50 if name.startswith("pose") else 20
-        result[f"baseline_{name}"] = float(np.percentile(column, share)) if len(column) >= BASELINE_FRAMES else None
-    return result
+    """The columns `baseline_*` of a clip from its (N, 20) attributes; None where it has no baseline."""
+    zero = dict(zip(ATTRIBUTE_NAMES, baseline(values, unknown=np.nan).tolist(), strict=True))
+    return {f"baseline_{name}": None if np.isnan(zero[name]) else zero[name] for name in BASELINE_PERCENTILES}

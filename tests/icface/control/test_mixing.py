@@ -5,6 +5,7 @@ import pytest
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
 from icface.control import EYES, MOUTH, check_columns, mix, relative, seconds
 from icface.errors import IcfaceError
+from icface.labels import baseline, less_baseline
 
 
 def table(count: int, fps: float, seed: int) -> pd.DataFrame:
@@ -60,11 +61,20 @@ def test_without_a_base_the_first_part_sets_the_time_and_the_rest_is_left_to_the
 
 
 def test_relative_takes_the_drivers_rest_away() -> None:
-    driver = pd.DataFrame({"pose_pitch": [0.1, 0.2, 0.3], "pose_yaw": [0.5, 0.5, 0.5], "AU12": [1.0, 1.0, 3.0]})
+    rng = np.random.default_rng(2)
+    driver = table(60, 25, 0).assign(face=[True] * 59 + [False], AU12=rng.uniform(0, 5, 60))
     result = relative(driver)
-    np.testing.assert_allclose(result["pose_pitch"], [-0.1, 0, 0.1], atol=1e-7)
-    np.testing.assert_allclose(result["pose_yaw"], 0.5)
-    np.testing.assert_allclose(result["AU12"], [0, 0, 2])
+    rest = np.percentile(driver["AU12"][:59], 20)
+    np.testing.assert_allclose(result["AU12"], np.maximum(driver["AU12"] - rest, 0), atol=1e-6)
+    # As the labels of a training are made ready.
+    labels = driver[list(ATTRIBUTE_NAMES)].to_numpy(np.float32)
+    np.testing.assert_array_equal(result[list(ATTRIBUTE_NAMES)], less_baseline(labels, baseline(labels[:59])))
+    np.testing.assert_array_equal(result["pose_yaw"], driver["pose_yaw"].astype(np.float32))
+
+
+def test_a_short_driver_has_no_resting_face() -> None:
+    driver = table(49, 25, 0)
+    pd.testing.assert_frame_equal(relative(driver), driver, check_dtype=False)
 
 
 @pytest.mark.parametrize(
