@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from icface.attributes import Attribute, AttributeSchema
 from icface.errors import IcfaceError
 from icface.files import follow_umask
-from icface.licences import sources
 from icface.networks.config import ModelConfig
 from icface.networks.generators import AttributeGenerator, make_generator, make_neutraliser
 
@@ -42,6 +41,11 @@ class BundleConfig:
     """The most restrictive licence among the training data's and the starting model's."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Facts of the training: resolved config, steps, data set, counts."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Where what the model was made from came from: the data set's clips, the starting model's."""
+        return list(self.training.get("sources", ()))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -232,7 +236,7 @@ A neutraliser and a generator ({config.model.architecture}, {model.size} px) tha
 {len(config.schema)} readable attributes, after Tripathy, Kannala and Rahtu, "ICface" (WACV 2020).
 
 - licence: {config.licence}
-- sources: {", ".join(sources(config)) or "not recorded"}
+- sources: {", ".join(config.sources) or "not recorded"}
 - analyzer of the training data: {config.analyzer.get("name", "unknown")} {config.analyzer.get("fingerprint", "")}
 {facts}
 

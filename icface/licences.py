@@ -1,4 +1,4 @@
-"""Licences of data and models: which one binds more, and what a model takes over from the one it began with.
+"""Licences of data and models: which one binds more.
 
 A licence is a text of the user's, often a name with a remark, or several beside each other. Words that are known tell
 how much it binds; what is not understood counts as binding more than any free licence, and no licence at all as
@@ -6,13 +6,7 @@ allowing nothing.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from icface.bundle import BundleConfig
 
 UNKNOWN = "unknown"
 
@@ -67,24 +61,6 @@ def most_restrictive(*licences: str) -> str:
     most = max(map(restriction, licences))
     kept = [part for text in licences if restriction(text) == most for part in text.split("; ")]
     return "; ".join(dict.fromkeys(part.strip() or UNKNOWN for part in kept))
-
-
-def inherited(config: "BundleConfig", start: "BundleConfig") -> "BundleConfig":
-    """`config` of a model that began with the weights of `start`: with the more binding licence, and both's sources."""
-    return replace(
-        config,
-        licence=most_restrictive(config.licence, start.licence),
-        training={**config.training, "sources": _together(sources(config), sources(start))},
-    )
-
-
-def sources(config: "BundleConfig") -> list[str]:
-    """Where what a model was made from came from: the data set's clips, the starting model's."""
-    return list(config.training.get("sources", ()))
-
-
-def _together(*lists: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(item for items in lists for item in items))
 
 
 def _one(text: str) -> Restriction:

@@ -23,13 +23,11 @@ from icface.training.config import TrainConfig
 from icface.video.reading import read_frames
 from icface.video.writing import write_video
 from icface.weights import SAMPLE_CLIPS, fetch
-from orchestration.commands.evaluate import write_json
-from orchestration.commands.preprocess import run as preprocess
-from orchestration.commands.train import progress_of
 from orchestration.config import DemoConfig, TrainJob
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import evaluate_model
 from orchestration.registry.promotion import promote
+from orchestration.reporting import preprocess, progress_of, write_json
 from orchestration.terminal import Reporter
 from orchestration.tracking.run_logger import tracking_uri, use_tracking
 from orchestration.train.driver import TrainResult, train

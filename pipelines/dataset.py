@@ -23,6 +23,10 @@ from pipelines.storage import Folder
 
 META = "dataset.json"
 INDEX = "index.parquet"
+OPTIONS = "options.json"
+"""What a data set was begun with; written before anything else."""
+RELABELLING = "relabelling"
+"""Mark of a data set of which some shards have new labels and some old ones."""
 OPEN_FILES = 16
 """Parquet files that a reader keeps open."""
 

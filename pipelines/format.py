@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
-from icface.labels import BASELINE_PERCENTILES
+from icface.labels import BASELINE_PERCENTILES, baseline
 from pipelines.sources import Clip
 
 VERSION = 1
@@ -118,6 +118,12 @@ def clip_row(clip: Clip) -> dict[str, Any]:
 def failed_row(clip: Clip, reason: str) -> dict[str, Any]:
     """The row of `CLIPS` of a clip that could not be read at all."""
     return clip_row(clip) | {"status": "failed", "reason": reason}
+
+
+def baseline_columns(values: np.ndarray) -> dict[str, float | None]:
+    """The columns `baseline_*` of a clip from its (N, 20) attributes; None where it has no baseline."""
+    zero = dict(zip(ATTRIBUTE_NAMES, baseline(values, unknown=np.nan).tolist(), strict=True))
+    return {f"baseline_{name}": None if np.isnan(zero[name]) else zero[name] for name in BASELINE_PERCENTILES}
 
 
 class FrameWriter:

@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 
 from icface.attributes import Attribute, AttributeSchema
-from icface.bundle import ICface
+from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
+from icface.licences import most_restrictive
 from icface.networks.config import ModelConfig
 
 SAME = (
@@ -45,6 +46,15 @@ def init_schema(data: AttributeSchema, start: AttributeSchema) -> tuple[Attribut
         changes += _change(attribute, old)
     changes += [f"{name}: not in this data set; the model loses it" for name in known]
     return AttributeSchema(tuple(attributes)), changes
+
+
+def inherited(config: BundleConfig, start: BundleConfig) -> BundleConfig:
+    """`config` of a model that began with the weights of `start`: with the more binding licence, and both's sources."""
+    return replace(
+        config,
+        licence=most_restrictive(config.licence, start.licence),
+        training={**config.training, "sources": list(dict.fromkeys([*config.sources, *start.sources]))},
+    )
 
 
 def _change(new: Attribute, old: Attribute | None) -> list[str]:

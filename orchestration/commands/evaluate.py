@@ -1,15 +1,12 @@
 """`icface evaluate MODEL DATASET`."""
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
-from icface.errors import IcfaceError
 from orchestration.commands import parse
+from orchestration.reporting import write_json
 from orchestration.terminal import Reporter
 
 
@@ -76,15 +73,3 @@ def main(argv: Sequence[str]) -> None:
         if options.json:
             write_json(options.json, report.to_json())
             reporter.result(json=options.json)
-
-
-def write_json(path: str, values: object) -> None:
-    """Write a JSON file whole or not at all. Raises IcfaceError when it cannot be written."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(values, indent=2) + "\n")
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise IcfaceError(f"{path} cannot be written: {error.strerror or error}") from None

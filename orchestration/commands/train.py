@@ -12,12 +12,10 @@ from icface.errors import IcfaceError
 from icface.training.config import PRESETS, RENAMED, TrainConfig, current_names
 from orchestration.commands import parse
 from orchestration.config import TrainJob
-from orchestration.terminal import Reporter, duration
+from orchestration.reporting import train
+from orchestration.terminal import Reporter
 
-SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
-"""Losses in the line of progress; MLflow has them all."""
 COMPILE = ("auto", "always", "never")
-FACTS = ("images_per_second", "seconds_left", "checkpoint", "workers", "nodes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     with Reporter() as reporter:
         for notice in notices:
             reporter.say(notice)
-        run(options, reporter)
+        train(options, reporter)
 
 
 def current_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -76,52 +74,6 @@ def current_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             argument = new
         arguments.append(argument)
     return arguments, notices
-
-
-def run(options: TrainJob, reporter: Reporter) -> None:
-    """Train, showing how far it is."""
-    from orchestration.train.driver import train
-
-    result = train(options, progress_of(reporter, options.training.steps))
-    if result.unsent:
-        reporter.say(f"the tracking server did not take {result.unsent}")
-    if result.bundle is None:
-        raise IcfaceError(
-            f"the training was stopped at step {result.steps}; go on with the same command and "
-            f"--name {result.name} --resume"
-        )
-    facts: dict[str, Any] = {"run": result.name, "mlflow_run": result.run_id, "bundle": result.bundle}
-    if result.version is not None:
-        facts["registered"] = f"models:/{options.register}/{result.version}"
-    reporter.result(**facts)
-
-
-def progress_of(reporter: Reporter, steps: int) -> Any:
-    """What shows a training's progress on `reporter`."""
-    told: dict[str, Any] = {}
-
-    def show(progress: dict[str, Any]) -> None:
-        stage = progress.get("stage")
-        if stage and stage != told.get("stage"):
-            told["stage"] = stage
-            reporter.say(stage)
-        step = progress.get("step")
-        if step is None or step == told.get("step"):
-            return
-        told["step"] = step
-        losses = {name: round(progress[name], 4) for name in SHOWN if name in progress}
-        speed = progress.get("images_per_second")
-        # A narrow terminal cuts the end off.
-        parts = []
-        if speed is not None:
-            parts += [f"{duration(progress.get('seconds_left'))} left", f"{speed:.0f} images/s"]
-        if "checkpoint" in progress:
-            parts.append(f"checkpoint {progress['checkpoint']}")
-        text = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
-        facts = {key: progress[key] for key in FACTS if key in progress}
-        reporter.progress("training", step, steps, text, **losses, **facts)
-
-    return show
 
 
 def read_yaml(path: str) -> dict[str, Any]:

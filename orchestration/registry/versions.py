@@ -20,7 +20,6 @@ from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
 from icface.evaluation.report import Report
-from icface.licences import sources
 from icface.weights import FACE_LANDMARKER, fetch
 from orchestration.cluster import versions as versions_of_code
 from orchestration.registry.example_portrait import portrait_png
@@ -180,7 +179,7 @@ def pyfunc_options(bundle: Path) -> dict[str, Any]:
         "pip_requirements": [f"{package}=={_released(package)}" for package in SERVING_PACKAGES],
         "signature": signature(),
         "input_example": input_example(config.schema),
-        "metadata": {"licence": config.licence, "sources": sources(config), "icface": icface.__version__},
+        "metadata": {"licence": config.licence, "sources": config.sources, "icface": icface.__version__},
     }
 
 
@@ -209,7 +208,7 @@ def register(run_id: str, bundle: Path, name: str) -> int:
         name,
         info.model_uri,
         run_id=run_id,
-        tags={LICENCE_TAG: config.licence, SOURCES_TAG: json.dumps(sources(config))[:TAG_LENGTH]},
+        tags={LICENCE_TAG: config.licence, SOURCES_TAG: json.dumps(config.sources)[:TAG_LENGTH]},
         description=card[:TAG_LENGTH],
         model_id=info.model_id,
     )

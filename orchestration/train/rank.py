@@ -17,7 +17,6 @@ import torch
 
 from icface.bundle import BundleConfig, save_bundle
 from icface.errors import IcfaceError
-from icface.licences import inherited
 from icface.networks.features import PerceptualDistance, perceptual_distance
 from icface.training.augmentation import seen_in_training
 from icface.training.config import LossConfig, TrainConfig
@@ -25,7 +24,7 @@ from icface.training.critic import make_critic
 from icface.training.distributed import any_rank, from_first_rank
 from icface.training.finite import NonFiniteLoss
 from icface.training.fit import Hooks, fit
-from icface.training.init_from import init_schema
+from icface.training.init_from import inherited, init_schema
 from orchestration.tracking.run_logger import RunLogger
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import StopWanted

@@ -16,12 +16,10 @@ from icface.analyzers.openface import OpenFaceAnalyzer
 from icface.analyzers.registry import OpenFaceOptions, record
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
-from pipelines.dataset import INDEX, META
-from pipelines.format import CLIPS, FrameWriter, read_table, write_table
+from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING
+from pipelines.format import CLIPS, FrameWriter, baseline_columns, read_table, write_table
 from pipelines.format import INDEX as INDEX_SCHEMA
 from pipelines.manifest import Summary, conclude
-from pipelines.preprocess.clip_rows import baselines
-from pipelines.preprocess.plan import OPTIONS, RELABELLING
 from pipelines.shard import Shard, shard_names
 from pipelines.storage import Folder
 
@@ -160,7 +158,7 @@ def _relabel(dataset: Folder, shard: Shard, labels: Labels) -> None:
     rows = _clip_rows(dataset, shard)
     for row in rows:
         if row["status"] == "ok":
-            row |= baselines(np.concatenate([none, *measured.get(row["clip"], [])]))
+            row |= baseline_columns(np.concatenate([none, *measured.get(row["clip"], [])]))
             row["frames_kept"] = kept[row["clip"]]
             row["dropped_low_confidence"] += lost[row["clip"]]
             if not row["frames_kept"]:

@@ -19,10 +19,9 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
-from icface.labels import BASELINE_PERCENTILES, baseline
 from icface.video.reading import VideoInfo, Window
 from pipelines.config import PreprocessConfig
-from pipelines.format import DROPPED, FRAMES, ROW_GROUP_ROWS, clip_row, list_array
+from pipelines.format import DROPPED, FRAMES, ROW_GROUP_ROWS, baseline_columns, clip_row, list_array
 from pipelines.preprocess.clip_frames import ClipFrames
 from pipelines.preprocess.face_tracker import FaceTracker, sharpness
 from pipelines.sources import Clip, ClipSpan
@@ -277,10 +276,4 @@ def _counts(dropped: Counter[str]) -> dict[str, int]:
 
 def _baselines(segments: list[TrackSegment]) -> dict[str, float | None]:
     faces = [detection.face for segment in segments if not segment.held_out for detection in segment.detections]
-    return baselines(np.array([face.attributes for face in faces], np.float32).reshape(-1, len(ATTRIBUTE_NAMES)))
-
-
-def baselines(values: npt.NDArray[np.float32]) -> dict[str, float | None]:
-    """The columns `baseline_*` of a clip from its (N, 20) attributes; None where it has no baseline."""
-    zero = dict(zip(ATTRIBUTE_NAMES, baseline(values, unknown=np.nan).tolist(), strict=True))
-    return {f"baseline_{name}": None if np.isnan(zero[name]) else zero[name] for name in BASELINE_PERCENTILES}
+    return baseline_columns(np.array([face.attributes for face in faces], np.float32).reshape(-1, len(ATTRIBUTE_NAMES)))

@@ -22,7 +22,8 @@ from pipelines.manifest import Summary, write_manifest
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.plan import Plan, check_options, make_plan, remove_stale_shards
 from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor
-from pipelines.shard import Shard, write_shard
+from pipelines.preprocess.write_shard import write_shard
+from pipelines.shard import Shard
 from pipelines.sources import Clip
 from pipelines.storage import Folder
 

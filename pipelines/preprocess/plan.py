@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from icface.analyzers import registration
 from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
-from pipelines.dataset import INDEX
+from pipelines.dataset import INDEX, OPTIONS, RELABELLING
 from pipelines.exclusions import Exclusions
 from pipelines.shard import RETRY, Shard, remove_shard, shard_names, signature
 from pipelines.sources import (
@@ -25,10 +25,6 @@ from pipelines.sources import (
 )
 from pipelines.storage import Folder
 
-OPTIONS = "options.json"
-"""What a data set was begun with; written before anything else."""
-RELABELLING = "relabelling"
-"""Mark of a data set of which some shards have new labels and some old ones."""
 SHARDS = 64
 """Shards that a job should have at least, so that many processes share it evenly."""
 LARGEST_SHARD = 64

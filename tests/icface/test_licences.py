@@ -4,9 +4,10 @@ import pytest
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
-from icface.licences import Restriction, inherited, most_restrictive, restriction
+from icface.licences import Restriction, most_restrictive, restriction
 from icface.networks.config import ModelConfig
 from icface.release import LICENCE
+from icface.training.init_from import inherited
 
 
 @pytest.mark.parametrize(

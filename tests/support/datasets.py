@@ -6,7 +6,7 @@ from pipelines.config import PreprocessConfig
 from pipelines.manifest import Summary, write_manifest
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.plan import check_options, make_plan
-from pipelines.shard import write_shard
+from pipelines.preprocess.write_shard import write_shard
 from pipelines.storage import Folder
 
 

@@ -11,7 +11,8 @@ from support.clip_faults import contents, deadly
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
 from pipelines.preprocess.clip_worker import ClipWorker
-from pipelines.shard import RETRY, Shard, write_shard
+from pipelines.preprocess.write_shard import write_shard
+from pipelines.shard import RETRY, Shard
 from pipelines.sources import list_clips
 from pipelines.storage import Folder
 

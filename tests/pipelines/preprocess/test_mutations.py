@@ -14,7 +14,8 @@ from icface.video.writing import write_video
 from pipelines.config import PreprocessConfig
 from pipelines.format import CLIPS, FRAMES
 from pipelines.preprocess.clip_worker import ClipWorker
-from pipelines.shard import Shard, write_shard
+from pipelines.preprocess.write_shard import write_shard
+from pipelines.shard import Shard
 from pipelines.sources import list_clips
 from pipelines.storage import Folder
 

@@ -1,0 +1,109 @@
+"""Jobs with their progress and results shown: what commands and the demo run."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from icface.errors import IcfaceError
+from orchestration.config import TrainJob
+from orchestration.terminal import Reporter, duration
+from pipelines.config import PreprocessConfig
+
+SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
+"""Losses in the line of progress; MLflow has them all."""
+FACTS = ("images_per_second", "seconds_left", "checkpoint", "workers", "nodes")
+
+
+def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
+    """Make the data set, showing how far it is."""
+    from pipelines.preprocess import job
+    from pipelines.preprocess.progress import Progress
+
+    def show(progress: Progress) -> None:
+        reporter.progress(
+            progress.stage,
+            progress.clips,
+            progress.total,
+            f"{duration(progress.seconds_left)} left, {progress.frames} frames, {progress.frames_per_second:.0f}/s, "
+            f"{progress.rejected} rejected, {progress.failed} failed",
+            frames=progress.frames,
+            frames_per_second=round(progress.frames_per_second, 1),
+            rejected=progress.rejected,
+            failed=progress.failed,
+            nodes=progress.nodes,
+            seconds_left=progress.seconds_left,
+        )
+
+    try:
+        summary = job.preprocess(config, show)
+    except KeyboardInterrupt:
+        raise IcfaceError("stopped; what is finished is kept, and the same command goes on from there") from None
+    reporter.result(
+        dataset=summary.url,
+        clips=f"{summary.clips} ({summary.new_clips} new): {summary.ok} ok, {summary.rejected} rejected, "
+        f"{summary.failed} failed",
+        frames=", ".join(f"{split} {count}" for split, count in summary.frames.items()) or "none",
+        identities=", ".join(f"{split} {count}" for split, count in summary.identities.items()) or "none",
+        **({} if summary.flagged is None else {"not_the_person_of_their_folder": summary.flagged}),
+        **({"passed_over": "; ".join(summary.passed_over)} if summary.passed_over else {}),
+        **({"reasons": ", ".join(f"{why}: {n}" for why, n in summary.reasons.items())} if summary.reasons else {}),
+    )
+
+
+def train(options: TrainJob, reporter: Reporter) -> None:
+    """Train, showing how far it is."""
+    from orchestration.train import driver
+
+    result = driver.train(options, progress_of(reporter, options.training.steps))
+    if result.unsent:
+        reporter.say(f"the tracking server did not take {result.unsent}")
+    if result.bundle is None:
+        raise IcfaceError(
+            f"the training was stopped at step {result.steps}; go on with the same command and "
+            f"--name {result.name} --resume"
+        )
+    facts: dict[str, Any] = {"run": result.name, "mlflow_run": result.run_id, "bundle": result.bundle}
+    if result.version is not None:
+        facts["registered"] = f"models:/{options.register}/{result.version}"
+    reporter.result(**facts)
+
+
+def progress_of(reporter: Reporter, steps: int) -> Any:
+    """What shows a training's progress on `reporter`."""
+    told: dict[str, Any] = {}
+
+    def show(progress: dict[str, Any]) -> None:
+        stage = progress.get("stage")
+        if stage and stage != told.get("stage"):
+            told["stage"] = stage
+            reporter.say(stage)
+        step = progress.get("step")
+        if step is None or step == told.get("step"):
+            return
+        told["step"] = step
+        losses = {name: round(progress[name], 4) for name in SHOWN if name in progress}
+        speed = progress.get("images_per_second")
+        # A narrow terminal cuts the end off.
+        parts = []
+        if speed is not None:
+            parts += [f"{duration(progress.get('seconds_left'))} left", f"{speed:.0f} images/s"]
+        if "checkpoint" in progress:
+            parts.append(f"checkpoint {progress['checkpoint']}")
+        text = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
+        facts = {key: progress[key] for key in FACTS if key in progress}
+        reporter.progress("training", step, steps, text, **losses, **facts)
+
+    return show
+
+
+def write_json(path: str, values: object) -> None:
+    """Write a JSON file whole or not at all. Raises IcfaceError when it cannot be written."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(values, indent=2) + "\n")
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise IcfaceError(f"{path} cannot be written: {error.strerror or error}") from None
