@@ -68,7 +68,7 @@ class _Worker:
         from pipelines.format import FRAMES, failed_row
         from pipelines.preprocess.clip_rows import clip_rows
 
-        clip = Clip(*request["clip"])
+        clip = Clip.from_json(request["clip"])
         _limit_cpu(self.config.cpu_seconds)
         try:
             path = self.files.path(clip, Path(request["out"]).parent)

@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class ClipWorker:
             self.start()
             try:
                 answer = self._ask(
-                    {"clip": astuple(clip), "split": split, "out": str(out)},
+                    {"clip": clip.to_json(), "split": split, "out": str(out)},
                     self.config.cpu_seconds * WALL_FACTOR,
                 )
                 if lonely_deaths >= 0:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -184,12 +184,12 @@ def _reporting(progress_actor: Any, start: Progress, on_progress: OnProgress) ->
 
 
 def _packed(shard: Shard) -> str:
-    return json.dumps([shard.name, shard.split, [astuple(clip) for clip in shard.clips]])
+    return json.dumps([shard.name, shard.split, [clip.to_json() for clip in shard.clips]])
 
 
 def _unpacked(text: str) -> Shard:
     name, split, clips = json.loads(text)
-    return Shard(name, split, tuple(Clip(*clip) for clip in clips))
+    return Shard(name, split, tuple(Clip.from_json(clip) for clip in clips))
 
 
 def _cause(error: Exception) -> str:

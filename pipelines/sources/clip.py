@@ -1,8 +1,10 @@
 """A clip, and how its name comes from its path."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 _ENDINGS = """
     mp4 m4v mov qt avi divx mkv webm wmv asf mpg mpeg m1v m2v vob ts m2ts mts flv f4v 3gp 3g2 ogv ogm mxf rm rmvb
@@ -14,7 +16,37 @@ _FIRST_ORDER_NAME = re.compile(r"(?:(?P<identity>[^#]+)#)?(?P<video>[^#]+)#(?P<s
 """`id10283#zBqQEBk0mAU#001532#001715`, as first-order-model's scripts name what they cut."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
+class TrackFile:
+    """The frames of a full video that one of VoxCeleb's track files names, around its face."""
+
+    path: str
+    """Of the track file, relative to the source."""
+    size: int
+    """Bytes: another file, other clips."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSpan:
+    """The frames `start` up to `end` of a full video, around one box."""
+
+    start: int
+    end: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+    rate: float
+    """Frames a second that `start` and `end` count in."""
+    width: float
+    """Of the frame that the box is pixels of."""
+    height: float
+
+
+Span = TrackFile | BoxSpan
+
+
+@dataclass(frozen=True, slots=True)
 class Clip:
     """A clip that was found; it need not be readable."""
 
@@ -24,10 +56,20 @@ class Clip:
     """Of the file or the folder of pictures, relative to the source; an absolute path or a URL from a csv."""
     size: int
     """Bytes; -1 where a csv names a file that is not there."""
-    span: str = ""
-    """Which part of a full video it is, for `pipelines.sources.read_span`; empty: all of it."""
+    span: Span | None = None
+    """Which part of a full video it is, for `pipelines.sources.read_span`; None: all of it."""
     split: str = ""
     """`train`, `val` or `test` where a csv says so."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Clip":
+        entry = values["span"]
+        span = None if entry is None else TrackFile(**entry) if "path" in entry else BoxSpan(**entry)
+        return cls(**{**values, "span": span})
 
     @property
     def identity(self) -> str:

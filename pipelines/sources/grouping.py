@@ -1,7 +1,9 @@
 """Clips to groups, each a shard; a group's name is that of its contents."""
 
 import hashlib
+import json
 from collections.abc import Iterable
+from dataclasses import astuple
 
 from pipelines.sources.clip import Clip
 
@@ -31,5 +33,5 @@ def shard_name(split: str, clips: Iterable[Clip]) -> str:
     for clip in clips:
         digest.update(f"\0{clip.clip}\0{clip.path}\0{clip.size}".encode())
         if clip.span:
-            digest.update(f"\0{clip.span}".encode())
+            digest.update(f"\0{json.dumps(astuple(clip.span))}".encode())
     return digest.hexdigest()[:20]

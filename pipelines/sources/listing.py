@@ -1,28 +1,13 @@
-"""What lies in a source: one walk through it, whatever its layout."""
+"""What lies in a source, whatever its layout."""
 
-import logging
-import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import PurePosixPath
-from typing import Any
 
 from icface.errors import IcfaceError
-from icface.video.pictures import is_frame_file
-from pipelines.sources.clip import VIDEO_SUFFIXES, Clip, clip_name, stem_of
-from pipelines.sources.fetch import TABLE_SUFFIX, home
-from pipelines.sources.leftovers import Leftovers, escaped, is_companion, looks_like_a_video
-from pipelines.sources.spans import track_span
-from pipelines.sources.tables import METADATA, Wanted, is_metadata, listed_clips, metadata_clips, read_table
-from pipelines.sources.tree_layout import check_depth, named_by_layout
+from pipelines.sources.clip import Clip
+from pipelines.sources.layouts import layouts
+from pipelines.sources.layouts.tree import by_name
+from pipelines.sources.leftovers import Leftovers
 from pipelines.storage import Folder
-
-TRACKS = "txt"
-"""The folder above VoxCeleb's track files."""
-
-log = logging.getLogger(__name__)
 
 
 def list_clips(source: Folder, layout: str | None = None, leftovers: Leftovers | None = None) -> list[Clip]:
@@ -36,24 +21,9 @@ def list_clips(source: Folder, layout: str | None = None, leftovers: Leftovers |
     Raises IcfaceError when nothing is found, two files make the same name, or a tree without a layout is deeper than
     identity/video/clip.
     """
-    folder = home(source)
     leftovers = leftovers if leftovers is not None else Leftovers()
-    name = source.root.rsplit("/", 1)[-1]
-    if folder is source:
-        clips = _in_folder(source, METADATA if source.exists(METADATA) else None, leftovers)
-        if layout is not None:
-            clips = named_by_layout(clips, layout, source.url)
-    elif not source.exists(""):
-        clips = []
-    elif name.lower().endswith(TABLE_SUFFIX):
-        header, rows = read_table(folder, name)
-        if is_metadata(header):
-            clips = _in_folder(folder, name, leftovers, alone=True)
-        else:
-            clips = listed_clips(folder, header, rows, source.url)
-    else:
-        clips = [Clip(clip_name(name), name, int(source.fs.size(source.root)))]
-    clips.sort()
+    listed = (known(source, layout, leftovers) for known in layouts())
+    clips = sorted(next((found for found in listed if found is not None), []), key=by_name)
     if not clips:
         if not source.exists(""):
             raise IcfaceError(f"{source.url} does not exist; SOURCE is a folder of clips: identity/video/clip.mp4")
@@ -64,134 +34,4 @@ def list_clips(source: Folder, layout: str | None = None, leftovers: Leftovers |
     for one, other in pairwise(clips):
         if one.clip == other.clip:
             raise IcfaceError(f"{source.url}: {one.path} and {other.path} are both clip {one.clip}; rename one")
-    if folder is source and layout is None:
-        check_depth(clips, source.url)
     return clips
-
-
-@dataclass
-class _Found:
-    """What a walk through a folder meets."""
-
-    clips: list[Clip] = field(default_factory=list)
-    tracks: list[tuple[str, int]] = field(default_factory=list)
-    """Path and size of each track file."""
-    pictures: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Of each folder with numbered pictures, their size."""
-
-    def meet(self, path: str, size: int) -> None:
-        """Take note of a file."""
-        if path.endswith(".txt"):
-            if path.count("/") >= 3 and path.split("/")[-4] == TRACKS:
-                self.tracks.append((path, size))
-        elif not is_frame_file(path):
-            self.clips.append(Clip(clip_name(path), path, size))
-        elif "/" in path:
-            self.pictures[path.rsplit("/", 1)[0]] += size
-
-
-def _in_folder(folder: Folder, metadata: str | None, leftovers: Leftovers, alone: bool = False) -> list[Clip]:
-    """The clips under a folder; `metadata` names vox-metadata.csv in it, `alone` leaves out what that does not list."""
-    found = _Found()
-    for path, size in _files(folder, leftovers):
-        found.meet(path, size)
-    clips = found.clips
-    if found.pictures:
-        # A picture beside videos is a cover, not a frame.
-        beside = {clip.path.rpartition("/")[0] for clip in clips}
-        clips += [Clip(clip_name(p), p, size) for p, size in found.pictures.items() if p not in beside]
-    there = {clip.clip for clip in clips} if found.tracks or metadata is not None else set()
-    listed, wanted = set(), []
-    for name, video, part in _wanted(folder, found.tracks, metadata):
-        listed.add(name)
-        if name not in there:
-            wanted.append((name, video, part))
-    clips = _cut(clips, wanted) if wanted else clips
-    return [clip for clip in clips if clip.clip in listed] if alone else clips
-
-
-def _wanted(folder: Folder, tracks: list[tuple[str, int]], metadata: str | None) -> Iterator[Wanted]:
-    """What track files and vox-metadata.csv say is to be cut."""
-    for path, size in tracks:
-        identity, video, file = path.split("/")[-3:]
-        yield f"{identity}/{video}/{file.removesuffix('.txt')}", video, track_span(path, size)
-    if metadata is not None:
-        header, rows = read_table(folder, metadata)
-        if is_metadata(header):
-            yield from metadata_clips(rows, f"{folder.url}/{metadata}")
-
-
-def _cut(clips: list[Clip], wanted: list[Wanted]) -> list[Clip]:
-    """`clips` with full videos replaced by those that are to be cut out of them."""
-    stems = {video for _, video, _ in wanted}
-    folders = {name.rpartition("/")[0] for name, _, _ in wanted}
-    by_stem: defaultdict[str, list[Clip]] = defaultdict(list)
-    by_folder: defaultdict[str, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        if (stem := stem_of(clip.path)) in stems:
-            by_stem[stem].append(clip)
-        if (above := clip.clip.rpartition("/")[0]) in folders:
-            by_folder[above].append(clip)
-    span, used, without = [], set(), 0
-    for name, video, part in wanted:
-        identity = name.split("/")[0]
-        candidates = by_stem.get(video, [])
-        mine = [clip for clip in candidates if identity in clip.path.split("/")[:-1]]
-        # A video under another name counts when it is alone in the folder of its track.
-        alone = by_folder.get(f"{identity}/{video}", [])
-        full = min(mine or candidates or (alone if len(alone) == 1 else []), default=None)
-        if full is None:
-            without += 1
-        else:
-            used.add(full.clip)
-            span.append(Clip(name, full.path, full.size, part))
-    if without:
-        log.warning("%d of %d tracks have no video and are left out", without, len(wanted))
-    return [clip for clip in clips if clip.clip not in used] + span
-
-
-def _files(folder: Folder, leftovers: Leftovers) -> Iterator[tuple[str, int]]:
-    """Path relative to `folder` and size of each file that may matter; -1 for a link that leads nowhere."""
-    if folder.local:
-        yield from _scan(folder.root, "", frozenset(), leftovers)
-        return
-    entries: Mapping[str, Mapping[str, Any]] = folder.fs.find(folder.root, detail=True)
-    for name, entry in entries.items():
-        if _matters(name):
-            yield name[len(folder.root) :].lstrip("/"), int(entry["size"])
-        elif not is_companion(name):
-            leftovers.endings[_ending(name)] += 1
-
-
-def _matters(name: str) -> bool:
-    return name.lower().endswith((*VIDEO_SUFFIXES, ".txt")) or is_frame_file(name)
-
-
-def _ending(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
-
-
-def _scan(folder: str, prefix: str, above: frozenset[str], leftovers: Leftovers) -> Iterator[tuple[str, int]]:
-    try:
-        real = os.path.realpath(folder)
-        entries = list(os.scandir(folder))
-    except OSError:
-        leftovers.unreadable.append(prefix.rstrip("/") or folder)
-        return
-    if real in above:
-        return  # A link that leads back to a folder around it.
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path = prefix + (entry.name if entry.name.isascii() else escaped(entry.name))
-        if _matters(entry.name) and entry.is_file():
-            yield path, entry.stat().st_size
-        elif entry.is_dir():
-            yield from _scan(entry.path, f"{path}/", above | {real}, leftovers)
-        elif entry.name.lower().endswith(VIDEO_SUFFIXES):
-            yield path, -1  # what becomes of it is recorded
-        elif not is_companion(entry.name):
-            if looks_like_a_video(entry.path):
-                yield path, entry.stat().st_size
-            else:
-                leftovers.endings[_ending(path)] += 1

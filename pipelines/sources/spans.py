@@ -1,15 +1,12 @@
 """Which frames of a full video are a clip, and where in them the face is that is meant."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from icface.errors import IcfaceError
-from pipelines.sources.clip import Clip
+from pipelines.sources.clip import Clip, TrackFile
 from pipelines.storage import Folder
 
 TRACK_RATE = 25.0
@@ -52,35 +49,24 @@ class ClipSpan:
         return np.array([np.interp(place, self.frames, column) for column in self.boxes.T]) * scale
 
 
-def track_span(path: str, size: int) -> str:
-    """`Clip.span` of a clip that the track file `path` of `size` bytes cuts out."""
-    return json.dumps([path, size])
-
-
-def box_span(start: int, end: int, box: Sequence[float], rate: float, width: float, height: float) -> str:
-    """`Clip.span` of the frames from `start` up to `end` at `rate`; `box`: left, top, right and bottom of the face."""
-    return json.dumps([start, end, *box, rate, width, height])
-
-
 def read_span(source: Folder, clip: Clip) -> ClipSpan | None:
     """The part of its file that `clip` is; None for all of it. `source`: the folder that its paths are relative to.
 
     Raises IcfaceError when its track file is none, and OSError when it cannot be fetched.
     """
-    if not clip.span:
+    span = clip.span
+    if span is None:
         return None
-    values: list[Any] = json.loads(clip.span)
-    if isinstance(values[0], str):
-        return parse_track(source.read(values[0]).decode("utf-8", "replace"), values[0])
-    start, end, left, top, right, bottom, rate, width, height = values
+    if isinstance(span, TrackFile):
+        return parse_track(source.read(span.path).decode("utf-8", "replace"), span.path)
     return ClipSpan(
-        start=start,
-        end=end,
-        rate=rate,
-        frames=np.array([start], np.float64),
-        boxes=np.array([[left, top, right - left, bottom - top]], np.float64),
-        width=width,
-        height=height,
+        start=span.start,
+        end=span.end,
+        rate=span.rate,
+        frames=np.array([span.start], np.float64),
+        boxes=np.array([[span.left, span.top, span.right - span.left, span.bottom - span.top]], np.float64),
+        width=span.width,
+        height=span.height,
     )
 
 

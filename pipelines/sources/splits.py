@@ -6,9 +6,9 @@ import io
 from collections.abc import Iterable
 
 from icface.errors import IcfaceError
-from pipelines.sources.clip import Clip
+from pipelines.sources.clip import Clip, TrackFile
 from pipelines.sources.fetch import TABLE_SUFFIX, home
-from pipelines.sources.tables import METADATA, is_metadata, read_table
+from pipelines.sources.layouts.tables import METADATA, is_metadata, read_table
 from pipelines.storage import Folder
 
 META_FILES = ("vox1_meta.csv", "vox2_meta.csv")
@@ -21,7 +21,7 @@ def official_test(source: Folder, clips: Iterable[Clip]) -> frozenset[str]:
     `test` of first-order-model's vox-metadata.csv.
     """
     folder = home(source)
-    found = {clip.identity for clip in clips if clip.path.startswith("test/") or clip.span.startswith('["test/')}
+    found = {clip.identity for clip in clips if _under_test(clip)}
     for name in META_FILES:
         if folder.exists(name):
             found |= _test_in_meta(folder.read(name).decode("utf-8", "replace"), f"{folder.url}/{name}")
@@ -33,6 +33,11 @@ def official_test(source: Folder, clips: Iterable[Clip]) -> frozenset[str]:
         if is_metadata(header) and {"partition", "person_id"} <= set(header):
             found |= {row["person_id"] for row in rows if row["partition"].lower() == "test"}
     return frozenset(found)
+
+
+def _under_test(clip: Clip) -> bool:
+    track = clip.span.path if isinstance(clip.span, TrackFile) else ""
+    return clip.path.startswith("test/") or track.startswith("test/")
 
 
 def assign_splits(

@@ -10,8 +10,8 @@ from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
 from pipelines.preprocess.plan import make_plan
 from pipelines.sources import ClipFiles, Leftovers, list_clips, stated_splits
+from pipelines.sources.layouts.tree_names import TreeLayout
 from pipelines.sources.leftovers import escaped, unescaped
-from pipelines.sources.tree_layout import TreeLayout
 from pipelines.storage import Folder
 
 MEAD = ("M003/video/front/angry/level_1/001.mp4", "W009/video/left/angry/level_2/001.mp4")

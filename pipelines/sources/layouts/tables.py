@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 
 from icface.errors import IcfaceError
-from pipelines.sources.clip import Clip, span_name, stem_of
+from pipelines.sources.clip import BoxSpan, Clip, Span, span_name, stem_of
 from pipelines.sources.fetch import located
-from pipelines.sources.spans import box_span
 from pipelines.storage import Folder
 
 METADATA = "vox-metadata.csv"
@@ -18,7 +17,7 @@ SPLITS = ("train", "val", "test")
 _SPLIT_WORDS = {"training": "train", "dev": "train", "validation": "val", "valid": "val", "testing": "test"}
 
 Row = dict[str, str]
-Wanted = tuple[str, str, str]
+Wanted = tuple[str, str, Span]
 """A clip that is to be cut out of a full video: its name, the video's stem, and `Clip.span`."""
 
 
@@ -59,7 +58,8 @@ def metadata_clips(rows: list[Row], name: str) -> Iterator[Wanted]:
         except ValueError as error:
             raise IcfaceError(f"{name}, line {number} makes no sense: {error}") from None
         clip = span_name(row.get("person_id"), video, start, end)
-        yield clip, video, box_span(start, end, box, rate, width, height)
+        left, top, right, bottom = box
+        yield clip, video, BoxSpan(start, end, left, top, right, bottom, rate, width, height)
 
 
 def listed_clips(folder: Folder, header: list[str], rows: list[Row], name: str) -> list[Clip]:
