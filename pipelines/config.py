@@ -24,7 +24,8 @@ class Source:
     limit: int | None = None
     """Use only the first N clips by name. Clips that are already in the data set stay."""
     val_fraction: Decides[float] = 0.05
-    """Share of the identities in split `val`. If above 0, at least one of two or more identities."""
+    """Share of the identities in split `val`. If above 0, at least one of two or more identities. At 1 all are in
+    `val`: such a data set is for evaluation, and training refuses it."""
     seed: Decides[int] = 0
     """Random seed for the choice of `val` identities."""
     licence: Decides[str] = "unknown"
@@ -70,6 +71,8 @@ class Filters:
     """Minimum sharpness of a face: variance of the Laplacian of grey values (0..255) in the stored picture."""
     max_pose: Decides[float] = 0.7
     """Maximum pitch, yaw and roll of a face, radians."""
+    keep_truncated: Decides[bool] = False
+    """Keep the frames that decode of a truncated clip. Its row says so. By default such a clip fails."""
     max_several_faces: Decides[float] = 0.2
     """Maximum share of frames with a second face, at least half as high as the main one. Such frames are dropped, and
     a clip above the share is rejected."""
@@ -115,8 +118,6 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
         for name in ("min_face", "min_sharpness", "max_pose", "gpus"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
-        if self.val_fraction == 1:
-            raise ValueError("val_fraction must be below 1: somebody has to be trained on")
         if self.size % 2:
             raise ValueError(f"size must be even, not {self.size}")
         if self.cpu_seconds <= 0:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
 from icface.labels import BASELINE_PERCENTILES, baseline
+from pipelines.frame_filters import FILTERS
 from pipelines.sources import Clip
 
 VERSION = 1
@@ -21,15 +22,9 @@ ROW_GROUP_ROWS = 512
 """Most rows of a row group."""
 SPLITS = ("train", "val", "test")
 DROPPED = (
-    "no_face",
-    "several_faces",
-    "small_face",
-    "low_confidence",
-    "turned",
-    "blurred",
-    "other_track",
-    "short_track",
-    "gap",
+    *("no_face", "several_faces"),
+    *(known.name for known in FILTERS),
+    *("other_track", "short_track", "gap"),
 )
 """Why frames that were read were not kept: column `dropped_*` of `clips`."""
 

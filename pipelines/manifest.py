@@ -122,8 +122,13 @@ def _counts(index: pa.Table, clips: pa.Table) -> dict[str, Any]:
 
 
 def _schema(dataset: Folder, index: pa.Table) -> AttributeSchema:
-    """The attributes with the share of the training frames on which each was measured, and what these show."""
+    """The attributes with the share of the training frames on which each was measured, and what these show.
+
+    Where nobody is trained on, of all frames.
+    """
     train = index.filter((pc.field("split") == "train") & ~pc.field("held_out"))
+    if not len(train):
+        train = index
     rows = int(pc.sum(train["rows"]).as_py() or 0)
     nulls = {name: int(pc.sum(train[f"{name}_nulls"]).as_py() or 0) for name in ATTRIBUTE_NAMES}
     shares = {name: 1 - count / rows if rows else 0.0 for name, count in nulls.items()}

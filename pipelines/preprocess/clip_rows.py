@@ -19,11 +19,12 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
-from icface.video.reading import VideoInfo, Window
+from icface.video.reading import TruncatedClip, VideoInfo, Window
 from pipelines.config import PreprocessConfig
 from pipelines.format import DROPPED, FRAMES, ROW_GROUP_ROWS, baseline_columns, clip_row, list_array
+from pipelines.frame_filters import drop_reason
 from pipelines.preprocess.clip_frames import ClipFrames
-from pipelines.preprocess.face_tracker import FaceTracker, sharpness
+from pipelines.preprocess.face_tracker import FaceTracker
 from pipelines.sources import Clip, ClipSpan
 
 JPEG_QUALITY = 95
@@ -100,6 +101,8 @@ class _ClipWork:
         self.row = clip_row(clip)
         self.dropped: Counter[str] = Counter()
         self.buffer: list[Window] | None = []
+        self.truncated: str | None = None
+        """What a file that ends too early lacks, where it is kept all the same."""
 
     def run(self) -> ClipRows:
         self.clip_frames = ClipFrames(self.path, self.span, self.config.every)
@@ -116,7 +119,8 @@ class _ClipWork:
             return self._rejected(max(self.dropped, key=lambda name: (self.dropped[name], name)))
         segments = [segment for track in tracks for segment in self._segments(track, info)]
         count = sum(len(segment.detections) for segment in segments)
-        self.row |= {"status": "ok", "frames_kept": count, **_counts(self.dropped), **_baselines(segments)}
+        self.row |= {"status": "ok", "reason": self.truncated, "frames_kept": count}
+        self.row |= _counts(self.dropped) | _baselines(segments)
         return ClipRows(self.row, self._tables(segments, info))
 
     def _rejected(self, reason: str) -> ClipRows:
@@ -131,7 +135,7 @@ class _ClipWork:
         readers: set[str] = set()
         detections: list[Detection] = []
         several = buffered = last = 0
-        for window in self.clip_frames.windows(self._window(info)):
+        for window in self._readable(self.clip_frames.windows(self._window(info))):
             self.row["frames_read"] += len(window.indices)
             readers.add(window.reader)
             self.row["reader"] = "+".join(sorted(readers))
@@ -143,7 +147,9 @@ class _ClipWork:
             found = self.analyzer.analyze(window.frames, window.indices, self.clip.clip)
             for index, time, frame, faces in zip(window.indices, window.times, window.frames, found, strict=True):
                 face, track, other = main.update(frame, self.clip_frames.faces_in_track(time, faces), time)
-                reason = "no_face" if face is None else "several_faces" if other else self._refused(frame, face)
+                reason = (
+                    "no_face" if face is None else "several_faces" if other else drop_reason(self.config, frame, face)
+                )
                 several += other
                 if reason or face is None:
                     self.dropped[reason] += 1
@@ -154,29 +160,26 @@ class _ClipWork:
         self.row["tracks"] = main.tracks
         return detections, several
 
+    def _readable(self, windows: Iterator[Window]) -> Iterator[Window]:
+        """The windows; those of a truncated clip end without an error where such clips are kept."""
+        try:
+            yield from windows
+        except TruncatedClip as error:
+            if not self.config.keep_truncated:
+                raise
+            self.truncated = str(error).replace(str(self.path), self.clip.path)
+
     def _compare(self, last: int) -> None:
         """Refuse labels made beforehand of another number of frames: they are of another video, or shifted."""
         if not isinstance(self.analyzer, LabelsFromFiles):
             return
         labelled = self.analyzer.frames(self.clip.clip)
         # Of the frames after the last one that was kept, fewer than `every` were passed over.
-        if not last < labelled <= last + self.config.every:
+        if not last < labelled or (labelled > last + self.config.every and not self.truncated):
             raise IcfaceError(
                 f"{self.clip.clip}: the labels are of {labelled} frames, the clip has about {last + 1}; "
                 "analyse this very clip anew"
             )
-
-    def _refused(self, frame: npt.NDArray[np.uint8], face: Face) -> str:
-        config = self.config
-        if face.box[3] < config.min_face:
-            return "small_face"
-        if face.confidence < config.min_confidence:
-            return "low_confidence"
-        if np.nanmax(np.abs(face.attributes[:3])) > config.max_pose:
-            return "turned"
-        if config.min_sharpness and sharpness(frame, face.box) < config.min_sharpness:
-            return "blurred"
-        return ""
 
     def _choose(self, detections: list[Detection]) -> list[list[Detection]]:
         """The tracks that are kept, each long enough."""

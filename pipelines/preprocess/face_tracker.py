@@ -91,15 +91,3 @@ def thumbnail(frame: npt.NDArray[np.uint8]) -> Thumbnail:
         np.ascontiguousarray(frame[::step, ::step]), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA
     )
     return np.asarray(small, np.float32)
-
-
-def sharpness(frame: npt.NDArray[np.uint8], box: npt.ArrayLike, size: int = 64) -> float:
-    """Variance of the Laplacian of the face's grey values (0..255), at a height of `size` pixels whatever its own."""
-    x, y, width, height = np.asarray(box, np.float64)
-    rows = slice(max(0, int(y)), max(1, int(y + height)))
-    columns = slice(max(0, int(x)), max(1, int(x + width)))
-    face = frame[rows, columns]
-    if face.size == 0:
-        return 0.0
-    grey = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA), cv2.CV_64F).var())

@@ -45,7 +45,8 @@ def assign_splits(
 ) -> dict[str, str]:
     """`train`, `val` or `test` of each identity, by a stable hash of identity and seed.
 
-    Above a `val_fraction` of 0 and with two identities outside `test` at least one is `val` and one is `train`.
+    Above a `val_fraction` of 0 and with two identities outside `test` at least one is `val` and one is `train`. At 1
+    all outside `test` are `val`.
 
     >>> assign_splits(["ann", "bob"], val_fraction=0.1, seed=0)
     {'ann': 'val', 'bob': 'train'}
@@ -53,6 +54,8 @@ def assign_splits(
     known = sorted(set(identities))
     splits = {identity: "test" if identity in test else "train" for identity in known}
     places = {identity: _place(identity, seed) for identity in known if identity not in test}
+    if val_fraction == 1:
+        return splits | dict.fromkeys(places, "val")
     if val_fraction > 0 and len(places) >= 2:
         ranked = sorted(places, key=lambda identity: (places[identity], identity))
         chosen = [identity for identity in ranked if places[identity] < val_fraction]
