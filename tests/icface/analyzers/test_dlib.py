@@ -7,7 +7,7 @@ import pytest
 from icface.analyzers import create
 from icface.analyzers.dlib import DlibAnalyzer
 from icface.analyzers.face import Face
-from icface.analyzers.openface import attributes_from_row, read_openface_csv
+from icface.analyzers.openface_csv import attributes_from_row, read_openface_csv
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
