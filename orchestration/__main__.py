@@ -8,6 +8,7 @@ from importlib import import_module
 
 from icface.errors import IcfaceError
 from orchestration.cluster import job_environment
+from orchestration.tracking import credentials
 
 COMMANDS = {
     "preprocess": "turn clips into a Parquet data set of faces, action units and pose",
@@ -61,6 +62,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return USAGE
     try:
         job_environment.load()
+        credentials.hide()
         import_module(f"orchestration.commands.{name}").main(arguments[1:])
     except SystemExit as ended:  # tyro ends so after --help (0) and after a usage error (2)
         return ended.code if isinstance(ended.code, int) else USAGE

@@ -68,6 +68,8 @@ class TrainJob:
                 f"a worker's share of data.batch_size {batch} cannot be divided by accumulate {parts} evenly with "
                 f"--workers {self.workers}: take a multiple of {multiple * parts}"
             )
+        if self.register is not None and not re.fullmatch(r"(?![. ]+$)[^/:]+", self.register):
+            raise ValueError(f"--register {self.register!r}: MLflow takes names without '/' and ':'")
         if self.resume and self.name is None:
             raise ValueError("--resume needs --name: which run is to go on?")
         if self.cache_gib <= 0:

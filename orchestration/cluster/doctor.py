@@ -40,6 +40,15 @@ def examine() -> list[Finding]:
     return [finding for check in _CHECKS for finding in check()]
 
 
+def fix() -> list[str]:
+    """Mend what `examine` marks with `icface doctor --fix`; returns what was done, a sentence each."""
+    from orchestration.tracking import local_store
+    from orchestration.tracking.run_logger import sqlite_file, tracking_uri
+
+    file = sqlite_file(tracking_uri())
+    return local_store.fix(file) if file is not None else []
+
+
 def examine_cluster(address: str, dataset: str | None, storage: str | None) -> list[Finding]:
     """Look at every node of the cluster at `address`, and at what a run on all of them would need.
 
@@ -135,34 +144,51 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _tracking() -> Iterator[Finding]:
-    from orchestration.tracking.run_logger import tracking_uri, use_tracking
+    from orchestration.tracking.local_store import EXPERIMENT
+    from orchestration.tracking.run_logger import reason, restoring, sqlite_file, tracking_uri, use_tracking
 
     uri = tracking_uri()
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
-        try:
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            mend = "set MLFLOW_TRACKING_URI, or work in a folder that can be written"
-            yield Finding(what="MLflow", state="missing", found=f"{path.parent}: {error.strerror}", mend=mend)
-        else:
-            there = "exists" if path.exists() else "is made by the first run"
-            yield Finding(what="MLflow", state="ok", found=f"{uri} ({there})")
-        return
+    file = sqlite_file(uri)
+    if file is not None:
+        found = _sqlite_trouble(file)
+        if found is not None:
+            yield found
+            return
+        if not file.exists():
+            yield Finding(what="MLflow", state="ok", found=f"{uri} (is made by the first run)")
+            return
+    import mlflow
+
     try:
         use_tracking(uri)
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        import mlflow
-
-        mlflow.MlflowClient().search_experiments(max_results=1)
+        found_experiment = mlflow.MlflowClient().get_experiment_by_name(EXPERIMENT)
     except (IcfaceError, mlflow.exceptions.MlflowException) as error:
-        line = str(error).splitlines()[0]
         mend = "start the server, or correct MLFLOW_TRACKING_URI"
-        yield Finding(what="MLflow", state="missing", found=f"{uri}: {line}", mend=mend)
+        line = reason(error)
+        yield Finding(what="MLflow", state="missing", found=f"{uri}: {line}", mend="" if file else mend)
+        return
+    if found_experiment is not None and found_experiment.lifecycle_stage == "deleted":
+        mend = restoring(found_experiment.experiment_id)
+        yield Finding(what="MLflow", state="missing", found=f"the experiment {EXPERIMENT} was deleted", mend=mend)
     else:
-        yield Finding(what="MLflow", state="ok", found=f"{uri} answers")
+        yield Finding(what="MLflow", state="ok", found=f"{uri} (exists)" if file else f"{uri} answers")
+
+
+def _sqlite_trouble(file: Path) -> Finding | None:
+    """What keeps a sqlite store from being used or made."""
+    from orchestration.tracking import local_store
+
+    try:
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        mend = "set MLFLOW_TRACKING_URI, or work in a folder that can be written"
+        return Finding(what="MLflow", state="missing", found=f"{file.parent}: {error.strerror}", mend=mend)
+    if (found := local_store.trouble(file)) is not None:
+        return Finding(what="MLflow", state="missing", found=found.said, mend=found.mend)
+    return None
 
 
 _CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_machine, _packages, _libraries, _weights, _gpu, _tracking)

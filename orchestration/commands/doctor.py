@@ -19,20 +19,28 @@ class Doctor:
     storage: str | None = None
     """With --address: where runs are to be kept; every node writes a file there and must see the others'."""
 
+    fix: bool = False
+    """Mend the tracking store of a project that was moved, and restore its deleted experiment."""
+
     def __post_init__(self) -> None:
+        if self.fix and self.address is not None:
+            raise ValueError("--fix mends what lies on this machine: leave --address out")
         if self.address is None and (self.dataset or self.storage):
             raise ValueError("--dataset and --storage are looked at from a cluster's nodes: add --address")
 
 
 def main(argv: Sequence[str]) -> None:
     options = parse(Doctor, argv, "doctor")
-    from orchestration.cluster.doctor import examine, examine_cluster
+    from orchestration.cluster.doctor import examine, examine_cluster, fix
 
+    done = fix() if options.fix else []
     if options.address is None:
         findings = examine()
     else:
         findings = examine_cluster(options.address, options.dataset, options.storage)
     with Reporter(plain=True) as reporter:
+        for line in done:
+            reporter.say(line)
         rows = [("what", "state", "found", "mend it with")]
         rows += [(finding.what, finding.state, finding.found, finding.mend) for finding in findings]
         reporter.table("icface doctor", rows)

@@ -1,8 +1,12 @@
 """Evaluating a model on a data set, and keeping the result with it."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from mlflow.exceptions import MlflowException
 
 from icface import analyzers
 from icface.analyzers.face import Analyzer
@@ -13,6 +17,7 @@ from icface.evaluation.report import Report
 from icface.identity import FaceEmbedder
 from orchestration.registry import versions as registry
 from orchestration.registry.references import ModelReference, resolve
+from orchestration.tracking.run_logger import reason
 from pipelines.dataset import Dataset
 from pipelines.loading.evaluation_pairs import GROUPS, EvaluationPairs
 from pipelines.storage import Folder
@@ -129,15 +134,27 @@ def evaluate_and_keep(
     second: Analyzer | None = None,
     stepped: int = 0,
 ) -> Report:
-    """Score a model that is loaded on pairs that are open."""
+    """Score a model that is loaded on pairs that are open; one of the registry keeps the result.
+
+    Raises IcfaceError before the work when its run was deleted. When the result cannot be recorded it is written to
+    the working directory, and the error names the file.
+    """
+    if reference.run_id:
+        registry.check_kept(reference.run_id, reference.pinned)
     report = evaluate(
         bundle, pairs, analyzer, device=device, progress=progress, embedder=embedder, second=second, stepped=stepped
     )
-    if reference.run_id:
-        registry.log_report(reference.run_id, report)
-    if reference.name and reference.version:
-        kept = asdict(replace(choice, dataset=Folder.at(choice.dataset).absolute))
-        registry.note_evaluation(reference.name, reference.version, report, kept)
+    try:
+        if reference.run_id:
+            registry.log_report(reference.run_id, report)
+        if reference.name and reference.version:
+            kept = asdict(replace(choice, dataset=Folder.at(choice.dataset).absolute))
+            registry.note_evaluation(reference.name, reference.version, report, kept)
+    except (MlflowException, OSError) as error:
+        path = Path(f"evaluation-{reference.run_id}.json").absolute()
+        path.write_text(json.dumps(report.to_json(), indent=2) + "\n")
+        line = f"the evaluation is made but could not be recorded ({reason(error)}); it is in {path}"
+        raise IcfaceError(line) from None
     return report
 
 

@@ -23,7 +23,7 @@ from icface.evaluation.report import Report
 from icface.weights import FACE_LANDMARKER, fetch
 from orchestration.cluster import versions as versions_of_code
 from orchestration.registry.example_portrait import portrait_png
-from orchestration.tracking.run_logger import experiment_id
+from orchestration.tracking.run_logger import experiment_id, restoring
 from pipelines.dataset import Dataset
 from pipelines.storage import Folder
 
@@ -122,12 +122,28 @@ def end_run(run_id: str, status: str) -> None:
 
 
 def has_run(run_id: str) -> bool:
-    """Whether the tracking server knows the run."""
+    """Whether the tracking server knows the run, and it was not deleted."""
     try:
-        mlflow.MlflowClient().get_run(run_id)
+        return str(mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage) == "active"
     except MlflowException:
         return False
-    return True
+
+
+def check_kept(run_id: str, model: str) -> None:
+    """Raises IcfaceError when the run of `model` was deleted, so that nothing can be recorded with it."""
+    run = mlflow.MlflowClient().get_run(run_id)
+    if run.info.lifecycle_stage != "active":
+        mend = restoring(run.info.experiment_id)
+        raise IcfaceError(
+            f"the run of {model} was deleted, and what is measured could not be recorded: {mend} restores a deleted "
+            f"experiment, `mlflow runs restore --run-id {run_id}` a run"
+        )
+
+
+def registered(run_id: str, name: str) -> int | None:
+    """The version of `name` that the run's bundle already is; None when there is none."""
+    found = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
+    return max((int(version.version) for version in found if version.name == name), default=None)
 
 
 def log_bundle(run_id: str, bundle: Path) -> None:

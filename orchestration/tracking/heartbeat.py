@@ -18,7 +18,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from icface.errors import IcfaceError
-from orchestration.tracking.run_logger import EXPERIMENT
+from orchestration.tracking.local_store import EXPERIMENT
 
 DRIVER_TAG = "icface.driver"
 SEEN_TAG = "icface.driver_seen"

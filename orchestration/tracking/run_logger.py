@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import queue
+import re
 import threading
 import time
 import warnings
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from icface.errors import IcfaceError
+from orchestration.tracking import credentials, local_store
+from orchestration.tracking.local_store import ARTIFACTS, EXPERIMENT
 
 DEFAULT_STORE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
-EXPERIMENT = "icface"
 METRICS_A_CALL = 1000
 """MLflow takes no more in one call."""
 RETRY_SECONDS = 5.0
@@ -27,19 +28,28 @@ PATIENCE_SECONDS = 30.0
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, by default a sqlite file in the working directory; sqlite paths are made absolute."""
+    """MLFLOW_TRACKING_URI without a password; by default a sqlite file in the working directory, absolute."""
+    credentials.hide()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DEFAULT_STORE}"
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
     return uri
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a sqlite address; None for a server's."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 def use_tracking(uri: str | None = None) -> str:
     """Point MLflow of this process at the tracking server, without its chatter. Returns the URI.
 
-    Raises IcfaceError for the file store, which MLflow no longer keeps registries in.
+    Raises IcfaceError for the file store, which MLflow no longer keeps registries in, an address without http://, and
+    a sqlite file that is locked, damaged or was moved.
     """
-    uri = uri or tracking_uri()
+    uri = credentials.take(uri) if uri else tracking_uri()
+    if re.match(r"[\w.-]+:\d+(/|$)", uri):
+        raise IcfaceError(f"MLFLOW_TRACKING_URI={uri}: write http://{uri}")
     if uri.startswith("file:") or "://" not in uri:
         raise IcfaceError(f"MLFLOW_TRACKING_URI={uri}: MLflow refuses file stores; use sqlite:///mlflow.db or a server")
     # Bars of "Downloading artifacts" on standard error are not ours; what takes long has a progress of its own.
@@ -53,6 +63,8 @@ def use_tracking(uri: str | None = None) -> str:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"mlflow\..*")
+    if file := sqlite_file(uri):
+        local_store.check_place(file)
     mlflow.set_tracking_uri(uri)
     return uri
 
@@ -60,22 +72,44 @@ def use_tracking(uri: str | None = None) -> str:
 def experiment_id(name: str = EXPERIMENT) -> str:
     """The experiment of that name, made if it is not there; beside sqlite, artifacts lie in `mlartifacts`.
 
-    Raises IcfaceError when the tracking server does not answer.
+    Raises IcfaceError when the tracking server does not answer, and when the experiment was deleted.
     """
     import mlflow
 
-    client = mlflow.MlflowClient()
     uri = mlflow.get_tracking_uri()
     try:
+        client = mlflow.MlflowClient()
         found = client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            mend = restoring(found.experiment_id)
+            raise IcfaceError(f"the experiment {name} in {uri} was deleted: {mend} restores it")
         if found is not None:
             return str(found.experiment_id)
         location = None
         if uri.startswith("sqlite:///"):
             location = (Path(uri.removeprefix("sqlite:///")).parent / ARTIFACTS).as_uri()
         return str(client.create_experiment(name, artifact_location=location))
-    except mlflow.exceptions.MlflowException as error:
-        raise IcfaceError(f"the tracking server {uri} cannot be used: {str(error).splitlines()[0]}") from None
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise IcfaceError(f"the tracking server {uri} cannot be used: {reason(error)}") from None
+
+
+def restoring(experiment: str) -> str:
+    """The command that restores a deleted experiment."""
+    import mlflow
+
+    if mlflow.get_tracking_uri().startswith("sqlite:"):
+        return "`icface doctor --fix`"
+    return f"`mlflow experiments restore --experiment-id {experiment}`"
+
+
+def reason(error: Exception) -> str:
+    """One line of what MLflow says, with what mends it where that is known."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "out-of-date database schema" in line:
+        import mlflow
+
+        return f"an older MLflow made it: make a copy, then run `mlflow db upgrade {mlflow.get_tracking_uri()}`"
+    return line
 
 
 def check_reach(address: str) -> None:

@@ -2,9 +2,10 @@
 
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -57,6 +58,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     folder = run_folder(job.storage, name)
     run_logger.check_reach(job.address)
     uri = run_logger.use_tracking()
+    run_logger.experiment_id()  # told here, before any work, when nothing can be recorded
     for dead in heartbeat.mark_dead_runs():
         on_progress({"stage": f"the run {dead} had died; MLflow has it as KILLED now"})
     earlier = RunRecord.read(folder) if job.resume else None
@@ -129,7 +131,9 @@ def _record_bundle(job: TrainJob, folder: Folder, record: RunRecord) -> int | No
         with tempfile.TemporaryDirectory(prefix="icface-bundle-") as temporary:
             local = _local_bundle(folder, Path(temporary))
             registry.log_bundle(record.mlflow_run_id, local)
-            number = registry.register(record.mlflow_run_id, local, job.register) if job.register else None
+            number = registry.registered(record.mlflow_run_id, job.register) if job.register else None
+            if job.register and number is None:
+                number = registry.register(record.mlflow_run_id, local, job.register)
         registry.end_run(record.mlflow_run_id, "FINISHED")
     except (MlflowException, OSError, IcfaceError) as error:
         line = str(error).strip().splitlines()[0]
@@ -151,21 +155,15 @@ def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: 
                 f"the run {name} exists in {job.storage}: add --resume to go on, or choose another --name"
             )
         record.check_same(config, dataset.hash, init_from)
+        if not registry.has_run(record.mlflow_run_id):
+            return _continued(record, name, folder, dataset, job)
         heartbeat.check_free(record.mlflow_run_id)
         registry.end_run(record.mlflow_run_id, "RUNNING")
         _send_unsent(folder, record.mlflow_run_id)
         return record
     if job.resume:
         raise IcfaceError(f"there is no run {name} in {job.storage} to resume; leave --resume out to start it")
-    facts = {
-        "dataset": dataset.url,
-        "dataset_hash": dataset.hash,
-        "analyzer": dataset.analyzer["fingerprint"],
-        "licence": dataset.licence,
-        "workers": job.workers,
-        "checkpoints": folder.url,
-        **versions(),
-    }
+    facts = _facts(job, folder, dataset)
     parameters = run_logger.flat(config)
     if origin is not None:
         parameters["init_from"] = origin.name
@@ -180,6 +178,28 @@ def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: 
     )
     record.write(folder)
     return record
+
+
+def _facts(job: TrainJob, folder: Folder, dataset: Dataset) -> dict[str, Any]:
+    """What a run's tags say of where it comes from."""
+    return {
+        "dataset": dataset.url,
+        "dataset_hash": dataset.hash,
+        "analyzer": dataset.analyzer["fingerprint"],
+        "licence": dataset.licence,
+        "workers": job.workers,
+        "checkpoints": folder.url,
+        **versions(),
+    }
+
+
+def _continued(record: RunRecord, name: str, folder: Folder, dataset: Dataset, job: TrainJob) -> RunRecord:
+    """A run's record with a new MLflow run, where the one that it began with is gone: its checkpoints are not."""
+    facts = {"continues": record.mlflow_run_id, **_facts(job, folder, dataset)}
+    run_id = registry.start_run(name, run_logger.flat(record.config), facts, commit(), dataset)
+    continued = replace(record, mlflow_run_id=run_id)
+    continued.write(folder)
+    return continued
 
 
 def _send_unsent(folder: Folder, run_id: str) -> None:

@@ -17,6 +17,7 @@ from icface.bundle import ICface
 from icface.errors import IcfaceError
 from orchestration.cluster.nodes import check_cluster_consistency
 from orchestration.config import TrainJob
+from orchestration.tracking import credentials
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import start_coordinator
 from orchestration.train.rank import RankJob, train_on_rank
@@ -71,7 +72,7 @@ def launch(
             config=job.training,
             dataset=dataset.url,
             folder=folder.absolute,
-            tracking_uri=uri,
+            tracking_uri=credentials.complete(uri),
             mlflow_run_id=record.mlflow_run_id,
             cache=RowCache(Path(job.cache).absolute(), int(job.cache_gib * 2**30)) if job.cache else None,
             threads=threads,
