@@ -100,6 +100,8 @@ def _quiet() -> None:
     # Ray's C++ writes errors to our standard error. Ray Data passes references to its actors, so each job would show
     # a warning about that (https://github.com/ray-project/ray/issues/57733). To debug Ray: RAY_BACKEND_LOG_LEVEL=info.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # On a machine that is busy with other things half a minute is too short for a start.
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
 
 
 def _short_folder() -> dict[str, str]:

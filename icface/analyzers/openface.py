@@ -111,7 +111,8 @@ class OpenFaceAnalyzer:
         self, frame: npt.NDArray[np.uint8], row: "pd.Series[float]", clip: str
     ) -> npt.NDArray[np.float32] | None:
         if LANDMARK_COLUMNS[0] in row.index:
-            return row[list(LANDMARK_COLUMNS)].to_numpy(np.float32).reshape(68, 2)
+            points = row[list(LANDMARK_COLUMNS)].to_numpy(np.float32).reshape(68, 2)
+            return points if np.isfinite(points).all() else None
         if self._landmarker is None:
             from icface.analyzers.mediapipe import MediaPipeAnalyzer
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icface.attributes import ACTION_UNIT_NAMES, AU_RANGE, POSE_NAMES
+from icface.csv_numbers import MISSING, without_infinity
 from icface.errors import IcfaceError
 
 POSE_COLUMNS = ("pose_Rx", "pose_Ry", "pose_Rz")
@@ -26,8 +27,9 @@ def is_openface(columns: "pd.Index[str]") -> bool:
 
 
 def sure(rows: pd.DataFrame, confidence: float = LEAST_CONFIDENCE) -> pd.DataFrame:
-    """The rows in which OpenFace is sure enough of the face."""
-    return rows[(rows["success"] > 0) & (rows["confidence"] >= confidence)]
+    """The rows in which OpenFace is sure enough of the face, and knows its pose."""
+    posed = rows[list(POSE_COLUMNS)].notna().all(axis=1)
+    return rows[(rows["success"] > 0) & (rows["confidence"] >= confidence) & posed]
 
 
 def one_face(table: pd.DataFrame, confidence: float = LEAST_CONFIDENCE) -> pd.DataFrame:
@@ -49,9 +51,9 @@ def read_openface_csv(stream: object, name: str) -> pd.DataFrame:
     the file `name` when it is no such table, lacks pose or AUs, or leaves out frames.
     """
     try:
-        table = pd.read_csv(stream, skipinitialspace=True)  # type: ignore[call-overload]
+        table = pd.read_csv(stream, skipinitialspace=True, na_values=MISSING)  # type: ignore[call-overload]
         table.columns = table.columns.str.strip()
-        table = table.astype(np.float64)
+        table = without_infinity(table.astype(np.float64))
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise IcfaceError(f"{name} is no OpenFace csv: {str(error).splitlines()[0]}") from None
     missing = [column for column in ("frame", "success", "confidence", *POSE_COLUMNS) if column not in table]
@@ -59,6 +61,8 @@ def read_openface_csv(stream: object, name: str) -> pd.DataFrame:
         raise IcfaceError(f"{name} lacks {', '.join(missing) or 'AU intensities'}; run OpenFace with -pose -aus -2Dfp")
     if table.empty:
         raise IcfaceError(f"{name} has no row")
+    if table["frame"].isna().any():
+        raise IcfaceError(f"{name} has a row without a frame number")
     # FeatureExtraction counts frames from 1, its older versions from 0.
     positions = table["frame"].to_numpy() - (0 if table["frame"].iloc[0] == 0 else 1)
     if not np.array_equal(np.unique(positions), np.arange(positions.max() + 1)):

@@ -11,6 +11,7 @@ from icface.analyzers.face import Analyzer, Face
 from icface.analyzers.openface_csv import COLUMNS, attributes_from_rows, is_openface, one_face, read_openface_csv
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.control.tables import COMPANIONS, DEFAULT_FPS, check_columns
+from icface.csv_numbers import MISSING, without_infinity
 from icface.errors import IcfaceError
 from icface.images import read_image
 from icface.labels import smooth
@@ -150,7 +151,7 @@ def _table(indices: list[int], times: list[float], faces: list[Face | None]) -> 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, skipinitialspace=True)
+        table = without_infinity(pd.read_csv(path, skipinitialspace=True, na_values=MISSING))
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise IcfaceError(f"{path} cannot be read as a csv: {str(error).splitlines()[0]}") from None
     if is_openface(table.columns):
@@ -195,7 +196,7 @@ def _read_openface(path: Path) -> pd.DataFrame:
 
 def _numbers(column: pd.Series, path: Path) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce")
-    bad = (numbers.isna() & column.notna()) | np.isinf(numbers)
+    bad = numbers.isna() & column.notna()
     if column.name in COMPANIONS:
         bad |= numbers.isna()
     if bad.any():

@@ -157,3 +157,17 @@ def test_the_real_file_of_a_voxceleb_clip(shared: Path) -> None:
     (face,) = analyzer.analyze(np.zeros((1, 224, 224, 3), np.uint8), [497], clip)[0]
     assert np.isfinite(face.attributes).all()
     assert 100 < face.box[3] < 180
+
+
+@pytest.mark.parametrize("word", ["-nan(ind)", "nan", "inf", "-inf", "1.#QNAN"])
+def test_a_missing_number_is_nan_and_a_face_without_pose_or_points_is_none(tmp_path: Path, word: str) -> None:
+    data = table().astype(object)
+    data.loc[0, "AU12_r"] = word
+    data.loc[1, "pose_Ry"] = word
+    data.loc[2, "x_5"] = word
+    data.loc[3, ["success", "confidence", "pose_Rx", "pose_Ry", "pose_Rz"]] = [0, 0, word, word, word]
+    store(tmp_path, data)
+    faces = OpenFaceAnalyzer(str(tmp_path)).analyze(blank(6), range(6), CLIP)
+    assert [len(found) for found in faces] == [1, 0, 0, 0, 1, 1]
+    assert np.isnan(faces[0][0].attributes[ATTRIBUTE_NAMES.index("AU12")])
+    assert np.isfinite(faces[0][0].attributes).sum() == len(ATTRIBUTE_NAMES) - 1

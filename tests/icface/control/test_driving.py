@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.openface_tables import openface_table
 
 from icface.analyzers import create
 from icface.analyzers.face import Analyzer
@@ -109,7 +110,6 @@ def test_a_csv_with_our_names(tmp_path: Path) -> None:
         ("frame,timestamp\n0,0\n", "no attribute column"),
         ("AU12\n", "no rows"),
         ("AU12\n1\nmuch\n", "column AU12 holds 'much' in row 2"),
-        ("AU12\ninf\n", "no number"),
         ("frame,AU12\n,1\n", "column frame"),
         ("", "cannot be read as a csv"),
     ],
@@ -206,3 +206,32 @@ def test_the_same_face_is_followed_though_another_grows_larger(shared: Path, ana
     assert follow(faces, smaller) is smaller
     assert follow([larger], smaller) is larger
     assert follow([], smaller) is None
+
+
+NO_NUMBERS = ("nan", "-nan(ind)", "nan(ind)", "-nan", "inf", "-inf", "1.#QNAN", "-1.#IND", "1e999", "")
+
+
+@pytest.mark.parametrize("word", NO_NUMBERS)
+def test_what_stands_for_no_value_is_missing_in_every_csv(word: str, tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text(f"pose_yaw,AU12\n0.1,1\n0.2,{word}\n0.3,3\n")
+    np.testing.assert_array_equal(read_driving(own, None)["AU12"], [1, np.nan, 3])
+    table = openface_table(3).astype(object)
+    table.loc[1, ["AU12_r", "AU25_r"]] = word
+    openface = tmp_path / "openface.csv"
+    table.to_csv(openface, index=False)
+    read = read_driving(openface, None)
+    assert np.isnan(read["AU12"][1])
+    assert read[["AU12", "AU25"]].notna().sum().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("word", ["-nan(ind)", "inf"])
+def test_a_failed_row_of_openface_has_no_face_whatever_its_numbers(word: str, tmp_path: Path) -> None:
+    table = openface_table(3).astype(object)
+    table.loc[1, ["success", "confidence"]] = 0
+    table.loc[1, ["pose_Rx", "pose_Ry", "pose_Rz", "AU12_r"]] = word
+    path = tmp_path / "openface.csv"
+    table.to_csv(path, index=False)
+    read = read_driving(path, None)
+    assert read["face"].tolist() == [True, False, True]
+    assert read["AU12"].notna().all()
