@@ -58,7 +58,7 @@ test-pyfeat: setup-pyfeat  ## the tests that run py-feat's own networks, in that
 	@$(PYFEAT_VENV)/bin/python -m pytest -m pyfeat tests/icface/analyzers
 
 .PHONY: soak
-soak: setup  ## hours of random kills and mutated inputs
+soak: setup  ## hours of random kills and mutated inputs; ICFACE_SOAK_SEEDS, ICFACE_SOAK_DONE take parts
 	@$(PYTEST) -m soak
 
 # Those that ask for nothing.

@@ -18,6 +18,8 @@ from icface.errors import IcfaceError
 from pipelines.storage import Folder
 
 NAMESPACE = "icface"
+STARTS = 3
+"""Times that a start of Ray on this machine is tried when it takes too long."""
 LONGEST_FOLDER = 36
 """Bytes of a folder's name in which Ray can make its sockets."""
 _TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -47,14 +49,25 @@ def connect(address: str = "local", workers: int | None = None, packages: tuple[
         options |= _short_folder()
     else:
         options |= {"address": _with_port(address), "runtime_env": {"py_modules": _modules(packages)}}
-    try:
-        ray.init(**options)
-    except Exception as error:  # Ray raises what it likes, a bare Exception included
-        raise IcfaceError(f"Ray at {address!r} cannot be reached or started: {str(error).splitlines()[0]}") from None
+    _init(address, options)
     try:
         yield _cores(workers)
     finally:
         ray.shutdown()
+
+
+def _init(address: str, options: dict[str, Any]) -> None:
+    """Start or join Ray. Raises IcfaceError."""
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray raises what it likes, a bare Exception included
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            # Ray gives itself 30 s, which is too short on a machine that is busy with other things.
+            if not left or "timed out during startup" not in line:
+                raise IcfaceError(f"Ray at {address!r} cannot be reached or started: {line}") from None
+            ray.shutdown()
 
 
 def check_every_node_sees(folder: Folder, file: str, what: str) -> None:
@@ -100,8 +113,6 @@ def _quiet() -> None:
     # Ray's C++ writes errors to our standard error. Ray Data passes references to its actors, so each job would show
     # a warning about that (https://github.com/ray-project/ray/issues/57733). To debug Ray: RAY_BACKEND_LOG_LEVEL=info.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # On a machine that is busy with other things half a minute is too short for a start.
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
 
 
 def _short_folder() -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support.clip_faults import contents
 from support.datasets import build_dataset
+from support.soak import chosen, part
 
 from benchmarks.process_tree import descendants
 
@@ -147,15 +148,15 @@ def options(folder: Path, data: str):
     )
 
 
-def disturbed(kind: str, seed: int, folder: Path) -> None:
+def disturbed(kind: str, seed: int, folder: Path) -> int:
     random = np.random.default_rng(seed)
     data = f"{kind}-{seed}"
     kills = run_node(folder, data, random) if kind == "node" else run_driver_or_worker(kind, folder, data, random)
     assert contents(folder / data) == contents(folder / "undisturbed")
     # A run that was over before its moment shows nothing.
     assert kills or kind != "driver"
-    print(f"{kind} {seed}: {kills} kills")
     shutil.rmtree(folder / data)
+    return kills
 
 
 @pytest.mark.system
@@ -166,9 +167,11 @@ def test_one_kill_of_each(kind: str, crowded: Path):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", range(1, 21))
-def test_twenty_kills(seed: int, crowded: Path):
-    disturbed(KINDS[seed % 3], seed, crowded)
+@pytest.mark.parametrize("seed", chosen(100))
+def test_a_hundred_kills(seed: int, crowded: Path):
+    with part("kills", seed) as found:
+        found["kind"] = KINDS[seed % 3]
+        found["kills"] = disturbed(KINDS[seed % 3], seed, crowded)
 
 
 @pytest.mark.system
