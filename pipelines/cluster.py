@@ -15,11 +15,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import icface
 import pipelines
 from icface.errors import IcfaceError
+from icface.notices import without_notices
 from pipelines.storage import Folder
 
 NAMESPACE = "icface"
 STARTS = 3
 """Times that a start of Ray on this machine is tried when it takes too long."""
+NOTICES = (b"Set ray log level from environment variable RAY_BACKEND_LOG_LEVEL",)
+"""What Ray prints at its start because of the level that `_quiet` sets."""
 LONGEST_FOLDER = 36
 """Bytes of a folder's name in which Ray can make its sockets."""
 _TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -60,7 +63,8 @@ def _init(address: str, options: dict[str, Any]) -> None:
     """Start or join Ray. Raises IcfaceError."""
     for left in reversed(range(STARTS)):
         try:
-            ray.init(**options)
+            with without_notices(NOTICES):
+                ray.init(**options)
             return
         except Exception as error:  # Ray raises what it likes, a bare Exception included
             line = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,11 +1,7 @@
 """The default analyzer: MediaPipe's Face Landmarker on the CPU."""
 
-import os
-import sys
-import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +14,7 @@ from icface.analyzers.enlarging import enlarged
 from icface.analyzers.face import Face
 from icface.analyzers.landmarks import IBUG_FROM_MESH
 from icface.errors import IcfaceError
+from icface.notices import without_notices
 from icface.weights import FACE_LANDMARKER, fetch, sha256_of
 
 NOTICES = (
@@ -49,7 +46,7 @@ class MediaPipeAnalyzer:
         self.batch_size = batch_size
         sha256 = FACE_LANDMARKER.sha256 if weights is None else sha256_of(path)
         self.fingerprint = f"mediapipe {mp.__version__}, weights {sha256[:16]}, mapping {MAPPING_VERSION}"
-        with _without_notices():
+        with without_notices(NOTICES):
             self._landmarker = _landmarker(path, faces)
         # At exit too: a landmarker left to the interpreter's end prints a traceback from its destructor.
         self._close = weakref.finalize(self, _close, self._landmarker)
@@ -119,24 +116,3 @@ def _close(landmarker: mp.tasks.vision.FaceLandmarker) -> None:
     except RuntimeError:
         # Its thread is gone: the interpreter is at its end, and so is the landmarker.
         landmarker._handle = None
-
-
-@contextmanager
-def _without_notices() -> Iterator[None]:
-    """Keep the notices that MediaPipe's C++ part prints on every start off standard error; let all else through.
-
-    No setting turns them off (its logging is set up before any flag is read), so the file descriptor is set aside.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            file.seek(0)
-            for line in file:
-                if not any(notice in line for notice in NOTICES):
-                    os.write(2, line)
