@@ -8,10 +8,8 @@ from matplotlib.axes import Axes
 from mlflow import MlflowClient
 
 PANELS = {
-    "the generators' losses": {
-        "A/reconstruction": "L1", "A/perceptual": "perceptual", "N/reconstruction": "neutraliser's L1",
-    },
-    "adversarial": {"D/adversarial": "D", "A/adversarial": "G_A", "N/adversarial": "G_N"},
+    "L1": {"A/reconstruction": "animated", "N/reconstruction": "neutral"},
+    "the critic": {"A/critic": "animated", "N/critic": "neutral", "E/critic": "edited"},
     "D's r on real validation frames": {
         "D/r/pose_yaw": "yaw", "D/r/AU12": "AU12", "D/r/AU25": "AU25", "D/r/AU45": "AU45",
     },
