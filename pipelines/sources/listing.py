@@ -1,11 +1,9 @@
 """What lies in a source, whatever its layout."""
 
-from itertools import pairwise
-
 from icface.errors import IcfaceError
 from pipelines.sources.clip import Clip
 from pipelines.sources.layouts import layouts
-from pipelines.sources.layouts.tree import by_name
+from pipelines.sources.layouts.tree_names import by_name, check_unique
 from pipelines.sources.leftovers import Leftovers
 from pipelines.storage import Folder
 
@@ -31,7 +29,5 @@ def list_clips(source: Folder, layout: str | None = None, leftovers: Leftovers |
         raise IcfaceError(
             f"{source.url} holds no clips (.mp4, .mov, .mkv, .webm, ..., folders of numbered pictures){passed_over}"
         )
-    for one, other in pairwise(clips):
-        if one.clip == other.clip:
-            raise IcfaceError(f"{source.url}: {one.path} and {other.path} are both clip {one.clip}; rename one")
+    check_unique(clips, source.url)
     return clips

@@ -12,7 +12,7 @@ from icface.video.pictures import is_frame_file
 from pipelines.sources.clip import VIDEO_SUFFIXES, Clip, TrackFile, clip_name, stem_of
 from pipelines.sources.fetch import home
 from pipelines.sources.layouts.tables import METADATA, Wanted, is_metadata, metadata_clips, read_table
-from pipelines.sources.layouts.tree_names import check_depth, named_by_layout
+from pipelines.sources.layouts.tree_names import by_name, check_depth, check_unique, named_by_layout
 from pipelines.sources.leftovers import Leftovers, escaped, is_companion, looks_like_a_video
 from pipelines.storage import Folder
 
@@ -32,6 +32,7 @@ def clips(source: Folder, layout: str | None, leftovers: Leftovers) -> list[Clip
     found = clips_in(source, METADATA if source.exists(METADATA) else None, leftovers)
     if layout is not None:
         return named_by_layout(found, layout, source.url)
+    check_unique(found, source.url)
     check_depth(found, source.url)
     return found
 
@@ -115,11 +116,6 @@ def _cut(clips: list[Clip], wanted: list[Wanted]) -> list[Clip]:
     if without:
         log.warning("%d of %d tracks have no video and are left out", without, len(wanted))
     return [clip for clip in clips if clip.clip not in used] + span
-
-
-def by_name(clip: Clip) -> tuple[str, str]:
-    """The order of clips."""
-    return clip.clip, clip.path
 
 
 def _files(folder: Folder, leftovers: Leftovers) -> Iterator[tuple[str, int]]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from icface.errors import IcfaceError
 from pipelines.sources.clip import Clip, clip_name, stem_of
@@ -97,3 +98,15 @@ def check_depth(clips: Iterable[Clip], source: str) -> None:
                 f"told: `{folders[-2]}`? Say it, as in --layout '{{identity}}/{braces}/...', or name the folder above "
                 "the identities as SOURCE"
             )
+
+
+def by_name(clip: Clip) -> tuple[str, str]:
+    """The order of clips."""
+    return clip.clip, clip.path
+
+
+def check_unique(clips: Iterable[Clip], url: str) -> None:
+    """Raise IcfaceError when two files of the source `url` make the same name."""
+    for one, other in pairwise(sorted(clips, key=by_name)):
+        if one.clip == other.clip:
+            raise IcfaceError(f"{url}: {one.path} and {other.path} are both clip {one.clip}; rename one")
