@@ -189,14 +189,18 @@ def perceptual_of(loss: LossConfig) -> PerceptualDistance | None:
 def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None = None) -> BundleConfig:
     """What the bundle of a training on `dataset`, which may begin with the model of `start`, says of itself.
 
-    Raises IcfaceError when the data set's pictures are smaller than the model's.
+    Raises IcfaceError when the data set has no frames to train on, or its pictures are smaller than the model's.
     """
+    groups = dataset.row_groups("train")
+    if not groups:
+        raise IcfaceError(
+            f"{dataset.url} has no frames to train on, only to evaluate on: preprocess with --val-fraction below 1"
+        )
     if dataset.size < config.model.size:
         raise IcfaceError(
             f"{dataset.url} holds pictures of {dataset.size} px and the model wants {config.model.size}: train with "
             f"--model.size {dataset.size}, or preprocess with --size {config.model.size}"
         )
-    groups = dataset.row_groups("train")
     described = BundleConfig(
         model=config.model,
         schema=seen_in_training(
