@@ -104,7 +104,7 @@ class AttributeSchema:
     >>> schema = AttributeSchema.default()
     >>> len(schema), schema.names[:4]
     (20, ('pose_pitch', 'pose_yaw', 'pose_roll', 'AU01'))
-    >>> coded, clamped = schema.code(schema.neutral()[None])
+    >>> coded, clamped = schema.encode(schema.neutral()[None])
     >>> coded[0, :4].tolist(), int(clamped.sum())
     ([0.5, 0.5, 0.5, 0.0], 0)
     """

@@ -116,7 +116,7 @@ def test_precedence_preset_yaml_flags(tmp_path: Path, monkeypatch):
     from orchestration.commands import train
 
     seen = []
-    monkeypatch.setattr(train, "run", lambda options, reporter: seen.append(options))
+    monkeypatch.setattr(train, "train", lambda options, reporter: seen.append(options))
     (tmp_path / "c.yaml").write_text("steps: 7\ndata: {batch_size: 4, rotate: 3}\n")
     train.main(["DATA", "--preset", "small", "--config", str(tmp_path / "c.yaml"), "--data.batch-size", "2", "--gpu"])
     config = seen[0].training
@@ -147,7 +147,7 @@ def test_old_names_of_options_still_work_and_say_so(tmp_path: Path, monkeypatch,
     from orchestration.commands import train
 
     seen = []
-    monkeypatch.setattr(train, "run", lambda options, reporter: seen.append(options.training))
+    monkeypatch.setattr(train, "train", lambda options, reporter: seen.append(options.training))
     (tmp_path / "old.yaml").write_text("optimiser: {discriminator_rate: 0.003}\n")
     old = [
         "--data.batch",

@@ -1,12 +1,13 @@
 """ray_cluster.yaml by Ray's own schema, and what that misses."""
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+
+import icface
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "ray_cluster.yaml"
@@ -50,8 +51,7 @@ def test_what_a_node_offers_is_what_its_instance_has(config: dict):
 
 def test_the_version_is_pinned_to_this_project(config: dict):
     (checkout,) = [command for command in config["setup_commands"] if "checkout" in command]
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert re.search(r"--detach (\S+)", checkout).group(1) == f"v{version}"
+    assert re.search(r"--detach (\S+)", checkout).group(1) == f"v{icface.__version__}"
     assert "make setup" in checkout
 
 

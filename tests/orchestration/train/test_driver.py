@@ -177,7 +177,7 @@ def test_the_command_takes_the_starting_models_sizes(job: TrainJob, other_bundle
     from orchestration.commands import train as command
 
     asked = []
-    monkeypatch.setattr(command, "run", lambda options, reporter: asked.append(options))
+    monkeypatch.setattr(command, "train", lambda options, reporter: asked.append(options))
     command.main([job.dataset, "--preset", "small", "--init-from", str(other_bundle), "--model.blocks", "3"])
     (options,) = asked
     assert (options.init_from, options.training.steps) == (str(other_bundle), 2000)

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from icface.analyzers.mediapipe_torch.analyzer import MediaPipeTorchAnalyzer
 from icface.analyzers.mediapipe_torch.detector import anchors, detections, letterboxed
 from icface.analyzers.mediapipe_torch.regions import Regions, enlarged_by_torch, pictures_by_opencv, pictures_by_torch
 from icface.errors import IcfaceError
-from icface.video.reading import read_frames
+from icface.video.reading import TruncatedClip, read_frames
 
 Faces = list[list[Face]]
 
@@ -82,7 +83,11 @@ def test_real_clips_are_measured_as_mediapipe_measures_them(
     expected: Faces = []
     found: Faces = []
     for clip in sorted((shared / "clips").glob("*/*/*.mp4"))[::4]:
-        window = np.concatenate([window[::40] for _, window in read_frames(clip)])[:4]
+        frames: list[np.ndarray] = []
+        with suppress(TruncatedClip):  # one of these clips is cut off; what decodes of it will do
+            for _, decoded in read_frames(clip):
+                frames.extend(decoded[::40])
+        window = np.stack(frames[:4])
         expected += seen(theirs, window)
         found += seen(ours, window)
     assert len(expected) >= 80
