@@ -107,7 +107,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes -q
   $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(addprefix --no-emit-package ,$(WITH_TORCH))
 
 .PHONY: lock
-lock:  ## resolve the dependencies anew into requirements.lock and pyfeat.lock (needs uv on the PATH)
+lock:  ## resolve the dependencies again into requirements.lock and pyfeat.lock (needs uv on the PATH)
 	$(COMPILE) pyproject.toml -c torch.lock $(addprefix --extra ,s3 identity onnx studio provenance dev) -o requirements.lock
 	@# py-feat's lock holds what it needs beyond those.
 	echo py-feat==2.1.5 | $(COMPILE) - -c requirements.lock -c pyfeat-torch.lock -o pyfeat.lock \

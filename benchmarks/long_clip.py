@@ -1,6 +1,6 @@
 """Memory of the process that reads a very long clip: `python benchmarks/long_clip.py CLIP [--minutes 20] [--every 5]`.
 
-CLIP is looped without encoding it anew until it is that long; then one process turns the whole into rows, as in
+CLIP is looped without encoding it again until it is that long; then one process turns the whole into rows, as in
 `icface preprocess`, and its peak memory is shown. Goal: under 1 GB, for 20 minutes of 1080p.
 """
 

@@ -64,7 +64,7 @@ def synthetic_batch(count: int, size: int, seed: int = 0) -> Batch:
 
 
 class OncePerHead(nn.Module):
-    """D run anew for each of its heads; the same numbers and gradients."""
+    """D run again for each of its heads; the same numbers and gradients."""
 
     def __init__(self, discriminator: nn.Module) -> None:
         super().__init__()

@@ -189,9 +189,9 @@ def load_bundle(path: str | os.PathLike[str]) -> ICface:
     try:
         values = json.loads((folder / "config.json").read_text())
     except FileNotFoundError:
-        raise IcfaceError(f"{path} is no model bundle: it has no config.json") from None
+        raise IcfaceError(f"{path} is not a model bundle: it has no config.json") from None
     except (NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
-        raise IcfaceError(f"{path} is no model bundle: its config.json cannot be read") from None
+        raise IcfaceError(f"{path} is not a model bundle: its config.json cannot be read") from None
     try:
         model = ICface(BundleConfig.from_json(values))
     except IcfaceError as error:
@@ -199,7 +199,7 @@ def load_bundle(path: str | os.PathLike[str]) -> ICface:
     try:
         weights = safetensors.torch.load_file(folder / "model.safetensors")
     except (OSError, safetensors.SafetensorError) as error:
-        raise IcfaceError(f"{path} is no whole model bundle: model.safetensors cannot be read ({error})") from None
+        raise IcfaceError(f"{path} is not a whole model bundle: model.safetensors cannot be read ({error})") from None
     expected = model.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         found = tuple(weights[name].shape) if name in weights else None

@@ -18,7 +18,7 @@ def decode_image(data: bytes, name: str = "image") -> Picture:
     """(H, W, 3) uint8 RGB, sRGB, of an encoded image of any mode that Pillow opens, turned upright by its EXIF.
 
     Deep grey is scaled to 8 bits, a colour profile is applied, transparency lies over `GROUND`. `name` is what an
-    error calls it. Raises IcfaceError when it is no image.
+    error calls it. Raises IcfaceError when it is not an image.
     """
     try:
         with Image.open(io.BytesIO(data)) as opened:

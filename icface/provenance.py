@@ -74,13 +74,13 @@ def bundle_hash(folder: str | os.PathLike[str]) -> str:
     candidates = [root / "model.safetensors", *sorted(root.glob("artifacts/*/model.safetensors"))]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
-        raise IcfaceError(f"{folder} is no model bundle: it has no model.safetensors")
+        raise IcfaceError(f"{folder} is not a model bundle: it has no model.safetensors")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def mark_png(data: bytes, mark: Mark) -> bytes:
-    """A PNG with the mark in it; the pixels stay as they are. Raises ValueError when `data` is no PNG."""
+    """A PNG with the mark in it; the pixels stay as they are. Raises ValueError when `data` is not a PNG."""
     header_ends = len(PNG_SIGNATURE) + 25  # IHDR has 13 bytes, with length, type and checksum 25
     if not data.startswith(PNG_SIGNATURE) or data[12:16] != b"IHDR":
         raise ValueError("only a PNG can be marked here")

@@ -59,7 +59,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise IcfaceError(f"{path} does not exist") from None
     except Exception as error:  # torch raises whatever its zip reader and unpickler do
-        raise IcfaceError(f"{path} is no file of weights: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"{path} is not a file of weights: {str(error).splitlines()[0]}") from None
     for wrapper in _WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]

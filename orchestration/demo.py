@@ -144,7 +144,7 @@ def _train(folder: Path, config: TrainConfig, reporter: Reporter) -> TrainResult
     run = run_folder(storage, name)
     record = RunRecord.read(run)
     if record is not None and not registry.has_run(record.mlflow_run_id):
-        reporter.say("the earlier model is not in this MLflow store: training anew")
+        reporter.say("the earlier model is not in this MLflow store: training again")
         shutil.rmtree(run.root)
         record = None
     if record is not None:

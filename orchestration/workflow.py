@@ -114,7 +114,7 @@ class Outcome:
 
 
 def run(path: str, tell: Tell = lambda step, words: None, again_from: Stage | None = None) -> Outcome:
-    """Do what the workflow file at `path` says and is not done yet; from the stage `again_from` on all is done anew.
+    """Do what the workflow file at `path` says and is not done yet; from the stage `again_from` on all is done again.
 
     Raises IcfaceError for a file that cannot be understood, and what its steps raise.
     """

@@ -23,7 +23,7 @@ def filesystem(url: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
     A local path is made absolute. Raises IcfaceError for an unknown protocol or one whose package is missing.
     """
     try:
-        fs, path = fsspec.core.url_to_fs(os.path.expanduser(str(url)))  # noqa: PTH111 - a URL is no path
+        fs, path = fsspec.core.url_to_fs(os.path.expanduser(str(url)))  # noqa: PTH111 - a URL is not a path
     except ImportError as error:
         raise IcfaceError(f"{url} needs a package that is not installed: {error}") from None
     except (ValueError, OSError) as error:

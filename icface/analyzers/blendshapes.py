@@ -1,6 +1,6 @@
 """From MediaPipe's blendshapes, face matrix and landmarks to the 20 attributes on OpenFace's scale.
 
-A function of what a data set stores, so that labels can be made anew without any video. Which blendshape stands
+A function of what a data set stores, so that labels can be made again without any video. Which blendshape stands
 for which action unit, and how well, was measured against OpenFace on two VoxCeleb clips (Pearson r within a clip):
 AU01 .78/.82, AU02 .53/.79, AU04 .72/-, AU05 .91/-, AU12 .78/-, AU25 .72/.50, AU26 .45/.47, AU45 .85/.88 are usable;
 AU06, AU07, AU09, AU10 are moderate. AU14, AU15, AU17, AU20 and AU23 are not recovered (their blendshapes are

@@ -41,7 +41,7 @@ class OpenFaceAnalyzer:
             raise ValueError(f"confidence {confidence} lies outside 0..1")
         self._files, self._root = fsspec.core.url_to_fs(str(root))
         if not self._files.isdir(self._root):
-            raise IcfaceError(f"{root} is no folder; name the one under which OpenFace's csv files lie")
+            raise IcfaceError(f"{root} is not a folder; name the one under which OpenFace's csv files lie")
         self.batch_size = batch_size
         self.least_confidence = confidence
         self.fingerprint = f"openface csv, confidence {confidence:g}"
@@ -63,7 +63,7 @@ class OpenFaceAnalyzer:
         Raises IcfaceError when the clip has no csv file, or it ends before that frame.
         """
         if frame >= self.frames(clip):
-            raise IcfaceError(f"{clip}: OpenFace's csv ends before frame {frame}; analyse this very clip anew")
+            raise IcfaceError(f"{clip}: OpenFace's csv ends before frame {frame}; run OpenFace on this clip again")
         if clip != self._clip or self._one is None:
             self._one = one_face(self._rows(clip), self.least_confidence)
         if frame not in self._one.index:
@@ -79,7 +79,7 @@ class OpenFaceAnalyzer:
         count = self.frames(clip)
         if len(frame_indices) and max(frame_indices) >= count:
             raise IcfaceError(
-                f"{clip}: OpenFace's csv has rows of {count} frames, the clip has more; analyse this very clip anew"
+                f"{clip}: OpenFace's csv has rows of {count} frames, the clip has more; run OpenFace on this clip again"
             )
         return [
             self._faces(frame, table.loc[[index]], clip) for frame, index in zip(frames, frame_indices, strict=True)

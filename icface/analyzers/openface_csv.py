@@ -55,7 +55,7 @@ def read_openface_csv(stream: object, name: str) -> pd.DataFrame:
         table.columns = table.columns.str.strip()
         table = without_infinity(table.astype(np.float64))
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise IcfaceError(f"{name} is no OpenFace csv: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"{name} is not an OpenFace csv: {str(error).splitlines()[0]}") from None
     missing = [column for column in ("frame", "success", "confidence", *POSE_COLUMNS) if column not in table]
     if missing or not any(column in table for column in AU_COLUMNS):
         raise IcfaceError(f"{name} lacks {', '.join(missing) or 'AU intensities'}; run OpenFace with -pose -aus -2Dfp")
@@ -66,7 +66,7 @@ def read_openface_csv(stream: object, name: str) -> pd.DataFrame:
     # FeatureExtraction counts frames from 1, its older versions from 0.
     positions = table["frame"].to_numpy() - (0 if table["frame"].iloc[0] == 0 else 1)
     if not np.array_equal(np.unique(positions), np.arange(positions.max() + 1)):
-        raise IcfaceError(f"{name} leaves out frames between 0 and {positions.max():.0f}; analyse the clip anew")
+        raise IcfaceError(f"{name} leaves out frames between 0 and {positions.max():.0f}; analyse the clip again")
     return table.set_axis(positions.astype(np.int64))
 
 

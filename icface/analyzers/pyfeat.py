@@ -145,7 +145,7 @@ def _load(detector: Detector, device: str, weights: str | None) -> tuple[Any, st
     """The detector, py-feat's version, and the sha256 of all its weights together."""
     if weights is not None:
         if not Path(weights).is_dir():
-            raise IcfaceError(f"{weights} is no folder of py-feat weights (models--py-feat--NAME/... inside)")
+            raise IcfaceError(f"{weights} is not a folder of py-feat weights (models--py-feat--NAME/... inside)")
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
     os.environ.setdefault("TQDM_DISABLE", "1")  # Detectorv1 draws a bar for every batch, asked or not
     module, name = DETECTORS[detector]
@@ -170,7 +170,7 @@ def _load(detector: Detector, device: str, weights: str | None) -> tuple[Any, st
             found = made(device=device, **HEADS_OFF[detector])
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise IcfaceError(
-            f"py-feat's weights in {folder} cannot be loaded ({_one_line(error)}): fetch them anew from huggingface.co"
+            f"py-feat's weights in {folder} cannot be loaded ({_one_line(error)}): fetch them again from huggingface.co"
         ) from None
     digest = hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
     return found, version, digest

@@ -202,6 +202,6 @@ def _numbers(column: pd.Series, path: Path) -> pd.Series:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise IcfaceError(
-            f"{path}: column {column.name} holds {column.iloc[row]!r} in row {row + 1}, which is no number"
+            f"{path}: column {column.name} holds {column.iloc[row]!r} in row {row + 1}, which is not a number"
         )
     return numbers

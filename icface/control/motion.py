@@ -58,7 +58,7 @@ def gesture(name: str, schema: AttributeSchema, own: dict[str, float]) -> pd.Dat
 def read_keyframes(path: str | Path, interpolation: Interpolation = "smooth") -> pd.DataFrame:
     """Keyframes as a table at 25 frames/s, from time 0 to the last key.
 
-    A csv has a column `timestamp` (seconds) and attributes in raw units; an empty cell is no key. A JSON file is a
+    A csv has a column `timestamp` (seconds) and attributes in raw units; an empty cell is not a key. A JSON file is a
     list of objects with the same names. Between two keys values run straight, or slow down at each (`smooth`);
     before its first key and after its last one an attribute stays.
 
@@ -70,7 +70,7 @@ def read_keyframes(path: str | Path, interpolation: Interpolation = "smooth") ->
     check_columns(keys, str(path))
     numbers = keys.apply(pd.to_numeric, errors="coerce")
     if (numbers.isna() & keys.notna()).any().any():
-        raise IcfaceError(f"{path}: a keyframe holds a value that is no number")
+        raise IcfaceError(f"{path}: a keyframe holds a value that is not a number")
     names = [name for name in ATTRIBUTE_NAMES if name in keys.columns and numbers[name].notna().any()]
     if not names:
         raise IcfaceError(f"{path} has no key of any attribute")
@@ -143,7 +143,7 @@ def _read_keys(path: Path) -> pd.DataFrame:
         if path.suffix.lower() == ".json":
             keys = json.loads(path.read_text())
             if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys) or not keys:
-                raise IcfaceError(f'{path} is no list of keyframes, as in [{{"timestamp": 0, "AU12": 0}}]')
+                raise IcfaceError(f'{path} is not a list of keyframes, as in [{{"timestamp": 0, "AU12": 0}}]')
             return pd.DataFrame(keys)
         return pd.read_csv(path, skipinitialspace=True)
     except OSError as error:

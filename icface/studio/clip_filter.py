@@ -45,7 +45,7 @@ class Condition:
 def parse_filter(text: str) -> list[Condition]:
     """The conditions, all of which are to hold; none of an empty text. Pose is in degrees.
 
-    Raises IcfaceError when the text is no filter.
+    Raises IcfaceError when the text is not a filter.
 
     >>> [(c.name, c.sign, round(c.bound, 3)) for c in parse_filter("AU12 > 1.5 and yaw <= -10")]
     [('AU12', '>', 1.5), ('pose_yaw', '<=', -0.175)]
@@ -54,7 +54,7 @@ def parse_filter(text: str) -> list[Condition]:
     for part in re.split(r"\s+and\s+|,", text.strip()) if text.strip() else []:
         match = _CONDITION.fullmatch(part)
         if match is None:
-            raise IcfaceError(f"{part.strip()!r} is no filter; write for example AU12 > 1.5 and yaw < -10")
+            raise IcfaceError(f"{part.strip()!r} is not a filter; write for example AU12 > 1.5 and yaw < -10")
         name, sign, number = match.groups()
         raw = DEGREES.get(name, name)
         if name in POSE_NAMES or raw not in ATTRIBUTE_NAMES:

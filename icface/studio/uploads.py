@@ -67,7 +67,7 @@ def kind_of(data: bytes) -> Kind:
         if re.search(rb"(AU\d\d|pose_)", first_line):
             return "csv"
         raise IcfaceError(
-            "this text file is no table of attributes: its first line names no AU01, AU02, ... or pose_yaw"
+            "this text file is not a table of attributes: its first line names no AU01, AU02, ... or pose_yaw"
         )
     raise IcfaceError("this file is neither a picture, a video nor a csv of attributes; choose a PNG, JPEG or MP4")
 
@@ -85,13 +85,13 @@ async def receive(chunks: AsyncIterator[bytes], most: int) -> bytes:
 def read_picture(data: bytes, limits: Limits) -> Picture:
     """(H, W, 3) uint8 RGB of an uploaded portrait, upright; of an animated one the first frame.
 
-    Raises IcfaceError when it is no picture, damaged, or larger or smaller than can be used; the size is read from
+    Raises IcfaceError when it is not a picture, damaged, or larger or smaller than can be used; the size is read from
     the header before anything is decoded.
     """
     if not data:
         raise IcfaceError("the file is empty; choose another picture")
     if kind_of(data) != "picture":
-        raise IcfaceError("this is no picture; choose a PNG, JPEG, WebP, GIF, BMP or TIFF")
+        raise IcfaceError("this is not a picture; choose a PNG, JPEG, WebP, GIF, BMP or TIFF")
     if len(data) > limits.picture_mib * MIB:
         raise IcfaceError(f"this picture is larger than the {limits.picture_mib} MiB that this page takes")
     try:

@@ -72,7 +72,7 @@ def fit(
         validation: real frames that are not trained on, the same on every rank, looked at every `validate_every`
             steps. With them an attribute that D does not read yet teaches no generator (`loss.readable_from`).
         calibration: this rank's slices of some batches, on which the batch norms of the averaged weights are
-            estimated anew at the end; a model without batch norms needs none.
+            estimated again at the end; a model without batch norms needs none.
         start: a model whose weights the training begins with; see `icface.training.init_from`.
         critic: reads the outputs, for `loss.critic` (`icface.training.critic.make_critic`); None leaves its terms out.
 

@@ -35,7 +35,7 @@ class Sound:
 
     @classmethod
     def of(cls, path: str | Path, start: float = 0.0) -> "Sound | None":
-        """The sound of a file; None when it has none or is no clip."""
+        """The sound of a file; None when it has none or is not a clip."""
         try:
             with av.open(str(path)) as container:
                 return cls(path=path, start=start) if container.streams.audio else None

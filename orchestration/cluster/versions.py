@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 COMMIT_VARIABLE = "ICFACE_COMMIT"
-"""Names the commit where the code is no checkout: in a job that was submitted, in an image."""
+"""Names the commit where the code is not a checkout: in a job that was submitted, in an image."""
 DECIDING = ("torch", "ray", "mlflow", "numpy", "pyarrow", "mediapipe", "opencv-contrib-python")
 """Packages whose versions change data, models or how nodes talk to each other."""
 

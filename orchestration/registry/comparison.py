@@ -120,7 +120,7 @@ def compare(
     """Compare at least two models (`orchestration.registry.references`) on `dataset`.
 
     Stored evaluations are used when all are of the same pairs (those of `dataset`, if it is given), analyzer and
-    protocol; otherwise all models are evaluated anew, without `dataset` on the pairs of the first that has an
+    protocol; otherwise all models are evaluated again, without `dataset` on the pairs of the first that has an
     evaluation, and registered versions keep the result. `progress` is told the model, the pairs done and their
     number.
 

@@ -25,7 +25,7 @@ def promote(
     """Give a version an alias; returns why it was allowed, which is kept with it as a tag.
 
     Where the version that has the alias was evaluated on other pairs, by another analyzer or protocol, or not at all,
-    both are evaluated anew on the pairs of this version's evaluation, or on those of `dataset`. `progress` is told
+    both are evaluated again on the pairs of this version's evaluation, or on those of `dataset`. `progress` is told
     the model, the pairs done and their number.
 
     Refused (IcfaceError), unless `force`: a version without an evaluation, one whose face-box L1 is worse than that
@@ -54,7 +54,7 @@ def gate_score(metrics: Mapping[str, float]) -> tuple[str, float]:
     for group in GATE_GROUPS:
         if f"{group}/{GATE_METRIC}" in metrics:
             return f"{group}/{GATE_METRIC}", metrics[f"{group}/{GATE_METRIC}"]
-    raise IcfaceError(f"the evaluation lacks {GATE_METRIC}; evaluate anew")
+    raise IcfaceError(f"the evaluation lacks {GATE_METRIC}; evaluate again")
 
 
 def _verdict(
@@ -73,17 +73,17 @@ def _verdict(
     if champion.number == candidate.number:
         return "evaluated, and it had the alias already"
     mine, theirs = candidate.evaluation, champion.evaluation
-    anew = ""
+    again = ""
     if theirs is None or mine.get("conditions") != theirs.get("conditions"):
         mine, theirs = _evaluated_anew(candidate, champion, dataset, progress)
-        anew = ", both evaluated anew"
+        again = ", both evaluated again"
     key, new = gate_score(mine["metrics"])
     old = theirs["metrics"].get(key)
     if old is None:
-        raise IcfaceError(f"{label} and version {champion.number} have no metric in common; evaluate both anew")
+        raise IcfaceError(f"{label} and version {champion.number} have no metric in common; evaluate both again")
     if new > old:
-        raise IcfaceError(f"{label} is worse than version {champion.number}: {key} {new:.4f} against {old:.4f}{anew}")
-    return f"{key} {new:.4f} against {old:.4f} of version {champion.number}{anew}"
+        raise IcfaceError(f"{label} is worse than version {champion.number}: {key} {new:.4f} against {old:.4f}{again}")
+    return f"{key} {new:.4f} against {old:.4f} of version {champion.number}{again}"
 
 
 def _evaluated_anew(
@@ -104,5 +104,5 @@ def _evaluated_anew(
     try:
         reports = evaluate_alike(models, choice, progress)
     except IcfaceError as error:
-        raise IcfaceError(f"{both} were evaluated on other pairs, and cannot be evaluated anew: {error}") from None
+        raise IcfaceError(f"{both} were evaluated on other pairs, and cannot be evaluated again: {error}") from None
     return [{"metrics": report.metrics()} for report in reports]

@@ -38,7 +38,7 @@ def resolve(model: str) -> ModelReference:
         folder = Path(model).expanduser()
         if not folder.is_dir():
             raise IcfaceError(
-                f"{model} is no model: give a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or "
+                f"{model} is not a model: give a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or "
                 "models:/NAME@ALIAS"
             )
         return ModelReference(folder=folder, given=model)

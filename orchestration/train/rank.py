@@ -36,7 +36,7 @@ from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
 CALIBRATION_STEPS = 16
-"""Batches on which the batch norms of the averaged weights are estimated anew."""
+"""Batches on which the batch norms of the averaged weights are estimated again."""
 
 OVER = -1
 """Said by rank 0 in place of a first step: the training is given up."""
@@ -62,7 +62,7 @@ class RankJob:
     coordinator: Any
     """Handle of a `TrainingCoordinator` actor."""
     start: Any = None
-    """Handle of the `ICface` whose weights the training begins with; None begins anew."""
+    """Handle of the `ICface` whose weights the training begins with; None starts from random weights."""
 
 
 class StorageFailed(IcfaceError):

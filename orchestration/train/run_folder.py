@@ -55,7 +55,7 @@ class RunRecord:
 
 
 def run_folder(storage: str, name: str) -> Folder:
-    """The folder of a run. Raises IcfaceError for a name that is no plain file name."""
+    """The folder of a run. Raises IcfaceError for a name that is not a plain file name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise IcfaceError(f"--name {name!r}: use letters, digits, '.', '_' and '-', at most 100")
     base = Folder.at(storage)

@@ -34,7 +34,7 @@ class Forgotten:
 def forget(url: str, identities: Collection[str] = (), clips: Collection[str] = ()) -> Forgotten:
     """Take every clip of `identities`, and `clips` (identity/video/clip), out of the data set at `url`.
 
-    Only the shards that hold one of them are written anew. The names go into `exclusions.json` before anything is
+    Only the shards that hold one of them are written again. The names go into `exclusions.json` before anything is
     removed: a stopped run is finished by the same command, and `icface preprocess` never brings them back.
 
     Raises IcfaceError when there is no data set, or it has none of a name.

@@ -39,7 +39,7 @@ class Relabelled:
 def relabel(
     url: str, openface_root: str | None = None, on_shard: Callable[[int, int], None] | None = None
 ) -> Relabelled:
-    """Make the attributes of every frame anew, without any video.
+    """Make the attributes of every frame again, without any video.
 
     By default from the stored blendshapes, face matrix and landmarks by the present mapping; these are stored in half
     precision, so attributes differ from those of the analysis by up to about 0.01. With `openface_root` from
@@ -125,7 +125,7 @@ def _clip_rows(dataset: Folder, shard: Shard) -> list[dict[str, Any]]:
 
 
 def _relabel(dataset: Folder, shard: Shard, labels: Labels) -> None:
-    """Write the shard's frames, index and baselines anew; each file changes at once or not at all."""
+    """Write the shard's frames, index and baselines again; each file changes at once or not at all."""
     if not dataset.exists(shard.frames_file):
         return
     measured: dict[str, list[npt.NDArray[np.float32]]] = {}

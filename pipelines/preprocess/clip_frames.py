@@ -27,7 +27,7 @@ class ClipFrames:
     def __init__(self, path: Path, span: ClipSpan | None = None, every: int = 1) -> None:
         """Every `every`-th frame of `path`, or of the part of it that is meant.
 
-        Raises IcfaceError when the file is no video, or the track lies outside its frames.
+        Raises IcfaceError when the file is not a video, or the track lies outside its frames.
         """
         self.path, self.span, self.every = path, span, every
         whole = probe(path)

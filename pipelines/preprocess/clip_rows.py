@@ -74,7 +74,7 @@ def clip_rows(
 ) -> ClipRows:
     """Analyse the clip in the local file `path`, or the `span` of it.
 
-    A clip that cannot be used is no error: its row says `rejected` (it can be read, but no track is left) or
+    A clip that cannot be used is not an error: its row says `rejected` (it can be read, but no track is left) or
     `failed` (it cannot be read) and why.
     """
     work = _ClipWork(path, clip, split, config, analyzer, span)
@@ -178,7 +178,7 @@ class _ClipWork:
         if not last < labelled or (labelled > last + self.config.every and not self.truncated):
             raise IcfaceError(
                 f"{self.clip.clip}: the labels are of {labelled} frames, the clip has about {last + 1}; "
-                "analyse this very clip anew"
+                "run OpenFace on this clip again"
             )
 
     def _choose(self, detections: list[Detection]) -> list[list[Detection]]:

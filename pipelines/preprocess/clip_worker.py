@@ -38,7 +38,7 @@ class TookTooLong(Exception):
 
 
 class ClipWorker:
-    """Turns clips into rows in a process of its own, which is started anew when it dies."""
+    """Turns clips into rows in a process of its own, which is started again when it dies."""
 
     def __init__(self, config: PreprocessConfig) -> None:
         self.config = config

@@ -58,7 +58,7 @@ class ClipFiles:
         if self._held != (clip.path, target) or not target.exists():
             shutil.rmtree(target.parent, ignore_errors=True)
             target.parent.mkdir()
-            # At the store only a folder of pictures is no file.
+            # At the store only a folder of pictures is not a file.
             folder.fs.get(folder.path(name), str(target), recursive=not folder.fs.isfile(folder.path(name)))
             self._held = (clip.path, target)
         return target

@@ -1,4 +1,4 @@
-"""Files and folders of a source that are no clips: what the summary says about them."""
+"""Files and folders of a source that are not clips: what the summary says about them."""
 
 import os
 from collections import Counter

@@ -81,9 +81,11 @@ def parse_track(text: str, name: str) -> ClipSpan:
         rows = np.array([[float(cell) for cell in line.split()] for line in lines[heading + 1 :] if line.strip()])
         rows = rows.reshape(-1, 5)
     except (StopIteration, ValueError):
-        raise IcfaceError(f"{name} is no track: a line `FRAME X Y W H` and rows of five numbers are missing") from None
+        raise IcfaceError(
+            f"{name} is not a track: a line `FRAME X Y W H` and rows of five numbers are missing"
+        ) from None
     if not len(rows) or not np.isfinite(rows).all() or not (np.diff(rows[:, 0]) > 0).all() or rows[0, 0] < 0:
-        raise IcfaceError(f"{name} is no track: its frames must ascend from 0 or later")
+        raise IcfaceError(f"{name} is not a track: its frames must ascend from 0 or later")
     if not (rows[:, 3:] > 0).all():
         raise IcfaceError(f"{name} has boxes without width or height")
     fractions = np.abs(rows[:, 1:]).max() <= LARGEST_FRACTION

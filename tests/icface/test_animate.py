@@ -173,7 +173,7 @@ def test_unknown_columns_are_refused_at_the_call(
 
 
 def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(IcfaceError, match="no model bundle"):
+    with pytest.raises(IcfaceError, match="not a model bundle"):
         Animator.from_bundle(tmp_path / "nowhere")
 
 

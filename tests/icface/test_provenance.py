@@ -42,5 +42,5 @@ def test_only_pngs_are_marked_as_such() -> None:
 
 
 def test_no_bundle_has_no_hash(tmp_path: Path) -> None:
-    with pytest.raises(IcfaceError, match="no model bundle"):
+    with pytest.raises(IcfaceError, match="not a model bundle"):
         bundle_hash(tmp_path)

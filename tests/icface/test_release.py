@@ -113,7 +113,7 @@ def test_wrong_files_are_told_by_the_first_key_that_does_not_fit(released, make,
 def test_pickles_and_missing_files_are_refused(released):
     folder, _ = released
     torch.save(Residual(4), folder / "pickle.pth")
-    with pytest.raises(IcfaceError, match="no file of weights"):
+    with pytest.raises(IcfaceError, match="not a file of weights"):
         import_release(folder / "pickle.pth", folder / "latest_net_GN.pth")
     with pytest.raises(IcfaceError, match="does not exist"):
         import_release(folder / "absent.pth", folder / "latest_net_GN.pth")

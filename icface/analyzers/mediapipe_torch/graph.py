@@ -71,7 +71,7 @@ def read_graph(data: bytes, name: str) -> Graph:
     Raises IcfaceError naming the operator that icface does not know, and ValueError when the bytes are no such file.
     """
     if data[4:8] != b"TFL3":
-        raise ValueError("it is no tflite file")
+        raise ValueError("it is not a tflite file")
     model = Table.root(data)
     if model.number(0, "I") != SCHEMA_VERSION:
         raise ValueError(f"its schema has version {model.number(0, 'I')}, not {SCHEMA_VERSION}")

@@ -72,7 +72,7 @@ def read_task(file: Path, sha256: str) -> FaceTask:
     except (OSError, ValueError, KeyError, IndexError, NotImplementedError, zipfile.BadZipFile) as error:
         text = str(error).strip("'\"") or type(error).__name__
         raise IcfaceError(
-            f"{file} (sha256 {sha256}) is no whole face_landmarker.task ({text}); that of version 1 has sha256 "
+            f"{file} (sha256 {sha256}) is not a whole face_landmarker.task ({text}); that of version 1 has sha256 "
             f"{FACE_LANDMARKER.sha256}: leave the weights out to have it fetched"
         ) from None
     for name, (input_shape, output_shapes) in NETWORKS.items():

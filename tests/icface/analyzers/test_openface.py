@@ -108,8 +108,8 @@ def test_frames_may_be_counted_from_0() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no OpenFace csv"),
-        ("frame,success\n1,yes\n", "no OpenFace csv"),
+        ("", "not an OpenFace csv"),
+        ("frame,success\n1,yes\n", "not an OpenFace csv"),
         ("frame,success,confidence\n1,1,0.9\n", "pose_Rx"),
         (table().drop(columns=[f"{n}_r" for n in ACTION_UNIT_NAMES]).to_csv(index=False), "AU intensities"),
         (table().iloc[:0].to_csv(index=False), "no row"),
@@ -126,7 +126,7 @@ def test_a_file_that_will_not_do_is_said_in_one_line(text: str, said: str) -> No
 def test_a_missing_file_and_folder_are_said(tmp_path: Path) -> None:
     with pytest.raises(IcfaceError, match="no OpenFace csv"):
         OpenFaceAnalyzer(str(tmp_path)).analyze(blank(1), [0], CLIP)
-    with pytest.raises(IcfaceError, match="no folder"):
+    with pytest.raises(IcfaceError, match="not a folder"):
         OpenFaceAnalyzer(str(tmp_path / "missing"))
 
 

@@ -82,5 +82,5 @@ def test_without_pyfeat_a_sentence_says_what_to_do() -> None:
 def test_an_unknown_detector_and_weights_folder_are_said(tmp_path: object) -> None:
     with pytest.raises(IcfaceError, match="v1, v2, mp"):
         create("pyfeat", detector="v9")
-    with pytest.raises(IcfaceError, match="no folder"):
+    with pytest.raises(IcfaceError, match="not a folder"):
         create("pyfeat", weights=f"{tmp_path}/missing")

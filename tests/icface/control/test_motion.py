@@ -51,7 +51,7 @@ def test_keyframes_from_csv_and_json_are_the_same(tmp_path: Path) -> None:
     [
         ("AU12\n1\n", "timestamp"),
         ("timestamp,AU99\n0,1\n", "unknown column 'AU99'"),
-        ("timestamp,AU12\n0,much\n", "no number"),
+        ("timestamp,AU12\n0,much\n", "not a number"),
         ("timestamp,AU12\n1,1\n0,1\n", "in order of time"),
         ("timestamp,AU12\n0,\n", "no key of any attribute"),
         ("timestamp,AU12\n9999,1\n", "0 to 600 s"),

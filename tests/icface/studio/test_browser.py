@@ -205,9 +205,9 @@ def test_clips_of_a_data_set(tab: Tab) -> None:
 
 def test_bad_files_are_told_and_the_page_goes_on(tab: Tab, picture_file: Path, tmp_path: Path) -> None:
     bad = tmp_path / "text.png"
-    bad.write_text("this is no picture")
+    bad.write_text("this is not a picture")
     tab.set_input_files("#upload", str(bad))
-    expect(tab.locator("#message")).to_contain_text("no table of attributes")
+    expect(tab.locator("#message")).to_contain_text("not a table of attributes")
     bad.write_bytes(encode_png(np.full((90, 90, 3), 128, np.uint8)))
     tab.set_input_files("#upload", str(bad))
     expect(tab.locator("#message")).to_contain_text("no face is found")

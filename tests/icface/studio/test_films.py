@@ -87,15 +87,15 @@ def test_bad_drivers_are_refused_with_a_reason(page: Page, shared: Path) -> None
     for data, said in (
         (b"", "empty"),
         ((shared / "bad" / "garbage.mp4").read_bytes(), "no frame can be decoded"),
-        ((shared / "bad" / "text.mp4").read_bytes(), "no table of attributes"),
-        (b"a,b\n1,2\n", "no table of attributes"),
+        ((shared / "bad" / "text.mp4").read_bytes(), "not a table of attributes"),
+        (b"a,b\n1,2\n", "not a table of attributes"),
         (b"\0\0\0\x18ftypisom" + bytes(400), "cannot be read as a video"),
     ):
         assert said in page.refused("POST", "/api/drivers?model=first", data)
     for data, said in (
         ((shared / "bad" / "no_face.mp4").read_bytes(), "no face is found"),
         (b"AU12,AU99\n1,2\n", "unknown column 'AU99'"),
-        (b"AU12\nmuch\n", "no number"),
+        (b"AU12\nmuch\n", "not a number"),
     ):
         name = page.post("/api/drivers?model=first", data)["driver"]
         task = page.finished(f"/api/drivers/{name}")
@@ -161,7 +161,7 @@ def test_a_data_sets_clips(page: Page, face: Picture) -> None:
     ("path", "said"),
     [
         ("/api/libraries/none", "no data set"),
-        ("/api/libraries/noise?filter=AU12+is+big", "is no filter"),
+        ("/api/libraries/noise?filter=AU12+is+big", "is not a filter"),
         ("/api/libraries/noise?filter=AU99%3E1", "unknown attribute 'AU99'"),
         ("/api/libraries/noise/clip?clip=id/v/9", "no clip 'id/v/9'"),
     ],

@@ -154,7 +154,7 @@ def test_a_job_that_fails_is_a_failure_here(
     words = ["submit", "evaluate", str(tmp_path / "nobody"), str(tmp_path / "none"), "--address", head]
     assert main(words) == 1
     said = capsys.readouterr()
-    assert "nobody is no model" in said.out
+    assert "nobody is not a model" in said.out
     assert "ended as FAILED" in said.err
 
 

@@ -68,13 +68,13 @@ def test_stored_evaluations_are_used_where_they_are_of_the_same_pairs(
         models.append(f"models:/compared/{registry.register(run, bundle, 'compared')}")
     with pytest.raises(IcfaceError, match="--dataset"):
         compare(models)
-    anew = compare(models, str(small_dataset), per_track=2)
-    assert anew.evaluated
+    again = compare(models, str(small_dataset), per_track=2)
+    assert again.evaluated
     stored = compare(models)
     assert not stored.evaluated
-    assert stored.metrics() == anew.metrics()
+    assert stored.metrics() == again.metrics()
     assert stored.samples is not None
-    assert (stored.samples == anew.samples).all(), "the same faces, of the data set that the evaluation was on"
+    assert (stored.samples == again.samples).all(), "the same faces, of the data set that the evaluation was on"
     assert not compare(models, str(small_dataset), per_track=2).evaluated
     assert compare(models, str(small_dataset), per_track=1).evaluated, "these are other pairs"
 

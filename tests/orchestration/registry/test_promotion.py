@@ -75,7 +75,7 @@ def test_both_are_evaluated_anew_where_the_evaluations_cannot_be_compared(
         mlflow.MlflowClient().delete_model_version_tag(name, "1", registry.EVALUATION_TAG)
     evaluate_model(second, str(small_dataset), groups=("held_out",), per_track=2)
     told = set()
-    with pytest.raises(IcfaceError, match=r"is worse than version 1.*both evaluated anew"):
+    with pytest.raises(IcfaceError, match=r"is worse than version 1.*both evaluated again"):
         promote(name, 2, "champion", progress=lambda label, done, total: told.add(label))
     assert told == {first, second}
     both = registry.versions(name)
@@ -95,11 +95,11 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(
     with pytest.raises(IcfaceError, match="name the data set to evaluate both on with --dataset"):
         promote("apart", 2, "champion")
     registry.note_evaluation("apart", 2, type(report).from_json(values), {"dataset": "gone", "groups": ["val"]})
-    with pytest.raises(IcfaceError, match="cannot be evaluated anew: gone is not a data set"):
+    with pytest.raises(IcfaceError, match="cannot be evaluated again: gone is not a data set"):
         promote("apart", 2, "champion")
     capsys.readouterr()
     assert main(["models", "promote", "apart", "2", "--dataset", str(small_dataset)]) == 0
     said = capsys.readouterr().out
-    assert "both evaluated anew" in said
+    assert "both evaluated again" in said
     assert '"licence": "test licence"' in said
     assert resolve("models:/apart@champion").version == 2

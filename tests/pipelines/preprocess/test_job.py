@@ -29,7 +29,7 @@ def source(tmp_path: Path, sample_clips: dict[str, Path]) -> Path:
     for place in ("ann/v", "bob/v"):
         (folder / place).mkdir(parents=True)
     shutil.copy(sample_clips["single_face.mp4"], folder / "ann/v/1.mp4")
-    (folder / "bob/v/text.mp4").write_text("this is no video\n")
+    (folder / "bob/v/text.mp4").write_text("this is not a video\n")
     (folder / "bob/v/empty.mp4").touch()
     data = sample_clips["single_face.mp4"].read_bytes()
     (folder / "bob/v/cut.mp4").write_bytes(data[: len(data) // 3])

@@ -138,9 +138,9 @@ def test_a_track_without_a_video_is_left_out_and_counted(two_people: Path, tmp_p
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("nothing", "is no track"),
-        ("FRAME X Y W H\n", "is no track"),
-        ("FRAME X Y W H\n1 2 3 4\n", "is no track"),
+        ("nothing", "is not a track"),
+        ("FRAME X Y W H\n", "is not a track"),
+        ("FRAME X Y W H\n1 2 3 4\n", "is not a track"),
         ("FRAME X Y W H\n5 1 1 9 9\n4 1 1 9 9\n", "must ascend"),
         ("FRAME X Y W H\n5 1 1 0 9\n", "without width"),
         ("FRAME X Y W H\n5 nan 1 9 9\n", "must ascend"),
@@ -282,7 +282,7 @@ def test_a_csv_that_is_none(text: str, said: str, tmp_path: Path):
 
 
 def test_remote_sources_list_and_fetch_the_same(two_people: Path, analyzer, boxes, tmp_path: Path):
-    """Tracks, pictures and a table on a store that is no disk."""
+    """Tracks, pictures and a table on a store that is not a disk."""
     here = tmp_path / "here"
     (here / "full").mkdir(parents=True)
     shutil.copy(two_people, here / "full/AbC.mp4")

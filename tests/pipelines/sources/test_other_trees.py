@@ -1,4 +1,4 @@
-"""Sources in other shapes than VoxCeleb's: deeper trees, unknown endings, names that are no text, stated splits."""
+"""Sources in other shapes than VoxCeleb's: deeper trees, unknown endings, names that are not text, stated splits."""
 
 import os
 import shutil
