@@ -193,7 +193,8 @@ def fetch(file: RemoteFile, progress: Callable[[str], None] = log.info) -> Path:
     """The file in the cache, fetched if it is not there.
 
     `progress` is told in plain words what is tried. With ICFACE_OFFLINE=1 nothing is fetched.
-    Raises IcfaceError when no source gave a file of the pinned sha256, naming each source and what it said.
+    Raises IcfaceError when the cache cannot be written, or no source gave a file of the pinned sha256: then it names
+    each source and what it said.
     """
     path = cached(file)
     if path is not None:
@@ -205,6 +206,11 @@ def fetch(file: RemoteFile, progress: Callable[[str], None] = log.info) -> Path:
         raise IcfaceError(
             f"{file.name} is not in {folder} and ICFACE_OFFLINE is set: unset it and run "
             f"`python -m icface.weights` where a network is reachable"
+        )
+    if (trouble := unwritable(folder)) is not None:
+        raise IcfaceError(
+            f"{file.name} is to be kept in {folder}, which cannot be written ({trouble}): set ICFACE_CACHE to a "
+            "folder of yours, and run `python -m icface.weights` once"
         )
     path = folder / "files" / file.sha256[:16] / file.name
     failures = []
@@ -222,6 +228,16 @@ def fetch(file: RemoteFile, progress: Callable[[str], None] = log.info) -> Path:
             failures.append(f"{source}: {_one_line(error)}")
             progress(f"  not there: {_one_line(error)}")
     raise IcfaceError(f"{file.name} could not be fetched ({'; '.join(failures)}); check the network or pip's index")
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why no file can be made in a folder that is there or could be made; None when one can."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return None
+    except OSError as error:
+        return f"{existing}: {error.strerror or error}"
 
 
 def fetch_all(files: Iterable[RemoteFile], progress: Callable[[str], None] = log.info) -> list[Path]:

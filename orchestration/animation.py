@@ -13,6 +13,7 @@ from icface.animate import Animator, Picture, Source
 from icface.attributes import REGIONS
 from icface.compose import paste_back, side_by_side
 from icface.control import apply_edits, clamp_to_seen, parse_edits, seconds
+from icface.control.driving import SEVERAL
 from icface.control.edits import complete
 from icface.control.mixing import mix_regions
 from icface.control.tables import DEFAULT_FPS
@@ -24,7 +25,7 @@ from icface.sheets import Row, contact_sheet
 from icface.video.writing import Sound, write_gif, write_video
 from icface.video_source import edited_frames, measure_source
 from orchestration.config import OWN, AnimateJob
-from orchestration.driving import driver_frames, driving_table, scales
+from orchestration.driving import driver_frames, driving_table, followed, scales
 from orchestration.registry.references import resolve
 from pipelines.storage import Folder
 
@@ -47,7 +48,7 @@ class Animated:
     clamped: dict[str, int]
     """Frames in which an attribute was beyond the values of the training."""
     notices: tuple[str, ...]
-    """A line for each value to set that was."""
+    """A line for each choice that was made for the user: values clamped, faces not taken, sound left out."""
     left_alone: tuple[str, ...]
     """Attributes that were not measured on the source, so that they stay what they are there."""
 
@@ -69,14 +70,19 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
         edits["set"], notices = clamp_to_seen(edits["set"], schema)
         mark = Mark(bundle=bundle_hash(folder), composite=job.paste_back or len(job.shown) > 1)
         if Path(job.source_image).suffix.lower() in VIDEOS:
-            return _edit_video(job, animator, edits, tuple(notices), mark, progress)
+            return _edit_video(job, animator, edits, notices, mark, progress)
         if job.replace is not None:
             raise IcfaceError(
                 f"--replace is for a video as source, and {job.source_image} is a picture: see --eyes-from"
             )
         picture = read_image(job.source_image)
         source = animator.prepare(picture, job.face - 1)
-        table = driving_table(job, animator, source)
+        if source.faces > 1:
+            notices.append(
+                f"{job.source_image} shows {source.faces} faces, the largest is face 1: face {job.face} is animated; "
+                "--face takes another"
+            )
+        table = driving_table(job, animator, source, notices.append)
         video = Path(job.output).suffix.lower() != ".png"
         if table is None:
             still = pd.DataFrame(index=range(1))
@@ -86,6 +92,7 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
             table = apply_edits(table, schema, source.attributes, **edits)
         faces = iter([animator.neutral(source)]) if job.neutral else animator.animate(source, table)
         frames = _counted(_composed(job, faces, picture, source, table), len(table), progress)
+        notices += _unheard(job, job.drive)
         _write(job, frames, table, mark, sound_of=job.drive)
         _save(job, complete(table, schema, source.attributes))
         return Animated(
@@ -103,7 +110,7 @@ def _edit_video(
     job: AnimateJob,
     animator: Animator,
     edits: dict[str, dict[str, float]],
-    notices: tuple[str, ...],
+    notices: list[str],
     mark: Mark,
     progress: Callable[[int, int], None],
 ) -> Animated:
@@ -113,7 +120,9 @@ def _edit_video(
         raise IcfaceError(f"--{refused[0] if refused else 'face'} is for a portrait, and {job.source_image} is a video")
     schema = animator.model.schema
     source = measure_source(animator, job.source_image)
-    driver = driving_table(job, animator, None)
+    if count := source.table.attrs.get(SEVERAL):
+        notices.append(followed(job.source_image, count, len(source.table)))
+    driver = driving_table(job, animator, None, notices.append)
     table = source.table
     if driver is not None:
         names = job.replaced or [name for name, path in job.parts.items() if path] or list(REGIONS)
@@ -122,9 +131,12 @@ def _edit_video(
     pairs = edited_frames(animator, source, table, whole=job.paste_back)
     drivers = driver_frames(str(job.drive), table) if "driver" in job.shown else repeat(None)
     frames = _beside(job, pairs, drivers)
+    notices += _unheard(job, job.source_image)
     _write(job, _counted(frames, len(table), progress), table, mark, sound_of=job.source_image)
     _save(job, complete(table, schema, {}))
-    return Animated(output=job.output, frames=len(table), clamped=animator.clamped, notices=notices, left_alone=())
+    return Animated(
+        output=job.output, frames=len(table), clamped=animator.clamped, notices=tuple(notices), left_alone=()
+    )
 
 
 def _beside(
@@ -210,6 +222,21 @@ def _write(job: AnimateJob, frames: Iterator[Picture], table: pd.DataFrame, mark
         picture = pictures[0] if len(pictures) == 1 else _sheet(pictures)
         path = Path(job.output).absolute()
         Folder.at(path.parent).write(path.name, mark_png(encode_png(picture), mark))
+
+
+def _unheard(job: AnimateJob, sound_of: str | None) -> Iterator[str]:
+    """A line for each input whose sound is not in the output."""
+    suffix = Path(job.output).suffix.lower()
+    for path in dict.fromkeys((job.source_image, job.drive, *job.parts.values())):
+        if path is None or path == OWN or suffix == ".png" or Sound.of(path) is None:
+            continue
+        if suffix == ".gif":
+            yield f"the sound of {path} is left out: a gif has none; write an mp4 or a webm"
+        elif path != sound_of:
+            whose = (
+                f"that of {sound_of} is taken" if sound_of and Sound.of(sound_of) else "only that of --drive is taken"
+            )
+            yield f"the sound of {path} is left out: {whose}"
 
 
 def _sheet(pictures: list[Picture]) -> Picture:

@@ -1,7 +1,7 @@
 """What drives an animation: the table of attributes that its options ask for, and the driver's frames."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from icface.animate import Animator, Picture, Source
 from icface.attributes import REGIONS, AttributeSchema
 from icface.control import parse_edits, read_driving, relative
-from icface.control.driving import PICTURES
+from icface.control.driving import PICTURES, SEVERAL
 from icface.control.mixing import mix_regions, trim
 from icface.control.motion import gesture, one_euro, read_keyframes
 from icface.errors import IcfaceError
@@ -20,16 +20,20 @@ from icface.video.reading import read_windows
 from orchestration.config import OWN, AnimateJob
 
 
-def driving_table(job: AnimateJob, animator: Animator, source: Source | None) -> pd.DataFrame | None:
+def driving_table(
+    job: AnimateJob, animator: Animator, source: Source | None, say: Callable[[str], None]
+) -> pd.DataFrame | None:
     """The mixed, smoothed and trimmed drivers, raw; None when there is none. `source`: where a gesture begins.
 
-    Raises IcfaceError when one cannot be read.
+    `say` is told which face was followed where a driver shows several. Raises IcfaceError when one cannot be read.
     """
     read: dict[str, pd.DataFrame] = {}
 
     def table(path: str) -> pd.DataFrame:
         if path not in read:
             driver = read_driving(path, animator.analyzer)
+            if count := driver.attrs.get(SEVERAL):
+                say(followed(path, count, len(driver)))
             video = Path(path).suffix.lower() not in (*PICTURES, ".csv")
             if job.smooth == "always" or (job.smooth == "video" and video):
                 driver = one_euro(driver)
@@ -51,6 +55,19 @@ def driving_table(job: AnimateJob, animator: Animator, source: Source | None) ->
     mixed = mix_regions(base, parts)
     kept = [name for region, path in job.parts.items() if path == OWN for name in REGIONS[region]]
     return trim(mixed.drop(columns=[name for name in kept if name in mixed.columns]), job.start, job.end)
+
+
+def followed(path: str, count: int, frames: int) -> str:
+    """What is said of a video or a picture that shows several faces.
+
+    >>> followed("talk.mp4", 3, 10)
+    'talk.mp4 shows more than one face in 3 of 10 frames: the face that is largest at first is followed'
+    """
+    if frames == 1:
+        return f"{path} shows more than one face: the largest drives"
+    return (
+        f"{path} shows more than one face in {count} of {frames} frames: the face that is largest at first is followed"
+    )
 
 
 def scales(job: AnimateJob, schema: AttributeSchema) -> dict[str, float]:

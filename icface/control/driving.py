@@ -23,6 +23,8 @@ LONGEST_GAP = 0.5
 """Seconds without a face that are bridged by interpolation; over a longer gap the last face is held."""
 SMOOTHED_FRAMES = 5
 """A video's labels jitter from frame to frame; they are averaged over so many, without delay."""
+SEVERAL = "several_faces"
+"""In a table's `attrs`: how many of its frames show more than one face."""
 SAME_FACE = 0.3
 """Overlap (intersection over union) from which a face is the same as in the frame before."""
 
@@ -40,7 +42,8 @@ def read_driving(
     NaN is left where a face's attribute is not measured.
 
     In a video the largest face of the first frame that has one is followed by overlap, and what is measured is
-    averaged over `SMOOTHED_FRAMES` neighbouring frames, as it is for training (AU45 is not: blinks are short).
+    averaged over `SMOOTHED_FRAMES` neighbouring frames, as it is for training (AU45 is not: blinks are short). The
+    table's `attrs[SEVERAL]` counts the frames that show other faces too.
     `progress` is told the frames measured and their number, as far as the header knows.
 
     Raises IcfaceError when the file is missing or cannot be read, no face is found, or a csv's columns are unknown.
@@ -93,7 +96,9 @@ def fill_gaps(table: pd.DataFrame, longest: float = LONGEST_GAP) -> pd.DataFrame
 
 def _read_picture(path: Path, analyzer: Analyzer) -> pd.DataFrame:
     faces = analyzer.analyze(read_image(path)[None], [0], str(path))[0]
-    return _table([0], [0.0], [faces[0] if faces else None])
+    table = _table([0], [0.0], [faces[0] if faces else None])
+    table.attrs[SEVERAL] = int(len(faces) > 1)
+    return table
 
 
 def measure_video(
@@ -104,10 +109,12 @@ def measure_video(
     indices: list[int] = []
     times: list[float] = []
     followed: list[Face | None] = []
+    several = 0
     last: Face | None = None
     for window in read_windows(path, window=analyzer.batch_size):
         for faces in analyzer.analyze(window.frames, window.indices, str(path)):
             face = follow(faces, last)
+            several += len(faces) > 1
             followed.append(face)
             last = face or last
         indices += window.indices
@@ -117,6 +124,7 @@ def measure_video(
     names = list(ATTRIBUTE_NAMES)
     labels = table[names].to_numpy(np.float32)
     table[names] = smooth(np.array(indices, np.int32), labels, SMOOTHED_FRAMES)
+    table.attrs[SEVERAL] = several
     return table, followed
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from icface.analyzers import registrations
 from icface.errors import IcfaceError
-from icface.weights import SET_UP, cache_folder, cached
+from icface.weights import SET_UP, cache_folder, cached, unwritable
 
 PACKAGES = ("ray", "torch", "pyarrow", "opencv-contrib-python", "mediapipe", "mlflow", "fsspec", "decord", "av")
 OPTIONAL = {"s3fs": "pip install 'icface[s3]'"}
@@ -123,13 +123,14 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
+    setting = "export ICFACE_CACHE=FOLDER (one that can be written), then " if unwritable(cache_folder()) else ""
     for file in SET_UP:
         path = cached(file)
         yield Finding(
             what=file.name,
             state="ok" if path else "missing",
             found=str(path) if path else f"not in {cache_folder()}",
-            mend="" if path else "python -m icface.weights",
+            mend="" if path else f"{setting}python -m icface.weights",
         )
 
 

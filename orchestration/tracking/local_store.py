@@ -41,7 +41,7 @@ def trouble(path: Path) -> Trouble | None:
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return None
-        mend = "end the process that holds it (`fuser FILE` names it), or set MLFLOW_TRACKING_URI to a server"
+        mend = f"end the process that holds it (`fuser {path}` names it), or set MLFLOW_TRACKING_URI to a server"
         return Trouble(said=f"{path}: {error}", mend=mend)
     except sqlite3.DatabaseError as error:
         return Trouble(said=f"{path}: {error}", mend="move it away; the next run makes a new one")
@@ -54,6 +54,19 @@ def trouble(path: Path) -> Trouble | None:
         said = f"the experiment {EXPERIMENT} in {path} was deleted"
         return Trouble(said=said, mend="icface doctor --fix", fixable=True)
     return None
+
+
+def other_version(revision: str, uri: str) -> str:
+    """What to do about a store whose tables are those of `revision`, and not of the installed MLflow."""
+    import mlflow
+
+    migrations = Path(mlflow.__file__).parent / "store/db_migrations/versions"
+    if any(migrations.glob(f"{revision}_*.py")):
+        return f"an older MLflow made it: make a copy, then run `mlflow db upgrade {uri}`"
+    return (
+        f"a newer MLflow than {mlflow.__version__} made it: install that one (pip install -U mlflow), "
+        "or set MLFLOW_TRACKING_URI to another store"
+    )
 
 
 def check_place(path: Path) -> None:

@@ -45,7 +45,7 @@ def use_tracking(uri: str | None = None) -> str:
     """Point MLflow of this process at the tracking server, without its chatter. Returns the URI.
 
     Raises IcfaceError for the file store, which MLflow no longer keeps registries in, an address without http://, and
-    a sqlite file that is locked, damaged or was moved.
+    a sqlite file that is locked, damaged, of another version of MLflow, or was moved.
     """
     uri = credentials.take(uri) if uri else tracking_uri()
     if re.match(r"[\w.-]+:\d+(/|$)", uri):
@@ -66,6 +66,11 @@ def use_tracking(uri: str | None = None) -> str:
     if file := sqlite_file(uri):
         local_store.check_place(file)
     mlflow.set_tracking_uri(uri)
+    if file and file.exists():
+        try:
+            mlflow.MlflowClient()  # opens the file, and compares its tables with what this MLflow expects
+        except mlflow.exceptions.MlflowException as error:
+            raise IcfaceError(f"the tracking store {uri} cannot be used: {reason(error)}") from None
     return uri
 
 
@@ -105,10 +110,8 @@ def restoring(experiment: str) -> str:
 def reason(error: Exception) -> str:
     """One line of what MLflow says, with what mends it where that is known."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if "out-of-date database schema" in line:
-        import mlflow
-
-        return f"an older MLflow made it: make a copy, then run `mlflow db upgrade {mlflow.get_tracking_uri()}`"
+    if found := re.search(r"out-of-date database schema \(found version (\w+)", line):
+        return local_store.other_version(found[1], tracking_uri())
     return line
 
 

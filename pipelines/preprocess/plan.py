@@ -117,7 +117,7 @@ def _names(splits: dict[str, str]) -> str:
 def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyzer: dict[str, Any]) -> None:
     """Remember the options of a new data set; of one that exists, refuse other ones.
 
-    Raises IcfaceError that names each option that differs.
+    A source that was moved is none: the clips tell. Raises IcfaceError that names each option that differs.
     """
     options: dict[str, Any] = {"source": config.source, **config.naming(), "shard_clips": plan.shard_clips}
     options["analyzer"] = f"{analyzer['name']} ({analyzer['fingerprint']})"
@@ -125,18 +125,38 @@ def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyze
     if not known:
         if dataset.exists("clips") or dataset.exists(INDEX):
             raise IcfaceError(f"{dataset.url} holds something else; choose another folder for the data set")
-        dataset.write(OPTIONS, (json.dumps(options, indent=1, sort_keys=True) + "\n").encode())
+        _write_options(dataset, options)
         return
     different = [
         f"{name} was {known.get(name)!r} and is {options.get(name)!r} now"
         for name in sorted(known.keys() | options.keys())
         if known.get(name) != options.get(name)
     ]
+    if known.get("source") != options["source"] and _moved(plan, str(known.get("source"))):
+        different = [words for words in different if not words.startswith("source ")]
+        if not different:
+            _write_options(dataset, options)
     if different:
         raise IcfaceError(
             f"{dataset.url} was made with other options: {'; '.join(different)}. "
             "Use the same ones, or another folder for the data set"
         )
+
+
+def _write_options(dataset: Folder, options: dict[str, Any]) -> None:
+    dataset.write(OPTIONS, (json.dumps(options, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _moved(plan: Plan, before: str) -> bool:
+    """Whether the source is the one that was at `before`: a shard's name is that of its clips, wherever they lie.
+
+    Where none of the finished shards would be thrown away, no harm can be done. Where some would, the old place must be
+    gone and at least one shard must still be of these clips.
+    """
+    if not plan.stale:
+        return True
+    kept = len(plan.shards) - len(plan.todo) + len(plan.again)
+    return kept > 0 and not Folder.at(before).exists("")
 
 
 def remove_stale_shards(plan: Plan, dataset: Folder) -> None:

@@ -182,6 +182,21 @@ def test_offline_only_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.Monk
     assert fetch(file) == path
 
 
+def test_a_home_that_cannot_be_written_is_told_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "origin.bin"
+    source.write_bytes(GOOD)
+    monkeypatch.delenv("ICFACE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    # Nobody, root included, makes a file in /proc.
+    monkeypatch.setenv("HOME", "/proc/nobody")
+    told: list[str] = []
+    with pytest.raises(IcfaceError, match=r"/proc: .*: set ICFACE_CACHE to a folder of yours"):
+        fetch(remote(GOOD, WebFile(url=source.as_uri())), told.append)
+    assert told == []
+
+
 def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ICFACE_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"

@@ -1,8 +1,10 @@
 """Animating from files, with a model that has learned nothing: what counts here is what comes out where."""
 
+import wave
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pandas as pd
 import pyexiv2
@@ -14,7 +16,7 @@ from icface.control import read_driving
 from icface.errors import IcfaceError
 from icface.images import encode_png, read_image
 from icface.video.reading import read_frames, read_windows
-from icface.video.writing import write_video
+from icface.video.writing import Sound, write_video
 from orchestration.__main__ import main
 from orchestration.animation import animate
 from orchestration.config import AnimateJob
@@ -125,6 +127,40 @@ def test_an_uneven_driver_makes_an_uneven_film(untrained_bundle: Path, portrait:
     output = tmp_path / "out.mp4"
     animate(AnimateJob(model=str(untrained_bundle), source_image=str(portrait), drive=str(table), output=str(output)))
     assert [time for window in read_windows(output) for time in window.times] == pytest.approx(times, abs=1e-3)
+
+
+def test_sound_that_is_left_out_and_faces_that_are_not_taken_are_said(
+    untrained_bundle: Path, portrait: Path, sample_clips: dict[str, Path], tmp_path: Path
+):
+    picture = read_image(portrait)
+    two = tmp_path / "two.png"
+    small = cv2.resize(picture, None, fx=0.7, fy=0.7)
+    both = np.full((len(picture), picture.shape[1] + small.shape[1], 3), 128, np.uint8)
+    both[:, : picture.shape[1]] = picture
+    both[: len(small), picture.shape[1] :] = small
+    two.write_bytes(encode_png(both))
+    with wave.open(str(tmp_path / "noise.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 8000, "NONE", ""))
+        sound.writeframes(np.random.default_rng(0).bytes(16000))
+    loud = write_video(tmp_path / "loud.mp4", [both] * 3, 25, sound=Sound(path=tmp_path / "noise.wav"))
+
+    def notices(source: Path, output: str, **options: str) -> tuple[str, ...]:
+        return animate(
+            AnimateJob(model=str(untrained_bundle), source_image=str(source), output=str(tmp_path / output), **options)
+        ).notices
+
+    driven = f"{loud} shows more than one face in 3 of 3 frames: the face that is largest at first is followed"
+    assert notices(portrait, "a.mp4", drive=str(loud)) == (driven,)
+    assert notices(portrait, "a.gif", drive=str(loud)) == (
+        driven,
+        f"the sound of {loud} is left out: a gif has none; write an mp4 or a webm",
+    )
+    assert f"the sound of {loud} is left out: only that of --drive is taken" in notices(
+        portrait, "b.mp4", mouth_from=str(loud)
+    )
+    (said,) = notices(two, "b.png", set=("AU12=1",))
+    assert said == f"{two} shows 2 faces, the largest is face 1: face 1 is animated; --face takes another"
+    assert notices(portrait, "c.png", set=("AU12=1",)) == ()
 
 
 def still(path: Path) -> dict[str, str]:

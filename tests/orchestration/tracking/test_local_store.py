@@ -92,21 +92,32 @@ def test_a_locked_store_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, **{**options, "timeout": 0.1}))
     with connect(project / "mlflow.db") as holder:
         holder.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(IcfaceError, match="locked: end the process that holds it"):
+        said = f"locked: end the process that holds it .`fuser {project / 'mlflow.db'}`"
+        with pytest.raises(IcfaceError, match=said):
             use_tracking()
     holder.close()
 
 
-def test_a_store_of_an_older_mlflow_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("5b0e9adcef9c", "an older MLflow made it: make a copy, then run `mlflow db upgrade sqlite:///"),
+        ("ffffffffffff", "a newer MLflow than "),
+    ],
+)
+def test_a_store_of_another_mlflow_is_told(
+    revision: str, said: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with sqlite3.connect(project / "mlflow.db") as store:
-        store.execute("UPDATE alembic_version SET version_num = '5b0e9adcef9c'")
+        store.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     store.close()
     assert main(["doctor"]) == 1
-    told = capsys.readouterr().out
-    assert "older MLflow" in told
-    use_tracking()
-    with pytest.raises(IcfaceError, match="mlflow db upgrade sqlite:///"):
-        experiment_id()
+    assert said.split(":")[0] in " ".join(capsys.readouterr().out.split())
+    for words in (["models", "list"], ["evaluate", "models:/face/1", "data"]):
+        assert main(words) == 1
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
 
 
 def test_a_file_that_is_no_store_is_told(project: Path) -> None:

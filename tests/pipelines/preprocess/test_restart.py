@@ -1,5 +1,6 @@
 """Coming back to a data set: what is done is not done again, and what is added touches nothing else."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,35 @@ def test_other_options_are_refused_by_name(config: PreprocessConfig, changes: di
 @pytest.mark.parametrize("changes", [{"workers": 1}, {"limit": 2}, {"cpu_seconds": 99.0}, {"max_failed": 0.5}])
 def test_options_that_name_nothing_may_change(config: PreprocessConfig, changes: dict):
     assert preprocess(replace(config, **changes)).new_clips == 0
+
+
+def test_a_moved_source_is_the_same_source(config: PreprocessConfig):
+    """Whoever moves a project adds clips to the data set that they have; nothing is analysed again."""
+    moved = Path(config.source).rename(Path(config.source).with_name("moved"))
+    before = contents(Path(config.dataset))
+    assert preprocess(replace(config, source=str(moved))).new_clips == 0
+    after = contents(Path(config.dataset))
+    assert json.loads(after.pop("options.json"))["source"] == str(moved)
+    before.pop("options.json")
+    assert after == before
+
+
+def test_a_moved_source_that_changed_is_known_when_the_old_place_is_gone(config: PreprocessConfig):
+    source = Path(config.source)
+    moved = source.rename(source.with_name("moved"))
+    next(moved.rglob("*.mp4")).unlink()
+    assert preprocess(replace(config, source=str(moved))).clips == len(list(moved.rglob("*.mp4")))
+
+
+def test_another_source_throws_nothing_away(config: PreprocessConfig):
+    source = Path(config.source)
+    other = source.with_name("other")
+    shutil.copytree(source, other, symlinks=True)
+    next(other.rglob("*.mp4")).unlink()
+    before = contents(Path(config.dataset))
+    with pytest.raises(IcfaceError, match="source was"):
+        preprocess(replace(config, source=str(other)))
+    assert contents(Path(config.dataset)) == before
 
 
 def test_an_added_clip_writes_its_shard_alone(config: PreprocessConfig):
