@@ -1,4 +1,4 @@
-"""`icface models serve`: a model behind MLflow's scoring server, the protocol that `mlflow models serve` speaks."""
+"""`icface models serve`: a model behind HTTP, by the protocol that `mlflow models serve` speaks."""
 
 import os
 import signal
@@ -11,9 +11,11 @@ from pathlib import Path
 
 import mlflow
 
+import orchestration
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
 from orchestration.registry.references import resolve
+from orchestration.registry.scoring import FOLDER
 from orchestration.registry.versions import pyfunc_options
 
 STOP_SECONDS = 20
@@ -33,11 +35,12 @@ def serve(model: str, host: str, port: int, workers: int) -> None:
             load_bundle(folder)
             mlflow.pyfunc.save_model(path=str(Path(scratch) / "model"), **pyfunc_options(folder))
             folder = Path(scratch) / "model"
-        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
+        command = [sys.executable, "-m", "uvicorn", "--factory", "orchestration.registry.scoring:app"]
+        command += ["--app-dir", str(Path(orchestration.__file__).parents[1]), "--log-level", "warning"]
         command += ["--host", host, "--port", str(port), "--workers", str(workers)]
         # Whoever supervises a server ends it by SIGTERM; its processes must not outlive it then either.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        server = subprocess.Popen(command, env=_environment(), start_new_session=True)
+        server = subprocess.Popen(command, env=_environment(folder), start_new_session=True)
         try:
             status = server.wait()
         finally:
@@ -58,11 +61,9 @@ def _check_port(host: str, port: int) -> None:
         raise IcfaceError(f"{host}:{port} cannot be served at: {line}; choose another --port") from None
 
 
-def _environment() -> dict[str, str]:
-    # MLflow looks for its server's program on the PATH: it lies beside our Python, or beside the shared environment's.
-    programs = {str(Path(sys.executable).parent), str(Path(mlflow.__file__).parents[4] / "bin")}
+def _environment(folder: Path) -> dict[str, str]:
     quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-    return {**quiet, **os.environ, "PATH": os.pathsep.join([*sorted(programs), os.environ.get("PATH", "")])}
+    return {**quiet, **os.environ, FOLDER: str(folder)}
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:

@@ -160,13 +160,14 @@ def log_report(run_id: str, report: Report) -> None:
 
 
 def signature() -> "ModelSignature":
-    """A portrait (PNG or JPEG bytes) and any of the attributes by name; out comes a PNG a row."""
+    """A portrait (PNG or JPEG bytes) and any of the attributes by name; out comes a PNG a row, with a notice."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
     attributes = [ColSpec("double", name, required=False) for name in ATTRIBUTE_NAMES]
     return ModelSignature(
-        inputs=Schema([ColSpec("binary", "portrait"), *attributes]), outputs=Schema([ColSpec("binary", "png")])
+        inputs=Schema([ColSpec("binary", "portrait"), *attributes]),
+        outputs=Schema([ColSpec("binary", "png"), ColSpec("string", "notice")]),
     )
 
 

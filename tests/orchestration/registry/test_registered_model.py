@@ -20,7 +20,7 @@ from icface.errors import IcfaceError
 from icface.images import decode_image, encode_jpeg, encode_png
 from icface.weights import FACE_LANDMARKER, cached
 from orchestration.registry import versions as registry
-from orchestration.registry.example_portrait import portrait
+from orchestration.registry.example_portrait import portrait, portrait_png
 from orchestration.tracking.run_logger import experiment_id
 
 
@@ -55,7 +55,7 @@ def test_the_version_says_what_it_is(folder: Path):
     assert inputs["portrait"].required
     assert len(inputs) == 21
     assert not any(column.required for name, column in inputs.items() if name != "portrait")
-    assert model.signature.outputs.input_names() == ["png"]
+    assert model.signature.outputs.input_names() == ["png", "notice"]
 
 
 def test_nothing_is_pickled_and_the_code_is_with_it(folder: Path):
@@ -112,6 +112,17 @@ def test_what_is_left_out_keeps_the_sources_own(folder: Path, moving_bundle: Pat
         model.predict(pd.DataFrame({"portrait": [png], "AU14": [1.0]}))
     with pytest.raises(mlflow.exceptions.MlflowException, match="portrait"):
         model.predict(pd.DataFrame({"AU12": [1.0]}))
+
+
+def test_a_value_beyond_what_was_seen_is_told_in_the_answer(folder: Path, moving_bundle: Path):
+    model = mlflow.pyfunc.load_model(str(folder))
+    seen = load_bundle(moving_bundle).schema.attributes[load_bundle(moving_bundle).schema.index("AU12")].seen
+    assert seen is not None
+    assert seen.max < 5
+    table = pd.DataFrame({"portrait": [portrait_png()] * 2, "AU12": [5.0, seen.p50]})
+    far, near = model.predict(table)["notice"]
+    assert far == f"AU12 5 is clamped to {seen.max:.3g}, the end of what the training data shows"
+    assert near == ""
 
 
 ELSEWHERE = """
