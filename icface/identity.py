@@ -14,6 +14,7 @@ import numpy.typing as npt
 from icface.errors import IcfaceError
 from icface.images import resize
 from icface.weights import FACE_RECOGNITION, fetch
+from icface.words import pip_install
 
 SAME_PERSON = 0.6
 """L2 distance of two embeddings below which dlib takes two faces for one person's."""
@@ -35,7 +36,7 @@ class FaceEmbedder:
         try:
             self._dlib: Any = import_module("dlib")
         except ImportError:
-            raise IcfaceError("comparing faces needs dlib: pip install 'icface[identity]'") from None
+            raise IcfaceError(f"comparing faces needs dlib: {pip_install('dlib-bin')}") from None
         try:
             self._network = self._dlib.face_recognition_model_v1(str(path))
         except RuntimeError as error:

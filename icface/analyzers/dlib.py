@@ -20,6 +20,7 @@ from icface.analyzers.landmark_geometry import GEOMETRY_VERSION, MEASURES, attri
 from icface.crop import crop_image
 from icface.errors import IcfaceError
 from icface.weights import LANDMARKS_68, fetch, sha256_of
+from icface.words import pip_install
 
 SMALLEST = 256
 """Frames whose shorter side is below this are enlarged before detection: the detector looks for faces of 80 px."""
@@ -49,7 +50,7 @@ class DlibAnalyzer:
         try:
             self._dlib: Any = import_module("dlib")
         except ImportError:
-            raise IcfaceError("the analyzer dlib needs dlib: pip install 'icface[identity]'") from None
+            raise IcfaceError(f"the analyzer dlib needs dlib: {pip_install('dlib-bin')}") from None
         try:
             self._predictor = self._dlib.shape_predictor(str(path))
         except RuntimeError as error:

@@ -154,8 +154,8 @@ def _load(detector: Detector, device: str, weights: str | None) -> tuple[Any, st
         version = str(import_module("feat.version").__version__)
     except (ImportError, OSError, RuntimeError) as error:
         raise IcfaceError(
-            f"py-feat cannot be used here ({_one_line(error)}): install icface[pyfeat] with PyPI's default "
-            "torch and FFmpeg in an environment of its own, or use --analyzer mediapipe"
+            f"py-feat cannot be used here ({_one_line(error)}): `make setup-pyfeat` in the "
+            "project makes an environment of its own with it, or use --analyzer mediapipe"
         ) from None
     folder = weights or str(import_module("feat.utils.io").get_resource_path())
     files = _weight_files(detector, folder, may_fetch=weights is None)

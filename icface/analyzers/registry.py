@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from icface.errors import IcfaceError
 from icface.options import Decides, deciding
+from icface.words import pip_install
 
 if TYPE_CHECKING:
     from icface.analyzers.face import Analyzer
@@ -104,11 +105,11 @@ BUILT_IN = {
         implementation="icface.analyzers.pyfeat:PyFeatAnalyzer",
         options=PyFeatOptions,
         uses_gpu=True,
-        packages={"py-feat": "pip install 'icface[pyfeat]' beside PyPI's default torch"},
+        packages={"py-feat": "make setup-pyfeat, then .venv-pyfeat/bin/icface"},
     ),
     "dlib": Registration(
         implementation="icface.analyzers.dlib:DlibAnalyzer",
-        packages={"dlib-bin": "pip install 'icface[identity]'"},
+        packages={"dlib-bin": pip_install("dlib-bin")},
     ),
 }
 

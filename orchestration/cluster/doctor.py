@@ -14,9 +14,10 @@ from typing import Literal
 from icface.analyzers import registrations
 from icface.errors import IcfaceError
 from icface.weights import SET_UP, cache_folder, cached, unwritable
+from icface.words import pip_install
 
 PACKAGES = ("ray", "torch", "pyarrow", "opencv-contrib-python", "mediapipe", "mlflow", "fsspec", "decord", "av")
-OPTIONAL = {"s3fs": "pip install 'icface[s3]'"}
+OPTIONAL = {"s3fs": pip_install("s3fs")}
 """Beside what analyzers ask for (`icface.analyzers.registry`)."""
 LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2", "libGL.so.1": "libgl1"}
 LEAST_DISK_GB = 5

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 
 from icface.errors import IcfaceError
+from icface.words import pip_install
 from orchestration.commands import parse
 from orchestration.config import StudioJob
 from orchestration.terminal import Reporter
@@ -16,7 +17,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         from icface.studio.server import serve
     except ModuleNotFoundError as error:
-        raise IcfaceError(f"the page needs {error.name}: pip install 'icface[studio]'") from None
+        raise IcfaceError(f"the page needs {error.name}: {pip_install('fastapi', 'uvicorn')}") from None
     from orchestration.studio import resolvers
 
     if job.gpu and not torch.cuda.is_available():

@@ -13,6 +13,7 @@ import torch
 
 from icface.bundle import ICface, load_bundle, save_bundle
 from icface.errors import IcfaceError
+from icface.words import pip_install
 from orchestration.registry.references import resolve
 
 Format = Literal["bundle", "onnx"]
@@ -51,7 +52,7 @@ def _write_onnx(network: torch.nn.Module, model: ICface, path: Path) -> None:
     try:
         import onnxruntime
     except ImportError:
-        raise IcfaceError("ONNX needs packages that are not installed: pip install 'icface[onnx]'") from None
+        raise IcfaceError(f"ONNX needs packages: {pip_install('onnx', 'onnxruntime', 'onnxscript')}") from None
     inputs = _inputs(model, 2)
     batch = torch.export.Dim("batch", min=1)
     # It would name what it leaves out of torchvision, which no network here uses.
