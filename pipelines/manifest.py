@@ -107,7 +107,7 @@ def _gathered(dataset: Folder, files: list[str], schema: pa.Schema, columns: lis
 def _counts(index: pa.Table, clips: pa.Table) -> dict[str, Any]:
     status = Counter(clips["status"].to_pylist())
     reasons = Counter(
-        reason if state == "rejected" else "failed"
+        str(reason).split(" (")[0] if state == "rejected" else "failed"
         for state, reason in zip(clips["status"].to_pylist(), clips["reason"].to_pylist(), strict=True)
         if state != "ok"
     )

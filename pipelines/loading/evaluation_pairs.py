@@ -102,9 +102,11 @@ class EvaluationPairs:
                 for place, frame in _spread(driver.driving, per_track)
             ]
         if not self._references:
+            every = dataset.meta.get("options", {}).get("every", 1)
+            after = f" after --every {every}" if every > 1 else ""
             raise IcfaceError(
-                f"{dataset.url} has no pairs of the kinds {', '.join(wanted)}: tracks of 50 frames have held out "
-                "frames, and preprocessing with --val-fraction above 0 makes a val split"
+                f"{dataset.url} has no pairs of the kinds {', '.join(wanted)}: training tracks of 50 frames or "
+                f"more{after} have held-out frames, and preprocessing with --val-fraction above 0 makes a val split"
             )
         facts = json.dumps([dataset.hash, [reference.key for reference in self._references]])
         self.hash = hashlib.sha256(facts.encode()).hexdigest()

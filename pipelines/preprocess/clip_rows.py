@@ -20,6 +20,7 @@ from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
 from icface.video.reading import TruncatedClip, VideoInfo, Window
+from icface.words import counted
 from pipelines.config import PreprocessConfig
 from pipelines.format import DROPPED, FRAMES, ROW_GROUP_ROWS, baseline_columns, clip_row, list_array
 from pipelines.frame_filters import drop_reason
@@ -30,7 +31,7 @@ from pipelines.sources import Clip, ClipSpan
 JPEG_QUALITY = 95
 HELD_OUT_SHARE = 0.1
 HELD_OUT_FROM = 50
-"""Frames that a training track must have for its last tenth to be held out."""
+"""Frames that a training track must have, after `every`, for its last tenth to be held out."""
 HELD_OUT_GAP = 1.0
 """Seconds before the held-out frames that are left out: neighbours of a held-out frame look like it."""
 WINDOW_BYTES = 48 << 20
@@ -116,15 +117,23 @@ class _ClipWork:
             return self._rejected("several_faces")
         tracks = self._choose(detections)
         if not tracks:
-            return self._rejected(max(self.dropped, key=lambda name: (self.dropped[name], name)))
+            worst = max(self.dropped, key=lambda name: (self.dropped[name], name))
+            return self._rejected(worst, self._too_short(detections) if worst == "short_track" else "")
         segments = [segment for track in tracks for segment in self._segments(track, info)]
         count = sum(len(segment.detections) for segment in segments)
         self.row |= {"status": "ok", "reason": self.truncated, "frames_kept": count}
         self.row |= _counts(self.dropped) | _baselines(segments)
         return ClipRows(self.row, self._tables(segments, info))
 
-    def _rejected(self, reason: str) -> ClipRows:
-        return ClipRows({**self.row, **_counts(self.dropped), "status": "rejected", "reason": reason.replace("_", " ")})
+    def _rejected(self, reason: str, details: str = "") -> ClipRows:
+        """`details`: what is said of this clip alone."""
+        told = reason.replace("_", " ") + (f" ({details})" if details else "")
+        return ClipRows({**self.row, **_counts(self.dropped), "status": "rejected", "reason": told})
+
+    def _too_short(self, detections: list[Detection]) -> str:
+        longest = max(Counter(detection.track for detection in detections).values())
+        every = f" after --every {self.config.every}" if self.config.every > 1 else ""
+        return f"{counted(longest, 'frame')} left{every}, --min-frames is {self.config.min_frames}"
 
     def _window(self, info: VideoInfo) -> int:
         return max(1, min(self.analyzer.batch_size, WINDOW_BYTES // (info.width * info.height * 3)))

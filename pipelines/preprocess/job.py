@@ -18,6 +18,7 @@ from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
 from pipelines.curation.identity_check import check_identities
 from pipelines.dataset import INDEX, META, Dataset
+from pipelines.format import SPLITS
 from pipelines.manifest import Summary, write_manifest
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.plan import Plan, check_options, make_plan, remove_stale_shards
@@ -92,7 +93,12 @@ def _finished(plan: Plan, dataset: Folder) -> Summary | None:
     if plan.todo or plan.stale or not dataset.exists(INDEX) or not dataset.exists(META):
         return None
     meta = Dataset.open(dataset.url).meta
-    return Summary(url=dataset.url, **meta["counts"]) if meta["shards"] == plan.signature else None
+    if meta["shards"] != plan.signature:
+        return None
+    counts = dict(meta["counts"])
+    for name in ("frames", "identities"):  # JSON has them sorted by name
+        counts[name] = {split: counts[name][split] for split in SPLITS}
+    return Summary(url=dataset.url, **counts)
 
 
 class ShardActor:

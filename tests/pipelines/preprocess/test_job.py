@@ -91,11 +91,22 @@ def test_second_run_does_nothing_and_other_options_are_refused(source: Path, tmp
     config = options(source, tmp_path)
     preprocess(config)
     before = contents(config.dataset)
-    assert preprocess(config).new_clips == 0
+    again = preprocess(config)
+    assert again.new_clips == 0
+    assert list(again.frames) == list(again.identities) == ["train", "val", "test"]
     assert contents(config.dataset) == before
     with pytest.raises(IcfaceError, match="size was 32 and is 48 now"):
         preprocess(options(source, tmp_path, size=48))
     assert contents(config.dataset) == before
+
+
+def test_the_reason_of_a_short_track_says_what_is_counted(source: Path, tmp_path: Path):
+    summary = preprocess(options(source, tmp_path, every=4, min_frames=900))
+    row = Dataset.open(summary.url).clips().set_index("clip").loc["ann/v/1"]
+    assert row["reason"].startswith("short track (")
+    assert row["reason"].endswith(" frames left after --every 4, --min-frames is 900)")
+    assert 0 < int(row["reason"].split("(")[1].split()[0]) <= row["dropped_short_track"]
+    assert summary.reasons["short track"] == 1
 
 
 def test_a_lost_shard_comes_back_to_the_bit(source: Path, tmp_path: Path):
