@@ -5,6 +5,7 @@ import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from icface.errors import IcfaceError
 from orchestration.cluster import job_environment
@@ -24,6 +25,7 @@ COMMANDS = {
     "doctor": "check the installation, and show the command that fixes what is missing",
     "demo": "run every step on two sample clips, in about ten minutes",
 }
+STYLES = ("plain", "json", "rich")
 USAGE = 2
 INTERRUPTED = 130
 READER_GONE = 141
@@ -48,6 +50,7 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments, style = without_style(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0 if arguments else USAGE
@@ -60,6 +63,9 @@ def _run(argv: Sequence[str] | None) -> int:
     if name not in COMMANDS:
         print(f"icface: unknown command {name!r}; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return USAGE
+    from orchestration import terminal
+
+    terminal.choose(style)
     try:
         job_environment.load()
         credentials.hide()
@@ -72,7 +78,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except IcfaceError as error:
         if debug:
             raise
-        print(f"icface: {error}", file=sys.stderr)
+        print(f"icface: {job_environment.without_own_folder(str(error))}", file=sys.stderr)
         return 1
     except Exception as error:
         if debug or (isinstance(error, BrokenPipeError) and _reader_gone()):
@@ -81,6 +87,30 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f"icface: {type(error).__name__}: {line} (run it with --debug for the traceback)", file=sys.stderr)
         return 1
     return 0
+
+
+def without_style(arguments: Sequence[str]) -> tuple[list[str], Any]:
+    """The arguments without `--output plain|json|rich`, and that style; None where none is named.
+
+    Any other `--output` is the command's own. A job that is submitted gets the style too.
+
+    >>> without_style(["train", "DATA", "--output", "json"]), without_style(["animate", "--output", "o.mp4"])
+    ((['train', 'DATA'], 'json'), (['animate', '--output', 'o.mp4'], None))
+    """
+    kept: list[str] = []
+    style = None
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if word == "--output" and words and words[0] in STYLES:
+            style = words.pop(0)
+        elif word.partition("=")[0] == "--output" and word.partition("=")[2] in STYLES:
+            style = word.partition("=")[2]
+        else:
+            kept.append(word)
+    if style is not None and kept[:1] == ["submit"] and kept[1:2] and kept[1] not in ("status", "stop"):
+        kept += ["--output", style]
+    return kept, style
 
 
 def _reader_gone() -> bool:
@@ -95,7 +125,9 @@ def _help() -> str:
     lines = "\n".join(f"  {name:<{width}}  {words}" for name, words in COMMANDS.items())
     return (
         "usage: icface COMMAND ...\n\nTrain and steer a face: one portrait, 17 action units, 3 head pose angles.\n\n"
-        f"{lines}\n\n`icface COMMAND --help` shows the options of a command; `--debug` shows tracebacks."
+        f"{lines}\n\n`icface COMMAND --help` shows the options of a command; `--debug` shows tracebacks.\n"
+        "`--output plain|json|rich` chooses how progress and results are shown. By default a terminal gets rich text, "
+        "and a file or\npipe JSON lines, one an event."
     )
 
 

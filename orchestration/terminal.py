@@ -4,11 +4,12 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 JSON_SECONDS = 5.0
 """Least time between two JSON lines of progress."""
@@ -17,18 +18,28 @@ PLAIN_SHARE = 0.1
 """A plain line of progress comes after this share of the work or this time, whichever is first."""
 
 Style = Literal["rich", "json", "plain"]
+STYLES: tuple[Style, ...] = get_args(Style)
+_chosen: list[Style] = []
+"""What `--output` says, if it was given."""
+
+
+def choose(style: Style | None) -> None:
+    """Let every `Reporter` that is made from now on use this style; None lets each choose by itself."""
+    _chosen[:] = [style] if style is not None else []
 
 
 class Reporter:
     """Shows a command's progress and results. Use it as a context manager: leaving it ends the progress bar.
 
-    `plain` chooses sentences instead of JSON lines where there is no terminal.
+    `plain` chooses sentences instead of JSON lines where there is no terminal; `choose` goes before either.
     """
 
     def __init__(self, stream: TextIO | None = None, plain: bool = False) -> None:
         self.stream = stream or sys.stdout
-        self.style: Style = "rich" if self.stream.isatty() else "plain" if plain else "json"
-        self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
+        by_itself: Style = "rich" if self.stream.isatty() else "plain" if plain else "json"
+        self.style: Style = _chosen[0] if _chosen else by_itself
+        terminal = self.style == "rich"
+        self._console = Console(file=self.stream, highlight=False, soft_wrap=True, force_terminal=terminal)
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._told: dict[str, tuple[float, int]] = {}
@@ -53,7 +64,7 @@ class Reporter:
         if self.style == "json":
             self._line({"event": "part", "text": text})
         else:
-            self._console.print(f"\n[bold]{text}[/bold]" if self.style == "rich" else f"\n{text}")
+            self._console.print(Text(f"\n{text}", style="bold" if self.style == "rich" else ""))
 
     def progress(self, name: str, done: int, total: int, text: str = "", **facts: Any) -> None:
         """How far `name` is. Off a terminal: a line now and then, and one at the end."""
@@ -65,7 +76,7 @@ class Reporter:
             return
         self._told[name] = now, done
         if self.style == "json":
-            self._line({"event": "progress", "name": name, "done": done, "total": total, **facts})
+            self._line({"event": "progress", "name": name, "done": done, "total": total, **_rounded(facts)})
         else:
             print(f"  {name}: {done} of {total}{'  ' + text if text else ''}", file=self.stream, flush=True)
 
@@ -81,14 +92,16 @@ class Reporter:
         if self.style == "json":
             self._line({"event": "table", "name": name, "rows": [dict(zip(heading, row, strict=True)) for row in body]})
             return
-        table = Table(title=name, title_justify="left", box=None if self.style == "plain" else Table().box)
+        # As Text: rich takes brackets in a string for markup, and leaves them out.
+        table = Table(title=Text(name), title_justify="left", box=None if self.style == "plain" else Table().box)
         for index, column in enumerate(heading):
             numbers = all(_is_number(row[index]) for row in body)
-            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+            table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
         for row in body:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         width = 160 if self.style == "plain" else None
-        Console(file=self.stream, highlight=False, width=width).print(table)
+        terminal = self.style == "rich"
+        Console(file=self.stream, highlight=False, width=width, force_terminal=terminal).print(table)
 
     def result(self, **facts: Any) -> None:
         """What the command made, by name."""
@@ -103,7 +116,7 @@ class Reporter:
     def _show(self, name: str, done: int, total: int, text: str) -> None:
         if self._bar is None:
             self._bar = Progress(
-                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=20),
                 TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
                 # Only this column gives way on a narrow terminal.
@@ -123,6 +136,22 @@ class Reporter:
 
     def _line(self, values: dict[str, Any]) -> None:
         print(json.dumps(values, default=str), file=self.stream, flush=True)
+
+
+def _rounded(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts for a line of JSON: whole seconds, four digits of other fractions.
+
+    >>> _rounded({"seconds_left": 61.234, "images_per_second": 12.34567, "nodes": 2})
+    {'seconds_left': 61, 'images_per_second': 12.35, 'nodes': 2}
+    """
+    return {
+        name: value
+        if not isinstance(value, float)
+        else round(value)
+        if "seconds_left" in name
+        else float(f"{value:.4g}")
+        for name, value in facts.items()
+    }
 
 
 def _is_number(cell: str) -> bool:

@@ -214,3 +214,39 @@ def test_doctor_says_what_is_missing(capsys, workplace: Path, tmp_path: Path, mo
     monkeypatch.setenv("ICFACE_CACHE", str(tmp_path / "empty"))
     assert main(["doctor"]) == 1
     assert "python -m icface.weights" in capsys.readouterr().out
+
+
+def test_advice_on_packages_works_in_a_checkout(capsys, workplace: Path, monkeypatch):
+    """It names packages of the locks and targets of the Makefile: our own name is on no package index."""
+    from importlib.metadata import PackageNotFoundError
+
+    from icface.analyzers import registrations
+    from orchestration.cluster import doctor
+
+    def nothing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", nothing)
+    advice = [finding.mend for finding in doctor._packages() if finding.state != "ok"]
+    advice += [mend for known in registrations().values() for mend in known.packages.values()]
+    root = Path(__file__).resolve().parents[2]
+    locked = (root / "requirements.lock").read_text()
+    targets = (root / "Makefile").read_text()
+    for mend in advice:
+        assert "icface[" not in mend
+        words = mend.replace(",", " ").split()
+        if "pip" in words:
+            for package in words[words.index("install") + 1 :]:
+                assert f"\n{package}==" in locked
+        else:
+            assert words[0] == "make"
+            assert f"\n{words[1]}:" in targets or f" {words[1]}" in targets
+
+
+def test_output_chooses_the_style_of_any_command(capsys, small_dataset: Path):
+    assert main(["inspect", str(small_dataset), "--output", "plain"]) == 0
+    plain = capsys.readouterr().out
+    assert '"event"' not in plain
+    assert "Splits" in plain
+    assert main(["inspect", "--output=json", str(small_dataset)]) == 0
+    assert all(json.loads(line) for line in capsys.readouterr().out.splitlines())

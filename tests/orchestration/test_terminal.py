@@ -3,7 +3,9 @@
 import io
 import json
 
-from orchestration.terminal import Reporter
+import pytest
+
+from orchestration.terminal import Reporter, Style, choose
 
 
 class Terminal(io.StringIO):
@@ -66,3 +68,37 @@ def test_a_tables_words_are_whole_and_its_numbers_stand_right():
     for word in command.split():
         assert word in " ".join(lines)
     assert any(line.rstrip(" │").endswith("    7") for line in lines)
+
+
+def test_brackets_in_a_table_stay():
+    stream = Terminal()
+    with Reporter(stream) as reporter:
+        reporter.heading("part [1]")
+        reporter.table("Title [a]", [("what [b]", "mend"), ("x", "pip install 'name[extra]'")])
+    for text in ("part [1]", "Title [a]", "what [b]", "pip install 'name[extra]'"):
+        assert text in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["plain", "json", "rich"])
+def test_the_style_can_be_chosen_on_a_terminal_and_off_it(style: Style):
+    for stream in (Terminal(), io.StringIO()):
+        choose(style)
+        try:
+            with Reporter(stream) as reporter:
+                assert reporter.style == style
+                reporter.table("Scores", [("metric", "model"), ("l1", "0.1")])
+                reporter.result(made="x")
+        finally:
+            choose(None)
+        text = stream.getvalue()
+        assert ("event" in text) == (style == "json")
+        assert ("\x1b[" in text) == (style == "rich")
+    assert Reporter(io.StringIO()).style == "json"
+
+
+def test_seconds_in_json_lines_are_whole():
+    stream = io.StringIO()
+    with Reporter(stream) as reporter:
+        reporter.progress("training", 1, 9, seconds_left=12.3456789, images_per_second=3.14159265, loss=None)
+    line = json.loads(stream.getvalue())
+    assert (line["seconds_left"], line["images_per_second"], line["loss"]) == (12, 3.142, None)
