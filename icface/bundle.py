@@ -237,7 +237,7 @@ A neutraliser and a generator ({config.model.architecture}, {model.size} px) tha
 
 - licence: {config.licence}
 - sources: {", ".join(config.sources) or "not recorded"}
-- analyzer of the training data: {config.analyzer.get("name", "unknown")} {config.analyzer.get("fingerprint", "")}
+- analyzer of the training data: {config.analyzer.get("fingerprint") or config.analyzer.get("name", "unknown")}
 {facts}
 
 | attribute | range | neutral | measured on | seen: 1st, 50th, 99th percentile; smallest .. largest | can be set |

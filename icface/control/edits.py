@@ -124,7 +124,14 @@ def _named(name: str, schema: AttributeSchema, entry: str, verb: Verb) -> Attrib
         known = [*DEGREES, *(n for n in schema.names if n not in POSE_NAMES)]
         raise IcfaceError(f"--{verb} {entry}: unknown attribute {name!r}; known are {', '.join(known)}")
     raw = DEGREES.get(name, name)
-    schema.check_trained([raw])
+    try:
+        schema.check_trained([raw])
+    except IcfaceError as error:
+        # On the command line the pose has other names.
+        line = str(error)
+        for short, long in DEGREES.items():
+            line = line.replace(long, short)
+        raise IcfaceError(f"--{verb} {entry}: {line}") from None
     return schema.attributes[schema.index(raw)]
 
 

@@ -28,3 +28,14 @@ def load() -> None:
     name = os.environ.get(VARIABLE)
     if name:
         os.environ.update(json.loads(Path(name).read_text()))
+
+
+def without_own_folder(sentence: str) -> str:
+    """A sentence about a path in the working folder of a job, which nobody knows, as its user wrote the path."""
+    folder = f"{Path.cwd()}/"
+    if VARIABLE not in os.environ or folder not in sentence:
+        return sentence
+    return (
+        f"{sentence.replace(folder, '')} (a job's own folder on the cluster holds code alone: give a path that the "
+        "cluster sees)"
+    )

@@ -73,6 +73,7 @@ def submit(
             f"submit takes one of the commands {', '.join(COMMANDS)}, as: icface submit train DATASET ..."
         )
     words = list(command)
+    _check_paths(words)
     tracking = environment.get("MLFLOW_TRACKING_URI", "")
     if words[0] != "preprocess" and not tracking.startswith(("http://", "https://", "databricks")):
         raise IcfaceError(
@@ -151,6 +152,21 @@ def follow(address: str, job: str, write: Callable[[str], object]) -> Job:
         if found.status in DONE:
             return found
         time.sleep(POLL_SECONDS)
+
+
+def _check_paths(words: Sequence[str]) -> None:
+    """Refuse a relative data set or source: a job works in a folder that holds this project's code alone.
+
+    Raises IcfaceError.
+    """
+    for word in words[1:]:
+        if word.startswith("-"):
+            return
+        if not (Path(word).is_absolute() or ":/" in word):
+            raise IcfaceError(
+                f"{word}: the job would look for it in its own folder on the cluster, not here; give a path that the "
+                "cluster sees, as in /data/faces or s3://BUCKET/faces"
+            )
 
 
 def _packages(requirements: str | None) -> list[str]:

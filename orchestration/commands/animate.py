@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from icface.words import counted
 from orchestration.commands import parse
 from orchestration.config import AnimateJob
 from orchestration.terminal import Reporter
@@ -16,7 +17,8 @@ def main(argv: Sequence[str]) -> None:
         for notice in made.notices:
             reporter.say(notice)
         for name, count in made.clamped.items():
-            reporter.say(f"{name} left what the training data shows in {count} frames and was clamped")
+            frames = counted(count, "frame")
+            reporter.say(f"{name} left what the training data shows in {frames} and was clamped")
         if made.left_alone:
             names = ", ".join(made.left_alone)
             reporter.say(f"{names} could not be measured on the portrait: its neutral face may keep them")

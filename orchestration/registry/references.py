@@ -69,6 +69,10 @@ def _version(model: str) -> tuple[str, int, str | None]:
     rest = model.removeprefix("models:/").strip("/")
     if "@" in rest:
         name, alias = rest.split("@", 1)
+        known = client.get_registered_model(name).aliases
+        if alias not in known:
+            there = ", ".join(sorted(known)) or "none; `icface models promote` gives one"
+            raise ValueError(f"{name} has no alias {alias!r}, its aliases are: {there}")
         found = client.get_model_version_by_alias(name, alias)
     else:
         name, _, number = rest.rpartition("/")

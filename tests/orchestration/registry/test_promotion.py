@@ -42,6 +42,8 @@ def test_a_version_without_an_evaluation_is_refused(workplace: Path, untrained_b
     report = evaluate_model(model, str(small_dataset), groups=("held_out",), per_track=2)
     assert promote("plain", 1, "champion") == "evaluated, and nothing had the alias"
     assert promote("plain", 1, "champion") == "evaluated, and it had the alias already"
+    with pytest.raises(IcfaceError, match="plain has no alias 'best', its aliases are: champion"):
+        resolve("models:/plain@best")
     found = registry.versions("plain")[0]
     assert found.aliases == ("champion",)
     assert found.evaluation["metrics"]["held_out/face_l1"] == pytest.approx(report.metrics()["held_out/face_l1"], 1e-4)
