@@ -54,7 +54,7 @@ async def _in_a_sentence(request: Request, answer: Callable[[Request], Awaitable
         return _error(400, "BAD_REQUEST", "name the body's format: Content-Type: application/json")
     response: Any = await answer(request)
     if response.status_code < 400:
-        return response  # type: ignore[no-any-return]
+        return response
     body = b"".join([part async for part in response.body_iterator])
     try:
         told = json.loads(body)
