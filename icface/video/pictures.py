@@ -13,6 +13,7 @@ from icface.images import decode_image
 
 PICTURES_FPS = 25.0
 """Pictures have no rate; VoxCeleb's videos have this one."""
+_FRAME_ENDINGS = (".png", ".jpg", ".jpeg")
 _FRAME_FILE = re.compile(r"(?:.*/)?(\d+)\.(?:png|jpe?g)", re.IGNORECASE)
 
 
@@ -22,7 +23,7 @@ def is_frame_file(path: str) -> bool:
     >>> is_frame_file("clip/0000012.png"), is_frame_file("cover.png")
     (True, False)
     """
-    return _FRAME_FILE.fullmatch(path) is not None
+    return path[-5:].lower().endswith(_FRAME_ENDINGS) and _FRAME_FILE.fullmatch(path) is not None
 
 
 def frame_files(folder: str | Path) -> list[Path]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 _ENDINGS = """
@@ -73,7 +72,7 @@ class Clip:
 
     @property
     def identity(self) -> str:
-        return self.clip.split("/")[0]
+        return self.clip.partition("/")[0]
 
     @property
     def video(self) -> str:
@@ -88,12 +87,10 @@ def clip_name(path: str) -> str:
     >>> clip_name("train/id10283#zBqQEBk0mAU#001532#001715.mp4")
     'id10283/zBqQEBk0mAU/001532-001715'
     """
-    parts = PurePosixPath(path)
     stem = stem_of(path)
-    found = _FIRST_ORDER_NAME.fullmatch(stem)
-    if found:
+    if "#" in stem and (found := _FIRST_ORDER_NAME.fullmatch(stem)):
         return span_name(found["identity"], found["video"], int(found["start"]), int(found["end"]))
-    folders = parts.parts[:-1]
+    folders = path.split("/")[:-1]
     if len(folders) >= 2:
         return f"{folders[-2]}/{folders[-1]}/{stem}"
     identity = folders[0] if folders else stem

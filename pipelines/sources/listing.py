@@ -1,9 +1,11 @@
 """What lies in a source, whatever its layout."""
 
+from operator import attrgetter
+
 from icface.errors import IcfaceError
 from pipelines.sources.clip import Clip
 from pipelines.sources.layouts import layouts
-from pipelines.sources.layouts.tree_names import by_name, check_unique
+from pipelines.sources.layouts.tree_names import check_unique
 from pipelines.sources.leftovers import Leftovers
 from pipelines.storage import Folder
 
@@ -21,7 +23,7 @@ def list_clips(source: Folder, layout: str | None = None, leftovers: Leftovers |
     """
     leftovers = leftovers if leftovers is not None else Leftovers()
     listed = (known(source, layout, leftovers) for known in layouts())
-    clips = sorted(next((found for found in listed if found is not None), []), key=by_name)
+    clips = sorted(next((found for found in listed if found is not None), []), key=attrgetter("clip"))
     if not clips:
         if not source.exists(""):
             raise IcfaceError(f"{source.url} does not exist; SOURCE is a folder of clips: identity/video/clip.mp4")

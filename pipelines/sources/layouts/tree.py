@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,6 +19,9 @@ from pipelines.storage import Folder
 
 TRACKS = "txt"
 """The folder above VoxCeleb's track files."""
+
+LISTERS = 16
+"""Folders of a remote source that are listed at the same time."""
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +127,37 @@ def _files(folder: Folder, leftovers: Leftovers) -> Iterator[tuple[str, int]]:
     if folder.local:
         yield from _scan(folder.root, "", frozenset(), leftovers)
         return
-    entries: Mapping[str, Mapping[str, Any]] = folder.fs.find(folder.root, detail=True)
-    for name, entry in entries.items():
-        if _matters(name):
-            yield name[len(folder.root) :].lstrip("/"), int(entry["size"])
-        elif not is_companion(name):
-            leftovers.endings[_ending(name)] += 1
+    for entries in _listings(folder):
+        for name, entry in entries.items():
+            if _matters(name):
+                yield name[len(folder.root) :].lstrip("/"), int(entry["size"])
+            elif not is_companion(name):
+                leftovers.endings[_ending(name)] += 1
+
+
+def _listings(folder: Folder) -> Iterator[Mapping[str, Mapping[str, Any]]]:
+    """The files of a remote folder by their full names, one subfolder's at a time.
+
+    A whole store's listing takes more memory than all else, and one request after another takes its time.
+    """
+    folder.fs.invalidate_cache()
+    places = [folder.root]
+    while len(places) == 1:  # as in dev/mp4
+        try:
+            entries = folder.fs.ls(places[0], detail=True)
+        except FileNotFoundError:
+            return
+        yield {entry["name"]: entry for entry in entries if entry["type"] == "file"}
+        places = [entry["name"].rstrip("/") for entry in entries if entry["type"] == "directory"]
+    with ThreadPoolExecutor(LISTERS) as pool:
+        asked: deque[Future[Mapping[str, Mapping[str, Any]]]] = deque()
+        for place in places:
+            asked.append(pool.submit(folder.fs.find, place, detail=True))
+            if len(asked) == LISTERS:
+                yield asked.popleft().result()
+                folder.fs.invalidate_cache()  # some keep what they listed
+        while asked:
+            yield asked.popleft().result()
 
 
 def _matters(name: str) -> bool:
