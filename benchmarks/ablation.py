@@ -22,8 +22,8 @@ from icface.bundle import ICface
 from icface.evaluation import evaluate
 from icface.training.config import TrainConfig
 from icface.training.critic import make_critic
-from icface.training.fit import Hooks, fit
-from orchestration.train.rank import describe, perceptual_of
+from icface.training.fit import Hooks, TrainingData, fit
+from orchestration.train.bundle_config import make_bundle_config
 from pipelines.dataset import Dataset
 from pipelines.loading.evaluation_pairs import EvaluationPairs
 from pipelines.loading.pairs import PairBatches
@@ -93,7 +93,7 @@ class Remembering:
 
 def train(config: TrainConfig, dataset: Dataset) -> tuple[ICface, dict[str, float], float]:
     """The model, the last metrics of its log and the milliseconds a step, reading and validation included."""
-    described = describe(config, dataset)
+    described = make_bundle_config(config, dataset)
     pairs = PairBatches(
         dataset, config.data, described.schema, config.model.size, seed=config.seed, first_step=0, steps=config.steps
     )
@@ -102,14 +102,15 @@ def train(config: TrainConfig, dataset: Dataset) -> tuple[ICface, dict[str, floa
     model = fit(
         config,
         described,
-        pairs.batches(),
-        identities=len(pairs.identities),
-        deviations=pairs.deviations(),
+        TrainingData(
+            batches=pairs.batches(),
+            identities=len(pairs.identities),
+            deviations=pairs.deviations(),
+            validation=validation_frames(dataset, config.data, described.schema, config.model.size),
+            calibration=pairs_again(dataset, config, described.schema),
+        ),
         hooks=Hooks(on_log=lambda step, values: metrics.update(values)),
-        perceptual=perceptual_of(config.loss),
         critic=make_critic(config.loss, described),
-        validation=validation_frames(dataset, config.data, described.schema, config.model.size),
-        calibration=pairs_again(dataset, config, described.schema),
     )
     return model, metrics, 1000 * (time.monotonic() - started) / config.steps
 

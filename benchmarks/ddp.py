@@ -34,7 +34,7 @@ from icface.bundle import BundleConfig
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
 from icface.training.distributed import world
-from icface.training.fit import Hooks, fit
+from icface.training.fit import Hooks, TrainingData, fit
 
 GOAL = 0.97
 IDENTITIES = 8
@@ -133,7 +133,7 @@ def work(folder: Path, side: str, config: TrainConfig, steps: int, rounds: int, 
     bundle = BundleConfig(model=config.model, schema=AttributeSchema.default())
     deviations = np.full(len(bundle.schema), 0.2, np.float32)
     batches = turns(folder, side, batch, steps, rounds, reduces)
-    fit(config, bundle, batches, identities=IDENTITIES, deviations=deviations, hooks=hooks)
+    fit(config, bundle, TrainingData(batches=batches, identities=IDENTITIES, deviations=deviations), hooks=hooks)
 
 
 def work_plainly(folder: Path, config: TrainConfig, steps: int, rounds: int, threads: int) -> None:
@@ -205,6 +205,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
         with connect("local", workers, packages=()):
             job = RankJob(
                 config=config,
+                bundle_config=BundleConfig(model=config.model, schema=AttributeSchema.default()),
                 dataset="",
                 folder=place,
                 tracking_uri=uri,

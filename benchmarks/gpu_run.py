@@ -87,7 +87,7 @@ from icface.training.augmentation import seen_in_training  # noqa: E402
 from icface.training.batch import Batch  # noqa: E402
 from icface.training.config import TrainConfig  # noqa: E402
 from icface.training.critic import make_critic  # noqa: E402
-from icface.training.fit import Hooks, fit  # noqa: E402
+from icface.training.fit import Hooks, TrainingData, fit  # noqa: E402
 from icface.training.trainer import prepare  # noqa: E402
 from pipelines.dataset import Dataset  # noqa: E402
 from pipelines.loading.evaluation_pairs import EvaluationPairs  # noqa: E402
@@ -166,16 +166,18 @@ def run(options: argparse.Namespace) -> None:
     model = fit(
         config,
         described,
-        batches(config, dataset, described.schema),
-        identities=people,
-        deviations=deviations,
+        TrainingData(
+            batches=batches(config, dataset, described.schema),
+            identities=people,
+            deviations=deviations,
+            validation=frames,
+        ),
         hooks=Hooks(
             on_log=log.add,
             on_images=lambda step, grid: _write(out / f"samples/{step:06d}.png", grid),
             should_stop=lambda: timing.elapsed > deadline,
         ),
         device=device,
-        validation=frames,
         critic=critic,
     )
     timing.done("training", steps=steps, batch=config.data.batch_size)

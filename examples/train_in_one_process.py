@@ -7,7 +7,7 @@ import sys
 
 from icface.bundle import BundleConfig, save_bundle
 from icface.training.config import TrainConfig
-from icface.training.fit import Hooks, fit
+from icface.training.fit import Hooks, TrainingData, fit
 from pipelines.dataset import Dataset
 from pipelines.loading.pairs import PairBatches
 
@@ -30,9 +30,7 @@ def main(url: str, bundle: str, steps: int = 200) -> None:
             analyzer=dataset.analyzer,
             licence=dataset.licence,
         ),
-        pairs.batches(),
-        identities=len(pairs.identities),
-        deviations=pairs.deviations(),
+        TrainingData(batches=pairs.batches(), identities=len(pairs.identities), deviations=pairs.deviations()),
         hooks=Hooks(on_log=show),
     )
     save_bundle(model, bundle)

@@ -8,6 +8,7 @@ from typing import Any
 from icface.errors import IcfaceError
 from orchestration.config import TrainJob
 from orchestration.terminal import Reporter, duration
+from orchestration.train.progress import OnProgress, TrainingProgress
 from pipelines.config import PreprocessConfig
 
 SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
@@ -69,29 +70,28 @@ def train(options: TrainJob, reporter: Reporter) -> None:
     reporter.result(**facts)
 
 
-def progress_of(reporter: Reporter, steps: int) -> Any:
+def progress_of(reporter: Reporter, steps: int) -> OnProgress:
     """What shows a training's progress on `reporter`."""
-    told: dict[str, Any] = {}
+    stage: str | None = None
+    step: int | None = None
 
-    def show(progress: dict[str, Any]) -> None:
-        stage = progress.get("stage")
-        if stage and stage != told.get("stage"):
-            told["stage"] = stage
+    def show(progress: TrainingProgress) -> None:
+        nonlocal stage, step
+        if progress.stage and progress.stage != stage:
+            stage = progress.stage
             reporter.say(stage)
-        step = progress.get("step")
-        if step is None or step == told.get("step"):
+        if progress.step is None or progress.step == step:
             return
-        told["step"] = step
-        losses = {name: round(progress[name], 4) for name in SHOWN if name in progress}
-        speed = progress.get("images_per_second")
+        step = progress.step
+        losses = {name: round(progress.metrics[name], 4) for name in SHOWN if name in progress.metrics}
         # A narrow terminal cuts the end off.
         parts = []
-        if speed is not None:
-            parts += [f"{duration(progress.get('seconds_left'))} left", f"{speed:.0f} images/s"]
-        if "checkpoint" in progress:
-            parts.append(f"checkpoint {progress['checkpoint']}")
+        if progress.images_per_second is not None:
+            parts += [f"{duration(progress.seconds_left)} left", f"{progress.images_per_second:.0f} images/s"]
+        if progress.checkpoint is not None:
+            parts.append(f"checkpoint {progress.checkpoint}")
         text = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
-        facts = {key: progress[key] for key in FACTS if key in progress}
+        facts = {name: value for name in FACTS if (value := getattr(progress, name)) is not None}
         reporter.progress("training", step, steps, text, **losses, **facts)
 
     return show

@@ -163,18 +163,22 @@ def perceptual_distance(network: str, weights: str | None = None) -> PerceptualD
 
     Raises IcfaceError when the weights cannot be had or are not those that are pinned.
     """
-    if network == "vgg19":
-        path = Path(str(weights)).expanduser()
-        if not path.is_file():
-            raise IcfaceError(f"{path}: there are no weights of VGG19; give torchvision's vgg19-dcbb9e9d.pth")
-        if not sha256_of(path).startswith(VGG19_SHA256):
-            raise IcfaceError(f"{path} is not torchvision's vgg19-dcbb9e9d.pth: its sha256 begins otherwise")
-        vgg = Vgg19()
-        _fill(vgg, path)
-        return PerceptualDistance(vgg)
-    lite = EfficientNetLite0()
-    _fill(lite, fetch(PERCEPTUAL_NETWORK))
-    return PerceptualDistance(lite)
+    path = perceptual_weights(network, weights)
+    features = Vgg19() if network == "vgg19" else EfficientNetLite0()
+    _fill(features, path)
+    return PerceptualDistance(features)
+
+
+def perceptual_weights(network: str, weights: str | None = None) -> Path:
+    """The file that `perceptual_distance` reads. Raises IcfaceError as that does; no network is built."""
+    if network != "vgg19":
+        return fetch(PERCEPTUAL_NETWORK)
+    path = Path(str(weights)).expanduser()
+    if not path.is_file():
+        raise IcfaceError(f"{path}: there are no weights of VGG19; give torchvision's vgg19-dcbb9e9d.pth")
+    if not sha256_of(path).startswith(VGG19_SHA256):
+        raise IcfaceError(f"{path} is not torchvision's vgg19-dcbb9e9d.pth: its sha256 begins otherwise")
+    return path
 
 
 def _fill(network: nn.Module, path: Path) -> None:

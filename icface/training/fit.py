@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
+from icface.networks.features import perceptual_distance
 from icface.training.batch import Batch, DeviceBatch
 from icface.training.checkpoint import load_state, save_state
 from icface.training.config import TrainConfig
@@ -41,20 +41,33 @@ class Hooks:
     """Asked after each step; a yes on any rank writes a checkpoint and ends the training on all."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What one rank trains on."""
+
+    batches: Iterable[Batch]
+    """This rank's slice of each step's batch, beginning with the first step not yet done."""
+    identities: int
+    """Number of training identities."""
+    deviations: npt.NDArray[np.float32]
+    """(n,) standard deviation of each coded attribute over the training frames."""
+    validation: RealFrames | None = None
+    """Real frames that are not trained on, the same on every rank, looked at every `validate_every` steps. With them
+    an attribute that D does not read yet teaches no generator (`loss.readable_from`)."""
+    calibration: Iterable[Batch] = ()
+    """This rank's slices of some batches, on which the batch norms of the averaged weights are estimated again at the
+    end; a model without batch norms needs none."""
+
+
 def fit(
     config: TrainConfig,
     bundle_config: BundleConfig,
-    batches: Iterable[Batch],
+    data: TrainingData,
     *,
-    identities: int,
-    deviations: npt.NDArray[np.float32],
     hooks: Hooks | None = None,
     device: torch.device | str = "cpu",
     resume: Path | None = None,
-    perceptual: nn.Module | None = None,
-    validation: RealFrames | None = None,
-    calibration: Iterable[Batch] = (),
-    start: ICface | None = None,
+    init: ICface | None = None,
     critic: Critic | None = None,
 ) -> ICface:
     """Train and return the model with the averaged weights, on the CPU in eval mode.
@@ -62,35 +75,34 @@ def fit(
     Args:
         config: the training.
         bundle_config: what the model's bundle will say of itself; its `model` and `schema` are built.
-        batches: this rank's slice of each step's batch, beginning with the first step not yet done.
-        identities: number of training identities.
-        deviations: (n,) standard deviation of each coded attribute over the training frames.
+        data: what this rank trains on.
         hooks: called as the training goes.
         device: where to train.
         resume: folder of a checkpoint to go on from.
-        perceptual: distance of two pictures in features, for `loss.perceptual`.
-        validation: real frames that are not trained on, the same on every rank, looked at every `validate_every`
-            steps. With them an attribute that D does not read yet teaches no generator (`loss.readable_from`).
-        calibration: this rank's slices of some batches, on which the batch norms of the averaged weights are
-            estimated again at the end; a model without batch norms needs none.
-        start: a model whose weights the training begins with; see `icface.training.init_from`.
+        init: a model whose weights the training begins with; see `icface.training.init_from`.
         critic: reads the outputs, for `loss.critic` (`icface.training.critic.make_critic`); None leaves its terms out.
 
     Raises:
         NonFiniteLoss: a loss term is infinite or not a number.
-        IcfaceError: the batches end before the steps do, or the checkpoint is of another model.
+        IcfaceError: the batches end before the steps do, the checkpoint is of another model, or the weights of
+            `loss.perceptual` cannot be had.
     """
     hooks = hooks or Hooks()
-    training = prepare(config, bundle_config, identities, deviations, torch.device(device), perceptual, start, critic)
+    perceptual = None
+    if config.loss.perceptual:
+        perceptual = perceptual_distance(config.loss.perceptual_network, config.loss.perceptual_weights)
+    training = prepare(
+        config, bundle_config, data.identities, data.deviations, torch.device(device), perceptual, init, critic
+    )
+    validation = data.validation.to(training.device) if data.validation is not None else None
     if validation is not None:
-        validation = validation.to(training.device)
         training.networks.losses.attribute_mask.fill_(float(config.loss.readable_from == 0))
     if resume is not None:
         training.load(load_state(resume))
     sample: DeviceBatch | None = None
     started, first = time.monotonic(), training.steps_done
     saved = started
-    iterator = prefetched(batches, training.device)
+    iterator = prefetched(data.batches, training.device)
     stopping = False
     # Asking the other ranks makes the host wait for the device.
     ask_every = 1 if training.check is None else training.check.LAG
@@ -126,7 +138,7 @@ def fit(
             saved = time.monotonic()
         if stop:
             break
-    estimate_batch_norms(training.average.model, calibration, training.device)
+    estimate_batch_norms(training.average.model, data.calibration, training.device)
     return training.average.model.cpu().eval()
 
 

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from icface.errors import IcfaceError
 from orchestration.cluster.versions import versions
+from pipelines.cluster import check_every_node_sees
 from pipelines.dataset import META, Dataset
 from pipelines.storage import TEMPORARY, Folder
 
@@ -124,16 +125,18 @@ def problems(reports: Sequence[NodeReport], wanted: Mapping[str, str], dataset_h
     return said
 
 
-def check_cluster_consistency(dataset: str | None, storage: str | None, tracking: str | None) -> None:
+def check_cluster_consistency(tracking: str | None, folders: Mapping[str, tuple[Folder, str]]) -> None:
     """Raise IcfaceError for what would split or lose a run on the nodes that there are now.
 
-    Nodes that the autoscaler starts later are made from the same file; nothing is asked of a cluster of one node on
-    this machine.
+    `folders`: what an error calls each folder -> the folder, and a file in it that every node must see alike.
+    `tracking`: the tracking server; None for nodes on this machine, whose versions and server are this process's.
+    Nodes that the autoscaler starts later are made from the same file; nothing is asked of a cluster of one node.
     """
     if len([node for node in ray.nodes() if node["Alive"]]) < 2:
         return
-    sha256 = Dataset.open(dataset).hash if dataset else None
-    found = problems(probe_nodes(dataset, storage, tracking), versions(), sha256)
+    for what, (folder, file) in folders.items():
+        check_every_node_sees(folder, file, what)
+    found = problems(probe_nodes(tracking=tracking), versions()) if tracking is not None else []
     if found:
         raise IcfaceError(f"{'; '.join(found)} (icface doctor --address shows every node)")
 

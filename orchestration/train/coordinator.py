@@ -1,9 +1,13 @@
 """What the driver of a training and its ranks tell each other: a Ray actor on the driver's node."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestration.train.progress import TrainingProgress
 
 RESTARTS = 3
 """How often in a row ranks may die without a new checkpoint in between before a training is given up."""
@@ -13,7 +17,7 @@ class TrainingCoordinator:
     """The last metrics, an error in one line, a wish to stop, and how often the ranks had to start."""
 
     def __init__(self) -> None:
-        self.last: dict[str, Any] = {}
+        self.progress = TrainingProgress()
         self.error: str | None = None
         self.noted: str | None = None
         self.stop = False
@@ -33,8 +37,9 @@ class TrainingCoordinator:
         """A rank trains, on the node of that address."""
         self.nodes[rank] = node
 
-    def post(self, values: dict[str, Any]) -> None:
-        self.last |= values
+    def post(self, metrics: Mapping[str, float] | None = None, **values: Any) -> None:
+        """Keep what a rank says: fields of `TrainingProgress`; metrics are added to those that are known."""
+        self.progress = replace(self.progress, metrics={**self.progress.metrics, **(metrics or {})}, **values)
 
     def note(self, line: str) -> None:
         """Keep why a rank dies, in case that it happens again and again."""
@@ -44,10 +49,15 @@ class TrainingCoordinator:
         """End the training with this line: another start would come to the same."""
         self.error = self.error or line
 
-    def read(self) -> dict[str, Any]:
-        """Everything, with `workers` and `nodes`, how many they are, and `starts`, the steps that it began from."""
-        at_work = {"workers": len(self.nodes), "nodes": len(set(self.nodes.values()))}
-        return {**self.last, **at_work, "error": self.error, "starts": self.starts}
+    def read(self) -> TrainingProgress:
+        """Everything that is known."""
+        return replace(
+            self.progress,
+            workers=len(self.nodes),
+            nodes=len(set(self.nodes.values())),
+            error=self.error,
+            starts=tuple(self.starts),
+        )
 
     def ask_to_stop(self) -> None:
         self.stop = True

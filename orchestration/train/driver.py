@@ -10,17 +10,21 @@ from typing import Any
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from icface.bundle import ICface, load_bundle
+from icface.analyzers.mediapipe_torch.task import load_task
+from icface.bundle import BundleConfig, ICface, load_bundle
 from icface.errors import IcfaceError
-from icface.training.critic import make_critic, why_no_critic
+from icface.networks.features import perceptual_weights
+from icface.training.config import LossConfig
+from icface.training.critic import why_no_critic
 from icface.training.init_from import check_fits, init_schema
 from orchestration.cluster.versions import commit, versions
 from orchestration.config import TrainJob
 from orchestration.registry import versions as registry
 from orchestration.registry.references import resolve
 from orchestration.tracking import heartbeat, run_logger
-from orchestration.train.launch import OnProgress, launch
-from orchestration.train.rank import describe, perceptual_of
+from orchestration.train.bundle_config import check_trainable, make_bundle_config
+from orchestration.train.launch import Launch, launch
+from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.run_folder import BUNDLE, UNSENT, RunRecord, run_folder
 from pipelines.dataset import Dataset
 from pipelines.storage import Folder
@@ -43,43 +47,50 @@ class TrainResult:
 def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> TrainResult:
     """Train, and record, store and register the result.
 
-    `on_progress` is told, about twice a second, the last numbers: `step`, losses, `images_per_second`,
-    `seconds_left`, `checkpoint`. Ctrl-C writes a checkpoint and ends the training; `resume` goes on from it.
+    `on_progress` is told about twice a second how far it is. Ctrl-C writes a checkpoint and ends the training;
+    `resume` goes on from it.
 
     Raises IcfaceError for a data set that cannot be trained on, a name that exists without `resume`, a resume that
     would change something, storage or tracking that a cluster cannot see, and a training that failed.
     """
     dataset = Dataset.open(Folder.at(job.dataset).absolute)
-    described = describe(job.training, dataset)
-    # Told here, before anything is started, when their weights cannot be had.
-    perceptual_of(job.training.loss)
-    make_critic(job.training.loss, described)
+    check_trainable(job.training, dataset)
     name = job.name or f"{Path(dataset.url).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     folder = run_folder(job.storage, name)
     run_logger.check_reach(job.address)
     uri = run_logger.use_tracking()
     run_logger.experiment_id()  # told here, before any work, when nothing can be recorded
     for dead in heartbeat.mark_dead_runs():
-        on_progress({"stage": f"the run {dead} had died; MLflow has it as KILLED now"})
+        on_progress(TrainingProgress(stage=f"the run {dead} had died; MLflow has it as KILLED now"))
     earlier = RunRecord.read(folder) if job.resume else None
     origin = _origin(job.init_from or (earlier.init_from if earlier else None), job, dataset)
-    record = _record(job, name, folder, dataset, origin)
+    init = origin.model if origin is not None else None
+    bundle_config = make_bundle_config(job.training, dataset, init.config if init is not None else None)
+    _fetch_weights(job.training.loss, bundle_config)  # told here, before anything is started, when they cannot be had
+    record = _record(job, name, folder, dataset, origin, bundle_config)
     try:
         with heartbeat.heartbeat(record.mlflow_run_id):
             done = folder.exists(f"{BUNDLE}/config.json")
             if not done:
                 if origin is not None:
-                    on_progress({"stage": origin.told})
-                on_progress({"stage": "starting Ray"})
-            start = origin.model if origin is not None else None
-            described = describe(job.training, dataset, start.config if start is not None else None)
-            if not done and (reason := why_no_critic(job.training.loss, described)):
-                on_progress({"stage": f"training without loss.critic: {reason}"})
-            schema = described.schema
-            state = {} if done else launch(job, name, folder, dataset, record, uri, on_progress, start, schema)
+                    on_progress(TrainingProgress(stage=origin.told))
+                if reason := why_no_critic(job.training.loss, bundle_config):
+                    on_progress(TrainingProgress(stage=f"training without loss.critic: {reason}"))
+                on_progress(TrainingProgress(stage="starting Ray"))
+            ready = Launch(
+                job=job,
+                name=name,
+                folder=folder,
+                dataset=dataset,
+                tracking_uri=uri,
+                mlflow_run_id=record.mlflow_run_id,
+                bundle_config=bundle_config,
+                init=init,
+            )
+            progress = TrainingProgress() if done else launch(ready, on_progress)
             finished = done or folder.exists(f"{BUNDLE}/config.json")
             if finished:
-                on_progress({"stage": "recording the bundle"})
+                on_progress(replace(progress, stage="recording the bundle"))
                 number = _record_bundle(job, folder, record)
             else:
                 number = None
@@ -93,9 +104,17 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
         run_id=record.mlflow_run_id,
         bundle=folder.absolute_path(BUNDLE) if finished else None,
         version=number,
-        steps=state.get("step", job.training.steps if finished else 0),
-        unsent=state.get("unsent"),
+        steps=job.training.steps if progress.step is None and finished else progress.step or 0,
+        unsent=progress.unsent,
     )
+
+
+def _fetch_weights(loss: LossConfig, bundle_config: BundleConfig) -> None:
+    """Have the weights of the frozen networks that judge the pictures in the cache; no network is built."""
+    if loss.perceptual:
+        perceptual_weights(loss.perceptual_network, loss.perceptual_weights)
+    if loss.critic and why_no_critic(loss, bundle_config) is None:
+        load_task()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +163,14 @@ def _record_bundle(job: TrainJob, folder: Folder, record: RunRecord) -> int | No
     return number
 
 
-def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: _Origin | None) -> RunRecord:
+def _record(
+    job: TrainJob,
+    name: str,
+    folder: Folder,
+    dataset: Dataset,
+    origin: _Origin | None,
+    bundle_config: BundleConfig,
+) -> RunRecord:
     """The run's record: the one that is there (`resume`) or a new one with a new MLflow run."""
     record = RunRecord.read(folder)
     config = job.training.to_json()
@@ -156,18 +182,17 @@ def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: 
             )
         record.check_same(config, dataset.hash, init_from)
         if not registry.has_run(record.mlflow_run_id):
-            return _continued(record, name, folder, dataset, job)
+            return _continued(record, name, dataset, _facts(job, folder, dataset, bundle_config), folder)
         heartbeat.check_free(record.mlflow_run_id)
         registry.end_run(record.mlflow_run_id, "RUNNING")
         _send_unsent(folder, record.mlflow_run_id)
         return record
     if job.resume:
         raise IcfaceError(f"there is no run {name} in {job.storage} to resume; leave --resume out to start it")
-    facts = _facts(job, folder, dataset)
+    facts = _facts(job, folder, dataset, bundle_config)
     parameters = run_logger.flat(config)
     if origin is not None:
         parameters["init_from"] = origin.name
-        facts |= {"licence": describe(job.training, dataset, origin.model.config).licence}
         facts["init_from_changes"] = "; ".join(origin.changes) or "none"
     record = RunRecord(
         config=config,
@@ -180,22 +205,22 @@ def _record(job: TrainJob, name: str, folder: Folder, dataset: Dataset, origin: 
     return record
 
 
-def _facts(job: TrainJob, folder: Folder, dataset: Dataset) -> dict[str, Any]:
+def _facts(job: TrainJob, folder: Folder, dataset: Dataset, bundle_config: BundleConfig) -> dict[str, Any]:
     """What a run's tags say of where it comes from."""
     return {
         "dataset": dataset.url,
         "dataset_hash": dataset.hash,
         "analyzer": dataset.analyzer["fingerprint"],
-        "licence": dataset.licence,
+        "licence": bundle_config.licence,
         "workers": job.workers,
         "checkpoints": folder.url,
         **versions(),
     }
 
 
-def _continued(record: RunRecord, name: str, folder: Folder, dataset: Dataset, job: TrainJob) -> RunRecord:
+def _continued(record: RunRecord, name: str, dataset: Dataset, facts: dict[str, Any], folder: Folder) -> RunRecord:
     """A run's record with a new MLflow run, where the one that it began with is gone: its checkpoints are not."""
-    facts = {"continues": record.mlflow_run_id, **_facts(job, folder, dataset)}
+    facts = {"continues": record.mlflow_run_id, **facts}
     run_id = registry.start_run(name, run_logger.flat(record.config), facts, commit(), dataset)
     continued = replace(record, mlflow_run_id=run_id)
     continued.write(folder)

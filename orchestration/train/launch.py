@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,17 @@ import ray
 import ray.train
 
 import orchestration
-from icface.attributes import AttributeSchema
-from icface.bundle import ICface
+from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from orchestration.cluster.nodes import check_cluster_consistency
 from orchestration.config import TrainJob
 from orchestration.tracking import credentials
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import start_coordinator
+from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.rank import RankJob, train_on_rank
-from orchestration.train.run_folder import RUN, RunRecord
-from pipelines.cluster import check_every_node_sees, connect
+from orchestration.train.run_folder import RUN
+from pipelines.cluster import connect
 from pipelines.dataset import META, Dataset
 from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
@@ -31,25 +31,29 @@ POLL_SECONDS = 0.5
 DEATHS = 50
 """After so many deaths Ray Train gives up."""
 
-OnProgress = Callable[[dict[str, Any]], None]
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A training that is ready to start."""
+
+    job: TrainJob
+    name: str
+    folder: Folder
+    """Of the run."""
+    dataset: Dataset
+    tracking_uri: str
+    mlflow_run_id: str
+    bundle_config: BundleConfig
+    init: ICface | None
+    """Whose weights it begins with."""
 
 
-def launch(
-    job: TrainJob,
-    name: str,
-    folder: Folder,
-    dataset: Dataset,
-    record: RunRecord,
-    uri: str,
-    on_progress: OnProgress,
-    start: ICface | None,
-    schema: AttributeSchema,
-) -> dict[str, Any]:
-    """Train under Ray, beginning with the weights of `start` if given; returns the last metrics of the coordinator.
+def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
+    """Train under Ray; returns the last progress.
 
-    `schema` is the bundle's. Ctrl-C and SIGTERM ask the ranks for a checkpoint and an end. Raises IcfaceError when
-    the training failed.
+    Ctrl-C and SIGTERM ask the ranks for a checkpoint and an end. Raises IcfaceError when the training failed.
     """
+    job, folder, dataset = ready.job, ready.folder, ready.dataset
     least, most = job.worker_range
     # Ray Data's readers, and one CPU for the tasks that hand out the work.
     readers = max(1, job.training.data.workers) if job.ingest == "ray" else 0
@@ -61,27 +65,28 @@ def launch(
                 f"--ingest ray wants a CPU for each of the {least * readers} readers beside the training, and one to "
                 f"spare; the cluster has {cores} CPUs"
             )
-        check_every_node_sees(folder, RUN, "--storage")
-        check_every_node_sees(Folder.at(dataset.url), META, "the data set")
-        if job.address != "local":
-            check_cluster_consistency(None, None, uri)
+        check_cluster_consistency(
+            None if job.address == "local" else ready.tracking_uri,
+            {"--storage": (folder, RUN), "the data set": (Folder.at(dataset.url), META)},
+        )
         _quiet_train()
         coordinator = start_coordinator()
         threads = max(1, (os.cpu_count() or 1) // most) if job.address == "local" else 1
         rank_job = RankJob(
             config=job.training,
+            bundle_config=ready.bundle_config,
             dataset=dataset.url,
             folder=folder.absolute,
-            tracking_uri=credentials.complete(uri),
-            mlflow_run_id=record.mlflow_run_id,
+            tracking_uri=credentials.complete(ready.tracking_uri),
+            mlflow_run_id=ready.mlflow_run_id,
             cache=RowCache(Path(job.cache).absolute(), int(job.cache_gib * 2**30)) if job.cache else None,
             threads=threads,
             gpu=job.gpu,
             ray_data=bool(readers),
             coordinator=coordinator,
-            start=ray.put(start) if start is not None else None,
+            init=ray.put(ready.init) if ready.init is not None else None,
         )
-        trainer = _trainer(job, name, rank_job, readers, schema)
+        trainer = _trainer(job, ready.name, rank_job, readers)
         outcome: dict[str, Any] = {}
         # Not Thread.join: interrupted by Ctrl-C, it takes the thread for dead (CPython issue 89437).
         ended = threading.Event()
@@ -97,27 +102,28 @@ def launch(
         # In a thread of its own, so that Ctrl-C reaches us and not Ray Train, which would abort without a checkpoint.
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        stopping = False
+        stopping, known = False, TrainingProgress()
         _terminate_like_ctrl_c()
         while not ended.is_set():
             try:
                 ended.wait(POLL_SECONDS)
-                on_progress(_read(coordinator))
+                known = _read(coordinator) or known
+                on_progress(known)
             except KeyboardInterrupt:
                 if stopping:
                     raise
                 stopping = True
-                on_progress({"stage": "stopping: a checkpoint is written (Ctrl-C again leaves without)"})
+                on_progress(replace(known, stage="stopping: a checkpoint is written (Ctrl-C again leaves without)"))
                 coordinator.ask_to_stop.remote()
-        state = _read(coordinator)
-        error = state.get("error") or outcome.get("error")
+        known = _read(coordinator) or known
+        error = known.error or outcome.get("error")
         if error is not None:
             line = error if isinstance(error, str) else _cause(error)
-            raise IcfaceError(f"the training {name} failed at step {state.get('step', 0)}: {line}")
-        return state
+            raise IcfaceError(f"the training {ready.name} failed at step {known.step or 0}: {line}")
+        return known
 
 
-def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int, schema: AttributeSchema) -> Any:
+def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int) -> Any:
     from ray.train.torch import TorchTrainer
 
     from orchestration.train.process_group import ProcessGroup
@@ -137,7 +143,9 @@ def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int, schema: 
         data = {
             # Called at each start of the ranks, which go on from the newest checkpoint.
             "datasets": {"pairs": lambda: blocks_of(config, checkpoints.newest() or 0)},
-            "dataset_config": PairIngest(rank_job.dataset, rank_job.cache, config, schema, readers),
+            "dataset_config": PairIngest(
+                rank_job.dataset, rank_job.cache, config, rank_job.bundle_config.schema, readers
+            ),
         }
     least, most = job.worker_range
     scaling: dict[str, Any] = {
@@ -166,11 +174,13 @@ def _terminate_like_ctrl_c() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _read(coordinator: Any) -> dict[str, Any]:
+def _read(coordinator: Any) -> TrainingProgress | None:
+    """None where it does not answer now."""
     try:
-        return dict(ray.get(coordinator.read.remote(), timeout=10))
+        progress: TrainingProgress = ray.get(coordinator.read.remote(), timeout=10)
+        return progress
     except ray.exceptions.RayError:
-        return {}
+        return None
 
 
 def _quiet_train() -> None:

@@ -17,14 +17,11 @@ import torch
 
 from icface.bundle import BundleConfig, save_bundle
 from icface.errors import IcfaceError
-from icface.networks.features import PerceptualDistance, perceptual_distance
-from icface.training.augmentation import seen_in_training
-from icface.training.config import LossConfig, TrainConfig
+from icface.training.config import TrainConfig
 from icface.training.critic import make_critic
 from icface.training.distributed import any_rank, from_first_rank
 from icface.training.finite import NonFiniteLoss
-from icface.training.fit import Hooks, fit
-from icface.training.init_from import inherited, init_schema
+from icface.training.fit import Hooks, TrainingData, fit
 from orchestration.tracking.run_logger import RunLogger
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import StopWanted
@@ -47,6 +44,7 @@ class RankJob:
     """What the driver hands to every rank; pickled by Ray."""
 
     config: TrainConfig
+    bundle_config: BundleConfig
     dataset: str
     folder: str
     """Of the run."""
@@ -61,7 +59,7 @@ class RankJob:
     """Whether Ray Data brings the batches."""
     coordinator: Any
     """Handle of a `TrainingCoordinator` actor."""
-    start: Any = None
+    init: Any = None
     """Handle of the `ICface` whose weights the training begins with; None starts from random weights."""
 
 
@@ -102,8 +100,7 @@ def _train(job: RankJob) -> None:
     job.coordinator.join.remote(rank, ray.util.get_node_ip_address())
     dataset = Dataset.open(job.dataset, job.cache)
     config = job.config
-    start = ray.get(job.start) if job.start is not None else None
-    bundle_config = describe(config, dataset, start.config if start is not None else None)
+    bundle_config = job.bundle_config
     with checkpoints.reading(first_step) if first_step else nullcontext() as resume:
         batches = partial(
             PairBatches,
@@ -122,26 +119,28 @@ def _train(job: RankJob) -> None:
             stream = batches_of(ray.train.get_dataset_shard("pairs"), pairs)
         else:
             stream = pairs.batches()
+        data = TrainingData(
+            batches=stream,
+            identities=len(pairs.identities),
+            deviations=pairs.deviations(),
+            validation=validation_frames(dataset, config.data, bundle_config.schema, config.model.size),
+            # Read at the end, and only for networks with batch norm; the first steps' batches, resumed or not.
+            calibration=batches(steps=CALIBRATION_STEPS).batches(),
+        )
         logger = None
         if rank == 0:
             logger = logger_of(job)
-            job.coordinator.post.remote({"step": first_step, "stage": _stage(ranks, first_step)})
+            job.coordinator.post.remote(step=first_step, stage=_stage(ranks, first_step))
         try:
             model = fit(
                 config,
                 bundle_config,
-                stream,
-                identities=len(pairs.identities),
-                deviations=pairs.deviations(),
+                data,
                 hooks=hooks_of(job, checkpoints, rank, logger, device),
                 device=device,
                 resume=resume,
-                perceptual=perceptual_of(config.loss),
+                init=ray.get(job.init) if job.init is not None else None,
                 critic=make_critic(config.loss, bundle_config, device),
-                validation=validation_frames(dataset, config.data, bundle_config.schema, config.model.size),
-                # Read at the end, and only for networks with batch norm; the first steps' batches, resumed or not.
-                calibration=batches(steps=CALIBRATION_STEPS).batches(),
-                start=start,
             )
         except NonFiniteLoss as error:
             if error.here:
@@ -178,51 +177,6 @@ def _stage(ranks: int, first_step: int) -> str:
     return f"{processes}, from the checkpoint of step {first_step}" if first_step else processes
 
 
-def perceptual_of(loss: LossConfig) -> PerceptualDistance | None:
-    """The network of `loss.perceptual`; None where the term is left out.
-
-    Raises IcfaceError when its weights cannot be had.
-    """
-    return perceptual_distance(loss.perceptual_network, loss.perceptual_weights) if loss.perceptual else None
-
-
-def describe(config: TrainConfig, dataset: Dataset, start: BundleConfig | None = None) -> BundleConfig:
-    """What the bundle of a training on `dataset`, which may begin with the model of `start`, says of itself.
-
-    Raises IcfaceError when the data set has no frames to train on, or its pictures are smaller than the model's.
-    """
-    groups = dataset.row_groups("train")
-    if not groups:
-        raise IcfaceError(
-            f"{dataset.url} has no frames to train on, only to evaluate on: preprocess with --val-fraction below 1"
-        )
-    if dataset.size < config.model.size:
-        raise IcfaceError(
-            f"{dataset.url} holds pictures of {dataset.size} px and the model wants {config.model.size}: train with "
-            f"--model.size {dataset.size}, or preprocess with --size {config.model.size}"
-        )
-    described = BundleConfig(
-        model=config.model,
-        schema=seen_in_training(
-            dataset.schema if start is None else init_schema(dataset.schema, start.schema)[0], config.data
-        ),
-        crop_rule=dataset.crop_rule.to_json(),
-        analyzer=dataset.analyzer,
-        baselines=config.data.baselines,
-        licence=dataset.licence,
-        training={
-            "config": config.to_json(),
-            "steps": config.steps,
-            "batch": config.data.batch_size,
-            "dataset_hash": dataset.hash,
-            "sources": list(dataset.meta["sources"]),
-            "frames": sum(group.rows for group in groups),
-            "identities": len({group.identity for group in groups}),
-        },
-    )
-    return described if start is None else inherited(described, start)
-
-
 def hooks_of(
     job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger | None, device: torch.device
 ) -> Hooks:
@@ -233,7 +187,7 @@ def hooks_of(
         if rank == 0:
             try:
                 checkpoints.write(step, save)
-                job.coordinator.post.remote({"checkpoint": step})
+                job.coordinator.post.remote(checkpoint=step)
             except IcfaceError as error:
                 problem = error
         # Every rank must know, or the others would wait for rank 0 in the next step's all-reduce.
@@ -245,7 +199,9 @@ def hooks_of(
         return Hooks(on_checkpoint=checkpoint)
 
     def log(step: int, metrics: dict[str, float]) -> None:
-        job.coordinator.post.remote({"step": step, **metrics})
+        times = {name: metrics[name] for name in ("images_per_second", "seconds_left") if name in metrics}
+        terms = {name: value for name, value in metrics.items() if name not in times}
+        job.coordinator.post.remote(step=step, metrics=terms, **times)
         extra = {}
         if job.gpu:
             extra["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
@@ -278,7 +234,7 @@ def close_logger(logger: RunLogger, job: RankJob) -> None:
     words = f"{count} numbers, kept in {folder.url}/{UNSENT}"
     if logger.lost_pictures:
         words += f", and {logger.lost_pictures} sample pictures"
-    job.coordinator.post.remote({"unsent": words})
+    job.coordinator.post.remote(unsent=words)
 
 
 def _store_bundle(model: Any, folder: Folder) -> None:

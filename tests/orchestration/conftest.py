@@ -36,12 +36,12 @@ def untrained_bundle(small_dataset: Path, tmp_path_factory: pytest.TempPathFacto
     import torch
 
     from icface.bundle import ICface, save_bundle
-    from orchestration.train.rank import describe
+    from orchestration.train.bundle_config import make_bundle_config
     from pipelines.dataset import Dataset
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("bundle") / "bundle"
-    save_bundle(ICface(describe(tiny, Dataset.open(str(small_dataset)))), path)
+    save_bundle(ICface(make_bundle_config(tiny, Dataset.open(str(small_dataset)))), path)
     return path
 
 

@@ -17,7 +17,7 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.training import trainer
 from icface.training.finite import DeferredCheck, NonFiniteLoss
-from icface.training.fit import Hooks, fit
+from icface.training.fit import Hooks, TrainingData, fit
 
 CHANGES = {
     "small": {"loss": {"landmarks": 0.0, "regions": 1.0}},
@@ -117,9 +117,11 @@ def test_no_checkpoint_is_written_after_a_bad_step(monkeypatch, tmp_path):
         fit(
             config,
             BundleConfig(model=config.model, schema=AttributeSchema.default()),
-            (spoilt_batch(step) if step == 2 else synthetic_batch(step) for step in range(6)),
-            identities=3,
-            deviations=np.full(20, 0.2, np.float32),
+            TrainingData(
+                batches=(spoilt_batch(step) if step == 2 else synthetic_batch(step) for step in range(6)),
+                identities=3,
+                deviations=np.full(20, 0.2, np.float32),
+            ),
             hooks=Hooks(on_checkpoint=lambda step, save: saved.append(step)),
         )
     assert saved == [2]

@@ -12,20 +12,22 @@ from icface.training.checkpoint import load_state
 from icface.training.compiling import COMPILE_FROM, for_device
 from icface.training.config import TrainConfig
 from icface.training.finite import NonFiniteLoss
-from icface.training.fit import Hooks, fit
+from icface.training.fit import Hooks, TrainingData, fit
 from icface.training.phases import Step
 from icface.training.trainer import _rate
 
 
-def run(config, first=0, **options):
-    return fit(
-        config,
-        BundleConfig(model=config.model, schema=AttributeSchema.default()),
-        (synthetic_batch(step) for step in range(first, config.steps)),
+def run(config, first=0, batches=None, validation=None, calibration=(), **options):
+    if batches is None:
+        batches = (synthetic_batch(step) for step in range(first, config.steps))
+    data = TrainingData(
+        batches=batches,
         identities=3,
         deviations=np.full(20, 0.2, np.float32),
-        **options,
+        validation=validation,
+        calibration=calibration,
     )
+    return fit(config, BundleConfig(model=config.model, schema=AttributeSchema.default()), data, **options)
 
 
 def weights(model):
@@ -280,13 +282,7 @@ def test_batch_norms_are_estimated_anew_for_the_averaged_weights():
 def test_too_little_data_is_told():
     config = tiny_config()
     with pytest.raises(IcfaceError, match="ended after 2 of 6 steps"):
-        fit(
-            config,
-            BundleConfig(model=config.model, schema=AttributeSchema.default()),
-            [synthetic_batch(0), synthetic_batch(1)],
-            identities=3,
-            deviations=np.full(20, 0.2, np.float32),
-        )
+        run(config, batches=[synthetic_batch(0), synthetic_batch(1)])
 
 
 def test_a_missing_or_broken_checkpoint_is_told(tmp_path):

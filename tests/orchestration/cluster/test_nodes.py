@@ -16,7 +16,8 @@ from icface.errors import IcfaceError
 from orchestration.__main__ import main
 from orchestration.cluster.nodes import NodeReport, check_cluster_consistency, probe_nodes, problems
 from orchestration.cluster.versions import versions
-from pipelines.dataset import Dataset
+from pipelines.dataset import META, Dataset
+from pipelines.storage import Folder
 
 WANTED = {"python": "3.11.2", "torch": "2.13.0"}
 GOOD = NodeReport(node="10.0.0.1", versions=WANTED, cores=4, dataset_hash="a")
@@ -120,7 +121,7 @@ def test_what_nodes_do_not_share_is_seen(two_nodes: Cluster, server: str, small_
         assert (first.dataset_hash, second.dataset_hash) == (sha256, sha256)
         assert not first.storage_trouble + second.storage_trouble
         with pytest.raises(IcfaceError, match=r"has pyarrow 1\.2\.3 instead of"):
-            check_cluster_consistency(str(small_dataset), str(tmp_path), server)
+            check_cluster_consistency(server, {"the data set": (Folder.at(str(small_dataset)), META)})
         # Each process has a memory:// of its own, as each machine has its own disk.
         reports = probe_nodes(None, "memory://runs", "http://127.0.0.1:9")
         assert all("does not show" in report.storage_trouble for report in reports)

@@ -79,4 +79,4 @@ def test_deaths_count_only_without_a_checkpoint_in_between():
     coordinator.note("CUDA out of memory")
     assert all(coordinator.begin(10) for _ in range(RESTARTS))
     assert not coordinator.begin(10)
-    assert coordinator.read()["error"].endswith("without a checkpoint in between: CUDA out of memory")
+    assert coordinator.read().error.endswith("without a checkpoint in between: CUDA out of memory")

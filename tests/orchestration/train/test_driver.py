@@ -17,6 +17,7 @@ from icface.video.reading import read_frames
 from orchestration.config import TrainJob
 from orchestration.registry.references import resolve
 from orchestration.train.driver import train
+from orchestration.train.progress import TrainingProgress
 from pipelines.cluster import connect
 
 
@@ -32,13 +33,13 @@ def job(small_dataset: Path, tiny) -> TrainJob:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[dict]:
+def told() -> list[TrainingProgress]:
     return []
 
 
 @pytest.fixture(scope="module")
-def trained(job: TrainJob, told: list[dict]):
-    return train(job, lambda progress: told.append(dict(progress)))
+def trained(job: TrainJob, told: list[TrainingProgress]):
+    return train(job, told.append)
 
 
 def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
@@ -53,8 +54,8 @@ def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
     assert names == {"bundle/README.md", "bundle/config.json", "bundle/model.safetensors"}
     assert mlflow.MlflowClient().list_artifacts(trained.run_id, "samples")
     assert run.inputs.dataset_inputs[0].dataset.name == "data"
-    last = [progress for progress in told if "step" in progress][-1]
-    assert (last["step"], last["checkpoint"]) == (6, 6)
+    last = [progress for progress in told if progress.step is not None][-1]
+    assert (last.step, last.checkpoint) == (6, 6)
 
 
 def test_the_runs_folder_holds_whole_checkpoints_and_the_bundle(trained, workplace: Path):
@@ -105,7 +106,7 @@ def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, w
     asked = []
 
     def stop_early(progress):
-        if progress.get("step", 0) >= 2 and not asked:
+        if (progress.step or 0) >= 2 and not asked:
             asked.append(1)
             raise KeyboardInterrupt
 

@@ -11,6 +11,7 @@ from support.killed_trainings import assert_whole
 import orchestration
 from orchestration.config import TrainJob
 from orchestration.train.driver import train
+from orchestration.train.progress import TrainingProgress
 from pipelines.cluster import connect
 
 pytestmark = pytest.mark.system
@@ -45,23 +46,23 @@ def losses(run: str) -> dict[int, float]:
 def test_a_removed_node_costs_a_worker_and_no_run(cluster, small_dataset: Path, workplace: Path, tiny):
     config = tiny.merge({"steps": 100, "data": {"batch_size": 6}, "log_every": 5, "checkpoint_every": EVERY})
     job = TrainJob(dataset=str(small_dataset), training=config, workers="1-3", name="elastic")
-    told: list[dict] = []
+    told: list[TrainingProgress] = []
     doomed = list(cluster.worker_nodes)[-1]
 
-    def remove_a_node(progress: dict) -> None:
-        told.append(dict(progress))
-        if progress.get("checkpoint") and doomed in cluster.worker_nodes:
+    def remove_a_node(progress: TrainingProgress) -> None:
+        told.append(progress)
+        if progress.checkpoint and doomed in cluster.worker_nodes:
             cluster.remove_node(doomed, allow_graceful=False)
 
     with connect(cluster.address, 3, packages=(orchestration,)):
         result = train(job, remove_a_node)
         assert doomed not in cluster.worker_nodes
         alone = train(replace(job, name="alone", workers=1))
-    counts = [progress["workers"] for progress in told if progress.get("workers")]
+    counts = [progress.workers for progress in told if progress.workers]
     assert counts[0] == 3 and counts[-1] == 2
-    first, again = [progress["starts"] for progress in told if "starts" in progress][-1]
+    first, again = [progress.starts for progress in told if progress.starts][-1]
     assert first == 0
-    assert again >= next(progress["checkpoint"] for progress in told if "checkpoint" in progress)
+    assert again >= next(progress.checkpoint for progress in told if progress.checkpoint)
     assert_whole(workplace / "runs/elastic")
     # Three, two or one: the batches are the same, and the sums differ in their order.
     with_three, with_one = losses(result.run_id), losses(alone.run_id)

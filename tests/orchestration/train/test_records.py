@@ -15,10 +15,9 @@ from orchestration.config import TrainJob
 from orchestration.registry.evaluation import evaluate_model
 from orchestration.train import driver
 from orchestration.train.driver import TrainResult, train
-from orchestration.train.rank import describe
+from orchestration.train.launch import Launch
+from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.run_folder import BUNDLE
-from pipelines.dataset import Dataset
-from pipelines.storage import Folder
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +29,10 @@ def job(small_dataset: Path, tiny) -> TrainJob:
 def trained(job: TrainJob, workplace: Path):
     """A run whose training ended at once, with the weights that it begins with."""
 
-    def launch(job: TrainJob, name: str, folder: Folder, dataset: Dataset, *rest: object) -> dict[str, object]:
+    def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
         torch.manual_seed(0)
-        save_bundle(ICface(describe(job.training, dataset)), folder.path(BUNDLE))
-        return {}
+        save_bundle(ICface(ready.bundle_config), ready.folder.path(BUNDLE))
+        return TrainingProgress()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "launch", launch)

@@ -7,7 +7,7 @@ from support.datasets import build_dataset
 
 from icface.errors import IcfaceError
 from icface.training.config import TrainConfig
-from orchestration.train.rank import describe
+from orchestration.train.bundle_config import make_bundle_config
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
 from pipelines.loading.evaluation_pairs import EvaluationPairs
@@ -47,4 +47,4 @@ def test_what_decodes_is_kept_for_evaluation_and_training_refuses_it(source: Pat
     assert dataset.schema.attributes[0].measured_share == 1
     assert len(EvaluationPairs(dataset, groups=("val",), per_track=5)) == 5
     with pytest.raises(IcfaceError, match="no frames to train on"):
-        describe(TrainConfig.preset("small").merge({"model": {"size": 32}}), dataset)
+        make_bundle_config(TrainConfig.preset("small").merge({"model": {"size": 32}}), dataset)
