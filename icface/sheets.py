@@ -1,6 +1,6 @@
-"""Sheets of pictures with captions: contact sheets of a model, sample grids of a training."""
+"""Sheets of pictures with captions: contact sheets of a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,31 +76,6 @@ def contact_sheet(rows: Sequence[Row], *, cell: int = 144, title: str = "") -> P
                 caption = _fit(row.captions[index], cell)
                 draw.text((x + cell / 2, y + cell + 4), caption, FAINT, _font(CAPTION), anchor="ma")
     return np.array(sheet)
-
-
-def sample_grid(
-    columns: Mapping[str, npt.NDArray[np.uint8]], *, cell: int = 96, rows: int = 6, title: str = ""
-) -> Picture:
-    """The first `rows` samples of a batch, one a row, with a named column for each kind of picture.
-
-    `columns`: name -> (N, H, W, 3) uint8 RGB, as source, neutral, generated, driving. Returns (H, W, 3) uint8.
-    """
-    lengths = {len(pictures) for pictures in columns.values()}
-    if len(lengths) != 1:
-        raise ValueError(f"the columns must hold equally many pictures, not {sorted(lengths)}")
-    count = min(rows, lengths.pop())
-    return contact_sheet(
-        [
-            Row(
-                heading="",
-                pictures=[pictures[index] for pictures in columns.values()],
-                captions=list(columns) if index == count - 1 else (),
-            )
-            for index in range(count)
-        ],
-        cell=cell,
-        title=title,
-    )
 
 
 def model_sheet(

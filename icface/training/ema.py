@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from icface.bundle import ICface
 from icface.training.batch import Batch
@@ -30,8 +31,9 @@ class AveragedModel:
         """Take in the weights after step number `step` (0-based)."""
         halflife = min(self.halflife_share * (step + 1), self.LONGEST)
         decay = 0.5 ** (1 / halflife) if halflife > 0 else 0.0
-        # One kernel for all weights, as torch.optim.swa_utils has it.
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
+        # One kernel for all weights.
+        average = get_ema_multi_avg_fn(decay)
+        average(list(self.model.parameters()), list(model.parameters()), 0)
         for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)
 

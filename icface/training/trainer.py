@@ -23,6 +23,7 @@ from icface.training.finite import DeferredCheck, NonFiniteLoss
 from icface.training.init_from import init_from
 from icface.training.losses import AttributeLoss, Losses
 from icface.training.phases import Networks, Phase, Step
+from icface.training.seeds import seed_of
 
 Metrics = dict[str, float]
 
@@ -89,7 +90,7 @@ class Training:
         config, number = self.config, self.steps_done
         rank, ranks = world()
         # Dropout and noise depend on (seed, step) alone, so nothing of the generator has to be stored.
-        torch.manual_seed(hash((config.seed, number, rank)) % 2**63)
+        torch.manual_seed(seed_of(config.seed, number, rank))
         if len(batch) % config.accumulate:
             raise IcfaceError(
                 f"each rank has {len(batch)} pairs a step, which --accumulate {config.accumulate} does not part evenly"
@@ -266,6 +267,6 @@ def _noise(config: TrainConfig, number: int, batch: Batch, rank: int, ranks: int
         return 0.0
     # Drawn for the whole batch and sliced, so that the number of ranks changes nothing.
     device = batch.source.device
-    generator = torch.Generator(device).manual_seed(hash((config.seed, number)) % 2**63)
+    generator = torch.Generator(device).manual_seed(seed_of(config.seed, number))
     noise = torch.randn((ranks, *batch.source.shape), generator=generator, device=device)[rank]
     return noise * (config.loss.neutral_noise / 127.5)

@@ -13,7 +13,7 @@ from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.control import ACTION_UNIT_WORDS
 from icface.networks.config import ModelConfig
-from icface.sheets import GAP, MARGIN, Row, contact_sheet, model_sheet, sample_grid
+from icface.sheets import GAP, MARGIN, Row, contact_sheet, model_sheet
 from icface.video.reading import read_frames
 
 
@@ -64,17 +64,6 @@ def test_a_long_caption_stays_under_its_picture() -> None:
 def test_a_caption_for_each_picture_or_none() -> None:
     with pytest.raises(ValueError, match="1 pictures cannot have 2 captions"):
         Row(heading="", pictures=coloured((0, 0, 0)), captions=["a", "b"])
-
-
-def test_a_sample_grid_has_a_column_a_kind() -> None:
-    reds = np.stack(coloured(*[(255, 0, 0)] * 4))
-    blues = np.stack(coloured(*[(0, 0, 255)] * 4))
-    grid = sample_grid({"source": reds, "generated": blues}, cell=40, rows=3)
-    assert grid.shape[1] == 2 * MARGIN + 2 * 40 + GAP
-    assert (grid == (255, 0, 0)).all(axis=2).sum() == 3 * 40 * 40
-    assert (grid == (0, 0, 255)).all(axis=2).sum() == 3 * 40 * 40
-    with pytest.raises(ValueError, match="equally many"):
-        sample_grid({"source": reds, "generated": blues[:2]})
 
 
 def test_a_model_sheet_shows_what_can_be_set_alone(analyzer: Analyzer, sample_clips: dict[str, Path]) -> None:
