@@ -1,7 +1,7 @@
 """What decides how clips become a data set. Light to import: neither arrays nor Ray."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from icface.analyzers.registry import AnalyzerOptions, flags, record, registration
@@ -41,7 +41,10 @@ class Measuring:
     analyzer_options: Mapping[str, Any] = field(default_factory=dict)
     """The analyzer's own options by name; in flat configurations and on the command line `ANALYZER_OPTION`."""
     gpus: float = 0.0
-    """GPUs per process, for an analyzer that uses them. A fraction lets processes share one."""
+    """GPUs per process that measures faces, for an analyzer that uses them. A fraction lets processes share one."""
+    analyzer_workers: int | None = None
+    """Processes that measure faces for all workers, which then only decode. At 0 each worker measures its own.
+    Default: as many as `gpus` allows, else 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +121,8 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
         for name in ("min_face", "min_sharpness", "max_pose", "gpus"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
+        if (self.analyzer_workers or 0) < 0:
+            raise ValueError(f"analyzer_workers must not be negative: {self.analyzer_workers}")
         if self.size % 2:
             raise ValueError(f"size must be even, not {self.size}")
         if self.cpu_seconds <= 0:
@@ -135,6 +140,8 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
         known.options(**self.analyzer_options)
         if self.gpus and not known.uses_gpu:
             raise ValueError(f"gpus are for an analyzer that uses one; {self.analyzer} runs on the CPU")
+        if self.analyzer_workers and known.reads_files:
+            raise ValueError(f"analyzer_workers are for an analyzer that measures; {self.analyzer} reads files")
 
     @classmethod
     def flat_names(cls) -> list[str]:
@@ -171,6 +178,10 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
         """
         options = registration(self.analyzer).options(**self.analyzer_options)
         return options.resolved(self.source, gpu=self.gpus > 0)
+
+    def on_the_cpu(self) -> "PreprocessConfig":
+        """The same labels without a GPU."""
+        return replace(self, gpus=0.0, analyzer_options=asdict(self.resolved_options()))
 
     def analyzer_record(self, fingerprint: str) -> dict[str, Any]:
         """What the data set says of who measured (`icface.analyzers.record`)."""

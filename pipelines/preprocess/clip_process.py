@@ -2,7 +2,8 @@
 
 Decoders and analyzers are C++ code that damaged input can crash or hang. They run here, so that the process that
 writes the data set outlives them. Requests come as JSON lines on standard input; an answer is a JSON line on
-standard output, the rows lie in an Arrow file by then. The process ends with its parent: at the end of its input.
+standard output, the rows lie in an Arrow file by then. Where faces are measured elsewhere, questions of this process
+come before the answer (`distant_analyzer`). The process ends with its parent: at the end of its input.
 """
 
 import json
@@ -11,11 +12,15 @@ import queue
 import resource
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icface.errors import IcfaceError
 from pipelines.sources import Clip, ClipFiles, read_span
+
+if TYPE_CHECKING:
+    from icface.analyzers.face import Analyzer
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")
 
@@ -28,8 +33,12 @@ def main() -> int:
     requests: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
 
+    def ask(question: dict[str, Any]) -> dict[str, Any]:
+        answers.write(json.dumps(question) + "\n")
+        return dict(json.loads(requests.get()))
+
     try:
-        worker = _Worker(json.loads(requests.get()))
+        worker = _Worker(json.loads(requests.get()), ask)
     except IcfaceError as error:
         answers.write(json.dumps({"error": str(error)}) + "\n")
         return 1
@@ -48,17 +57,22 @@ def _listen(requests: "queue.Queue[str]") -> None:
 
 
 class _Worker:
-    def __init__(self, start: dict[str, Any]) -> None:
+    def __init__(self, start: dict[str, Any], ask: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         import cv2
 
         from icface.analyzers.registry import created
         from pipelines.config import PreprocessConfig
+        from pipelines.preprocess.distant_analyzer import DistantAnalyzer, SharedMemory
         from pipelines.storage import Folder
 
         cv2.setNumThreads(1)
         self.config = PreprocessConfig(**start["config"])
         self.files = ClipFiles(Folder.at(self.config.source))
-        self.analyzer = created(self.config.analyzer, self.config.resolved_options(), gpu=self.config.gpus > 0)
+        self.analyzer: Analyzer = (
+            DistantAnalyzer(start["about"], SharedMemory(start["memory"]), ask)
+            if "about" in start
+            else created(self.config.analyzer, self.config.resolved_options(), gpu=self.config.gpus > 0)
+        )
         self.ready = {"fingerprint": self.analyzer.fingerprint, "measures": sorted(self.analyzer.measures)}
 
     def rows(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from pipelines.config import PreprocessConfig
 from pipelines.format import DROPPED, FRAMES, ROW_GROUP_ROWS, baseline_columns, clip_row, list_array
 from pipelines.frame_filters import drop_reason
 from pipelines.preprocess.clip_frames import ClipFrames
+from pipelines.preprocess.distant_analyzer import analysed
 from pipelines.preprocess.face_tracker import FaceTracker
 from pipelines.sources import Clip, ClipSpan
 
@@ -144,7 +145,8 @@ class _ClipWork:
         readers: set[str] = set()
         detections: list[Detection] = []
         several = buffered = last = 0
-        for window in self._readable(self.clip_frames.windows(self._window(info))):
+        windows = self._readable(self.clip_frames.windows(self._window(info)))
+        for window, faces_of_window in analysed(self.analyzer, windows, self.clip.clip):
             self.row["frames_read"] += len(window.indices)
             readers.add(window.reader)
             self.row["reader"] = "+".join(sorted(readers))
@@ -153,8 +155,8 @@ class _ClipWork:
                 self.buffer = None
             if self.buffer is not None:
                 self.buffer.append(window)
-            found = self.analyzer.analyze(window.frames, window.indices, self.clip.clip)
-            for index, time, frame, faces in zip(window.indices, window.times, window.frames, found, strict=True):
+            found = zip(window.indices, window.times, window.frames, faces_of_window(), strict=True)
+            for index, time, frame, faces in found:
                 face, track, other = main.update(frame, self.clip_frames.faces_in_track(time, faces), time)
                 reason = (
                     "no_face" if face is None else "several_faces" if other else drop_reason(self.config, frame, face)

@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pipelines
 from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
 from pipelines.format import failed_row
+from pipelines.preprocess.analysis import Analysis, AnalysisLost
 from pipelines.preprocess.clip_process import ONE_THREAD
+from pipelines.preprocess.distant_analyzer import SharedMemory, WindowServer
 from pipelines.sources import Clip
 
 START_SECONDS = 600.0
@@ -40,30 +43,41 @@ class TookTooLong(Exception):
 class ClipWorker:
     """Turns clips into rows in a process of its own, which is started again when it dies."""
 
-    def __init__(self, config: PreprocessConfig) -> None:
-        self.config = config
+    def __init__(self, config: PreprocessConfig, analysis: Analysis | None = None) -> None:
+        """`analysis`: who measures faces; by default the process itself does."""
+        self.config, self.analysis = config, analysis
+        self._memory = SharedMemory() if analysis else None
         self.ready: dict[str, Any] = {}
         """What the process said of its analyzer: `fingerprint` and `measures`."""
         self.cpu_seconds = 0.0
         """CPU time that clips have taken."""
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> dict[str, Any]:
+    def start(self, alone: bool = False) -> dict[str, Any]:
         """Start the process if there is none, and return what it says of its analyzer.
 
-        Raises IcfaceError when the analyzer cannot be made.
+        `alone`: it measures faces by itself, on the CPU, whoever does otherwise. Raises IcfaceError when the analyzer
+        cannot be made.
         """
         if self._process is None:
+            request: dict[str, Any] = {"config": asdict(self.config)}
+            shared: tuple[int, ...] = ()
+            if self.analysis and self._memory and alone:
+                request = {"config": asdict(self.config.on_the_cpu())}
+            elif self.analysis and self._memory:
+                request |= {"about": self.analysis.about, "memory": self._memory.descriptor}
+                shared = (self._memory.descriptor,)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipelines.preprocess.clip_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=_environment(),
+                pass_fds=shared,
                 # Ctrl-C at a terminal is for the driver; this process ends with its parent.
                 process_group=0,
             )
             try:
-                answer = self._ask({"config": asdict(self.config)}, START_SECONDS)
+                answer = self._ask(request, START_SECONDS)
             except (ProcessDied, TookTooLong) as error:
                 self.close()
                 raise IcfaceError(f"the process that reads clips cannot be started: {error}") from None
@@ -76,21 +90,21 @@ class ClipWorker:
     def rows(self, clip: Clip, split: str, out: Path) -> tuple[dict[str, Any], bool]:
         """The clip's row of `clips`, and whether a later run should try it again; its frames are in `out` then.
 
-        A clip whose process dies is a suspect: it is run again as the first and only work of a new process, and
-        fails when `LONELY_DEATHS` of those die too. Only this process sees those deaths: when it dies itself, or its
-        node, nobody counts anything.
+        A clip whose process dies is a suspect, and so is one of those that were with an `analysis` that was lost. It
+        is run again as the first and only work of a new process, which measures faces itself, and fails when
+        `LONELY_DEATHS` of those die too. Only this process sees those deaths: when it dies itself, or its node, nobody
+        counts anything.
         """
         for lonely_deaths in range(-1, LONELY_DEATHS):
-            self.start()
+            self.start(alone=lonely_deaths >= 0)
             try:
-                answer = self._ask(
-                    {"clip": clip.to_json(), "split": split, "out": str(out)},
-                    self.config.cpu_seconds * WALL_FACTOR,
-                )
+                answer = self._rows(clip, split, out)
                 if lonely_deaths >= 0:
                     self.close()
                 self.cpu_seconds += answer["cpu_seconds"]
                 return answer["row"], answer["again"]
+            except AnalysisLost:
+                self.close()
             except ProcessDied as death:
                 self.close()
                 status = death.status
@@ -98,8 +112,7 @@ class ClipWorker:
                     return failed_row(clip, f"took more than {self.config.cpu_seconds:g} s of CPU time"), False
             except TookTooLong:
                 self.close()
-                seconds = self.config.cpu_seconds * WALL_FACTOR
-                return failed_row(clip, f"took more than {seconds:g} s; the next run tries again"), True
+                return failed_row(clip, f"took more than {self._longest:g} s; the next run tries again"), True
         return failed_row(clip, f"the process that read it died three times ({_status(status)})"), False
 
     def close(self) -> None:
@@ -114,6 +127,23 @@ class ClipWorker:
 
     def __del__(self) -> None:
         self.close()
+        if self._memory:
+            self._memory.close()
+
+    @property
+    def _longest(self) -> float:
+        """Seconds by the clock that a clip may take."""
+        return self.config.cpu_seconds * WALL_FACTOR
+
+    def _rows(self, clip: Clip, split: str, out: Path) -> dict[str, Any]:
+        """What the process answers about a clip; its windows of frames are shown to `analysis` on the way."""
+        end = time.monotonic() + self._longest
+        answer = self._ask({"clip": clip.to_json(), "split": split, "out": str(out)}, self._longest)
+        if self.analysis and self._memory:
+            windows = WindowServer(self.analysis, self._memory, self.config.cpu_seconds)
+            while "window" in answer:
+                answer = self._ask(windows.answer(answer), max(0.0, end - time.monotonic()))
+        return answer
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         process = self._process

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipelines.curation.identity_check import check_identities
 from pipelines.dataset import INDEX, META, Dataset
 from pipelines.format import SPLITS
 from pipelines.manifest import Summary, write_manifest
+from pipelines.preprocess.analysis import ActorAnalysis, start_actors
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.plan import Plan, check_options, make_plan, remove_stale_shards
 from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor
@@ -71,7 +72,7 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
 def _analyzer(config: PreprocessConfig) -> dict[str, Any]:
     """The record of the analyzer, with the fingerprint that the processes that use it say."""
     # This process may be on a node without a GPU; the labels' identity does not depend on the device.
-    worker = ClipWorker(replace(config, gpus=0.0, analyzer_options=asdict(config.resolved_options())))
+    worker = ClipWorker(config.on_the_cpu())
     try:
         return config.analyzer_record(worker.start()["fingerprint"])
     finally:
@@ -104,12 +105,14 @@ def _finished(plan: Plan, dataset: Folder) -> Summary | None:
 class ShardActor:
     """A Ray Data actor that writes shards."""
 
-    def __init__(self, config: PreprocessConfig, dataset: Folder, progress_actor: Any) -> None:
+    def __init__(
+        self, config: PreprocessConfig, dataset: Folder, progress_actor: Any, analysis: ActorAnalysis | None
+    ) -> None:
         import ray
 
         self.dataset, self.progress_actor = dataset, progress_actor
         self.node = ray.get_runtime_context().get_node_id()
-        self.worker = ClipWorker(config)
+        self.worker = ClipWorker(config, analysis)
         self.worker.start()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -134,18 +137,19 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
     with connect(config.address, config.workers) as cores:
         quiet_data()
         progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote()
-        workers = min(cores, len(plan.todo))
+        analysis = start_actors(config, ray.cluster_resources())
+        workers = min(_workers(config, cores, analysis, ray.cluster_resources()), len(plan.todo))
         # Long shards first, so that no process works alone at the end.
         todo = sorted(plan.todo, key=lambda shard: (-sum(clip.size for clip in shard.clips), shard.name))
         shards = ray.data.from_items(
             [{"shard": _packed(shard)} for shard in todo], override_num_blocks=len(todo)
         ).map_batches(
             ShardActor,
-            fn_constructor_args=(config, dataset, progress_actor),
+            fn_constructor_args=(config, dataset, progress_actor, analysis),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
-            num_gpus=config.gpus or None,
+            num_gpus=None if analysis else config.gpus or None,
         )
         with _reporting(progress_actor, start, on_progress):
             try:
@@ -153,6 +157,15 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
                     pass
             except ray.exceptions.RayError as error:
                 raise IcfaceError(f"the job stopped: {_cause(error)}; run the same command again to go on") from None
+
+
+def _workers(config: PreprocessConfig, cores: int, analysis: ActorAnalysis | None, resources: dict[str, float]) -> int:
+    """How many processes read clips, of `cores` that may."""
+    if analysis:
+        # Those that measure need a core each, or a part of one beside a GPU.
+        return cores if config.workers else max(1, cores - len(analysis.actors))
+    # More than have a share of a GPU would wait for one for ever.
+    return min(cores, int(resources["GPU"] / config.gpus + 1e-6)) if config.gpus else cores
 
 
 @contextmanager
