@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icface.errors import IcfaceError
 from orchestration.config import TrainJob
@@ -11,17 +11,18 @@ from orchestration.terminal import Reporter, duration
 from orchestration.train.progress import OnProgress, TrainingProgress
 from pipelines.config import PreprocessConfig
 
+if TYPE_CHECKING:
+    from pipelines.preprocess import progress as preprocessing
+
 SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
 """Losses in the line of progress; MLflow has them all."""
 FACTS = ("images_per_second", "seconds_left", "checkpoint", "workers", "nodes")
 
 
-def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
-    """Make the data set, showing how far it is."""
-    from pipelines.preprocess import job
-    from pipelines.preprocess.progress import Progress
+def preprocessing_of(reporter: Reporter) -> "preprocessing.OnProgress":
+    """What shows the progress of preprocessing on `reporter`."""
 
-    def show(progress: Progress) -> None:
+    def show(progress: "preprocessing.Progress") -> None:
         reporter.progress(
             progress.stage,
             progress.clips,
@@ -36,8 +37,15 @@ def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
             seconds_left=progress.seconds_left,
         )
 
+    return show
+
+
+def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
+    """Make the data set, showing how far it is."""
+    from pipelines.preprocess import job
+
     try:
-        summary = job.preprocess(config, show)
+        summary = job.preprocess(config, preprocessing_of(reporter))
     except KeyboardInterrupt:
         raise IcfaceError("stopped; what is finished is kept, and the same command goes on from there") from None
     reporter.result(
@@ -70,8 +78,8 @@ def train(options: TrainJob, reporter: Reporter) -> None:
     reporter.result(**facts)
 
 
-def progress_of(reporter: Reporter, steps: int) -> OnProgress:
-    """What shows a training's progress on `reporter`."""
+def progress_of(reporter: Reporter, steps: int, name: str = "training") -> OnProgress:
+    """What shows a training's progress on `reporter`, under this name."""
     stage: str | None = None
     step: int | None = None
 
@@ -83,16 +91,16 @@ def progress_of(reporter: Reporter, steps: int) -> OnProgress:
         if progress.step is None or progress.step == step:
             return
         step = progress.step
-        losses = {name: round(progress.metrics[name], 4) for name in SHOWN if name in progress.metrics}
+        losses = {key: round(progress.metrics[key], 4) for key in SHOWN if key in progress.metrics}
         # A narrow terminal cuts the end off.
         parts = []
         if progress.images_per_second is not None:
             parts += [f"{duration(progress.seconds_left)} left", f"{progress.images_per_second:.0f} images/s"]
         if progress.checkpoint is not None:
             parts.append(f"checkpoint {progress.checkpoint}")
-        text = ", ".join([*parts, *(f"{name} {value:.3f}" for name, value in losses.items())])
-        facts = {name: value for name in FACTS if (value := getattr(progress, name)) is not None}
-        reporter.progress("training", step, steps, text, **losses, **facts)
+        text = ", ".join([*parts, *(f"{key} {value:.3f}" for key, value in losses.items())])
+        facts = {key: value for key in FACTS if (value := getattr(progress, key)) is not None}
+        reporter.progress(name, step, steps, text, **losses, **facts)
 
     return show
 

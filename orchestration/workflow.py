@@ -1,108 +1,42 @@
 """`icface run`: preprocess, train (one or a small sweep), evaluate, compare and promote, each when it has to be.
 
-What every step was made from is kept beside the workflow file. A step whose inputs have not changed is skipped; a
-workflow that was stopped, by whatever, goes on where it was.
+What every step was made from is kept beside the workflow file, with the tracking server that has its models. A step
+whose inputs have not changed is skipped; a workflow that was stopped, by whatever, goes on where it was.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from icface.errors import IcfaceError
-from icface.training.config import PRESETS, TrainConfig
+from icface.training.config import TrainConfig
+from icface.words import counted
+from orchestration import reporting
 from orchestration.config import TrainJob
-from pipelines.config import PreprocessConfig
+from orchestration.terminal import Reporter
+from orchestration.tracking.run_logger import tracking_uri
+from orchestration.workflow_file import Trial, Workflow
+from orchestration.workflow_state import State, Tell, is_there
 
 Stage = Literal["train", "evaluate", "compare", "promote"]
 STAGES: tuple[Stage, ...] = ("train", "evaluate", "compare", "promote")
 """Kinds of steps in their order; preprocessing comes before them and looks itself for what has changed."""
+SKIPPED = "nothing has changed: skipped"
 SWEEP = "sweep"
 """Under which the run that the trainings are parts of is kept."""
-Tell = Callable[[str, str], None]
-"""Told the step and what becomes of it, in words."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One training of a sweep."""
-
-    name: str
-    """Beginning of the run's name; the rest is a hash of its inputs."""
-    preset: str = "icface"
-    """icface, small or paper."""
-    training: Mapping[str, Any]
-    """Fields that differ from the preset, as in `model: {size: 64}`."""
-
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise IcfaceError(f"train {self.name}: unknown preset {self.preset!r}; known are {', '.join(PRESETS)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workflow:
-    """What a workflow file says."""
-
-    model: str
-    """Registered model that the versions belong to."""
-    preprocess: PreprocessConfig
-    train: tuple[Trial, ...]
-    alias: str = "champion"
-    """What the best version gets, if the gate of `models promote` lets it pass."""
-    storage: str = "./runs"
-    """Where runs are kept; a path or an fsspec URL."""
-    workers: int = 1
-    """Processes that train together."""
-    gpu: bool = False
-    """Give each worker a GPU."""
-    address: str = "local"
-    """Ray cluster for the trainings, as in `icface train`."""
-    per_track: int = 50
-    """Driving frames of a track in the evaluation."""
-    page: str = "comparison.html"
-    """Where the comparison of a sweep is written."""
-
-    def __post_init__(self) -> None:
-        names = [trial.name for trial in self.train]
-        if not names or len(set(names)) < len(names):
-            raise IcfaceError("train wants one or more entries, each with a name of its own")
-
-    @classmethod
-    def from_yaml(cls, path: str) -> "Workflow":
-        """Read a workflow file. Raises IcfaceError that names what cannot be understood."""
-        import yaml
-
-        try:
-            values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise IcfaceError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-        if not isinstance(values, dict):
-            raise IcfaceError(f"{path} must hold fields: model, preprocess, train")
-        try:
-            _check_names(values, _names(cls), "the workflow")
-            for key, names in (("preprocess", PreprocessConfig.flat_names()), ("train", _names(Trial))):
-                entries = values.get(key, {})
-                for entry in entries if isinstance(entries, list) else [entries]:
-                    _check_names(entry, names, key)
-            return cls(
-                **{
-                    **values,
-                    "preprocess": PreprocessConfig.from_flat(values["preprocess"]),
-                    "train": tuple(Trial(**{"training": {}, **entry}) for entry in values["train"]),
-                }
-            )
-        except KeyError as error:
-            raise IcfaceError(f"{path}: {error.args[0]} is missing") from None
-        except (TypeError, ValueError) as error:
-            raise IcfaceError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a workflow led to."""
 
+    model: str
+    """Name of the registered model."""
     versions: dict[str, int]
     """Version of the registered model by the trial's name."""
     best: str
@@ -113,71 +47,55 @@ class Outcome:
     """Steps that were not skipped."""
 
 
-def run(path: str, tell: Tell = lambda step, words: None, again_from: Stage | None = None) -> Outcome:
+def run(
+    path: str,
+    tell: Tell = lambda step, words: None,
+    again_from: Stage | None = None,
+    reporter: Reporter | None = None,
+) -> Outcome:
     """Do what the workflow file at `path` says and is not done yet; from the stage `again_from` on all is done again.
 
-    Raises IcfaceError for a file that cannot be understood, and what its steps raise.
+    Relative paths are meant from the file's folder. `tell` is told what becomes of each step; `reporter` shows how far
+    the one at work is.
+
+    Raises IcfaceError for a file that cannot be understood, for results that another tracking server has, and what its
+    steps raise.
     """
-    workflow = Workflow.from_yaml(path)
-    state = _State(Path(path))
+    workflow, state = Workflow.from_yaml(path), State(Path(path))
+    state.join_tracking(again_from == "train", tell)
     if again_from is not None:
         state.forget(STAGES[STAGES.index(again_from) :])
-    return _Run(workflow, state, tell, Path(path).stem).all()
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        return _Run(workflow, state, tell, Path(path), reporter or Reporter(nowhere)).all()
 
 
-class _State:
-    """What each step was made from and led to, in `WORKFLOW.state.json` beside the file."""
+def plan(path: str, again_from: Stage | None = None) -> list[tuple[str, str]]:
+    """Each step of a workflow file, and what `run` would do about it in words. Nothing is started or written.
 
-    def __init__(self, workflow: Path) -> None:
-        from pipelines.storage import Folder
-
-        self._folder = Folder.at(workflow.absolute().parent)
-        self._name = f"{workflow.stem}.state.json"
-        try:
-            self._steps: dict[str, Any] = json.loads(self._folder.read(self._name))
-        except FileNotFoundError:
-            self._steps = {}
-        except ValueError:
-            raise IcfaceError(
-                f"{workflow.with_suffix('.state.json')} is damaged: remove it, and all is done again"
-            ) from None
-
-    def known(self, step: str, inputs: str) -> Any:
-        """What the step led to with these inputs, or None."""
-        kept = self._steps.get(step)
-        return kept["result"] if kept and kept["inputs"] == inputs else None
-
-    def forget(self, stages: Sequence[str]) -> None:
-        """Steps of these kinds are to be done again. A training that is there under its name is another one then."""
-        for step in list(self._steps):
-            stage = step.split(" ")[0]
-            if stage in stages:
-                round_number = self._steps[step].get("round", 0) + 1
-                self._steps[step] = {"inputs": None, "result": None, "round": round_number}
-        self._write()
-
-    def round(self, step: str) -> int:
-        """How often the step was asked for again."""
-        return int(self._steps.get(step, {}).get("round", 0))
-
-    def keep(self, step: str, inputs: str, result: Any) -> None:
-        self._steps[step] = {"inputs": inputs, "result": result, "round": self.round(step)}
-        self._write()
-
-    def _write(self) -> None:
-        self._folder.write(self._name, (json.dumps(self._steps, indent=1, sort_keys=True) + "\n").encode())
+    Raises as `run`.
+    """
+    workflow, state = Workflow.from_yaml(path), State(Path(path))
+    state.writes = False
+    state.join_tracking(again_from == "train", lambda step, words: None)
+    if again_from is not None:
+        state.forget(STAGES[STAGES.index(again_from) :])
+    steps: list[tuple[str, str]] = []
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        _Plan(workflow, state, lambda step, words: steps.append((step, words)), Path(path), Reporter(nowhere)).all()
+    return steps
 
 
 class _Run:
-    def __init__(self, workflow: Workflow, state: _State, tell: Tell, name: str) -> None:
-        self.workflow, self.state, self.tell, self.name = workflow, state, tell, name
+    def __init__(self, workflow: Workflow, state: State, tell: Tell, file: Path, reporter: Reporter) -> None:
+        self.stated = workflow
+        """As it is written, which is what steps were made from: a folder that is moved changes nothing."""
+        self.workflow = workflow.beside(file.absolute().parent)
+        self.state, self.tell, self.name, self.reporter = state, tell, file.stem, reporter
         self.done: list[str] = []
 
     def all(self) -> Outcome:
         from orchestration.registry.versions import nested_under
-        from orchestration.tracking.run_logger import use_tracking
 
-        use_tracking()
         dataset_hash = self._preprocess()
         with nested_under(self._sweep() if len(self.workflow.train) > 1 else None):
             versions = {trial.name: self._train(trial, dataset_hash) for trial in self.workflow.train}
@@ -186,9 +104,11 @@ class _Run:
             self._compare(list(versions.values()), dataset_hash)
         best = min(scores, key=lambda name: (scores[name], name))
         promoted = self._promote(best, versions[best], scores)
-        return Outcome(versions=versions, best=best, promoted=promoted, done=tuple(self.done))
+        return Outcome(
+            model=self.workflow.model, versions=versions, best=best, promoted=promoted, done=tuple(self.done)
+        )
 
-    def _sweep(self) -> str:
+    def _sweep(self) -> str | None:
         """The run that all trainings of this file are parts of."""
         from orchestration.registry.versions import has_run, start_sweep
 
@@ -205,19 +125,26 @@ class _Run:
         inputs: Any,
         work: Callable[[str], Any],
         there: Callable[[Any], bool] = lambda result: True,
+        details: str = "",
     ) -> Any:
-        """The result of a step: the kept one if it is still `there`, or that of `work`, told the inputs' hash."""
-        counted = [inputs, self.state.round(name)]
-        digest = hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()
+        """The result of a step: the kept one if it is still `there`, or that of `work`, told the inputs' hash.
+
+        `details`: what the work is, in words.
+        """
+        digest = self._digest(name, inputs)
         known = self.state.known(name, digest)
         if known is not None and there(known):
-            self.tell(name, "nothing has changed: skipped")
+            self.tell(name, SKIPPED)
             return known
-        self.tell(name, "at work")
+        self.tell(name, f"at work: {details}" if details else "at work")
         result = work(digest)
         self.state.keep(name, digest, result)
         self.done.append(name)
         return result
+
+    def _digest(self, name: str, inputs: Any) -> str:
+        text = json.dumps([inputs, self.state.round(name)], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _preprocess(self) -> str:
         from pipelines.dataset import Dataset
@@ -225,7 +152,7 @@ class _Run:
 
         # It looks itself for what has changed in the source, and starts nothing where nothing has.
         self.tell("preprocess", "looking at the source")
-        summary = preprocess(self.workflow.preprocess)
+        summary = preprocess(self.workflow.preprocess, reporting.preprocessing_of(self.reporter))
         if summary.new_clips:
             self.done.append("preprocess")
         return Dataset.open(summary.url).hash
@@ -260,7 +187,7 @@ class _Run:
                 register=workflow.model,
                 training=config,
             )
-            result = train(job)
+            result = train(job, reporting.progress_of(self.reporter, config.steps, f"train {trial.name}"))
             if result.version is None:
                 raise IcfaceError(f"the training {name} was stopped at step {result.steps}; run the workflow again")
             return result.version
@@ -268,10 +195,12 @@ class _Run:
         def there(version: int) -> bool:
             return any((item.name, item.number) == (workflow.model, version) for item in registry.versions())
 
-        inputs = [config.to_json(), dataset_hash, workflow.model, workflow.storage]
-        return int(self._step(f"train {trial.name}", inputs, work, there))
+        inputs = [config.to_json(), dataset_hash, workflow.model, self.stated.storage]
+        details = f"{counted(config.steps, 'step')} of preset {trial.preset}, {counted(workflow.workers, 'worker')}"
+        return int(self._step(f"train {trial.name}", inputs, work, there, details))
 
     def _evaluate(self, name: str, version: int, dataset_hash: str) -> float:
+        from orchestration.registry import versions as registry
         from orchestration.registry.evaluation import evaluate_model
         from orchestration.registry.promotion import gate_score
 
@@ -279,10 +208,19 @@ class _Run:
 
         def work(_: str) -> float:
             model = f"models:/{workflow.model}/{version}"
-            report = evaluate_model(model, workflow.preprocess.dataset, per_track=workflow.per_track)
+            report = evaluate_model(
+                model,
+                workflow.preprocess.dataset,
+                per_track=workflow.per_track,
+                progress=lambda done, total: self.reporter.progress(f"evaluate {name}", done, total),
+            )
             return gate_score(report.metrics())[1]
 
-        return float(self._step(f"evaluate {name}", [version, dataset_hash, workflow.per_track], work))
+        def there(_: float) -> bool:
+            found = registry.versions(workflow.model)
+            return any(item.number == version and item.evaluation is not None for item in found)
+
+        return float(self._step(f"evaluate {name}", [version, dataset_hash, workflow.per_track], work, there))
 
     def _compare(self, versions: list[int], dataset_hash: str) -> None:
         from orchestration.registry.comparison import compare
@@ -291,14 +229,20 @@ class _Run:
 
         def work(_: str) -> str:
             models = [f"models:/{workflow.model}/{version}" for version in versions]
-            found = compare(models, workflow.preprocess.dataset, per_track=workflow.per_track)
+            found = compare(
+                models,
+                workflow.preprocess.dataset,
+                per_track=workflow.per_track,
+                progress=lambda label, done, total: self.reporter.progress(f"compare {label}", done, total),
+            )
             found.write(workflow.page)
-            return str(Path(workflow.page).absolute())
+            return workflow.page
 
-        inputs = [versions, dataset_hash, workflow.per_track, workflow.page]
-        self._step("compare", inputs, work, lambda page: Path(page).exists())
+        inputs = [versions, dataset_hash, workflow.per_track, self.stated.page]
+        self._step("compare", inputs, work, lambda _: Path(workflow.page).exists())
 
     def _promote(self, best: str, version: int, scores: dict[str, float]) -> str:
+        from orchestration.registry import versions as registry
         from orchestration.registry.promotion import promote
 
         workflow = self.workflow
@@ -309,16 +253,45 @@ class _Run:
             except IcfaceError as refused:
                 return f"refused: {refused}"
 
-        return str(self._step("promote", [best, version, scores, workflow.alias], work))
+        def there(reason: str) -> bool:
+            held = any(workflow.alias in item.aliases for item in registry.versions(workflow.model))
+            return held or reason.startswith("refused")
+
+        return str(self._step("promote", [best, version, scores, workflow.alias], work, there))
 
 
-def _names(kind: type) -> list[str]:
-    return [field.name for field in fields(kind)]
+class _Plan(_Run):
+    """Goes through the steps and does none. What is not known yet is 0, of which no step was ever made."""
 
+    def _sweep(self) -> None:
+        return None
 
-def _check_names(values: Any, known: Sequence[str], place: str) -> None:
-    if not isinstance(values, dict):
-        raise IcfaceError(f"{place} must hold fields")
-    unknown = [name for name in values if name not in known]
-    if unknown:
-        raise IcfaceError(f"{place} has no field {unknown[0]!r}; it has {', '.join(known)}")
+    def _preprocess(self) -> str:
+        from pipelines.dataset import Dataset
+        from pipelines.preprocess.plan import make_plan
+        from pipelines.storage import Folder
+
+        config = self.workflow.preprocess
+        found = make_plan(config, Folder.at(config.source), Folder.at(config.dataset))
+        if found.todo or found.stale:
+            new = sum(len(shard.clips) for shard in found.todo)
+            self.tell("preprocess", f"to do: {counted(new, 'clip')} of {found.clips}")
+            return ""
+        self.tell("preprocess", SKIPPED)
+        return Dataset.open(config.dataset).hash
+
+    def _step(
+        self,
+        name: str,
+        inputs: Any,
+        work: Callable[[str], Any],
+        there: Callable[[Any], bool] = lambda result: True,
+        details: str = "",
+    ) -> Any:
+        known = self.state.known(name, self._digest(name, inputs))
+        with suppress(IcfaceError):  # a model that is not registered
+            if known is not None and is_there(tracking_uri()) and there(known):
+                self.tell(name, SKIPPED)
+                return known
+        self.tell(name, f"to do: {details}" if details else "to do")
+        return 0

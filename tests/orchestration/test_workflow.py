@@ -1,8 +1,10 @@
 """A workflow with a sweep of two trainings, run, run again, changed, and begun again after a stop."""
 
+import io
 import json
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import mlflow
@@ -14,8 +16,11 @@ from icface.errors import IcfaceError
 from orchestration import workflow as module
 from orchestration.registry import versions as registry
 from orchestration.registry.promotion import gate_score
-from orchestration.tracking.run_logger import experiment_id
-from orchestration.workflow import Workflow, run
+from orchestration.terminal import Reporter
+from orchestration.tracking.run_logger import experiment_id, use_tracking
+from orchestration.workflow import plan, run
+from orchestration.workflow_file import Trial, Workflow
+from orchestration.workflow_state import State
 from pipelines.cluster import connect
 
 
@@ -51,17 +56,17 @@ def values(workplace: Path, sample_clips: dict[str, Path]) -> dict:
 
 
 def test_every_step_is_done_once_and_again_only_when_its_inputs_change(
-    workplace: Path, values: dict, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, values: dict, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ):
     # Stopped when the first training is registered and that is not written down yet; the second never begins.
-    keep = module._State.keep
+    keep = State.keep
 
     def stop_before(self, step, *result):
         if step == "train one":
             raise KeyboardInterrupt
         keep(self, step, *result)
 
-    monkeypatch.setattr(module._State, "keep", stop_before)
+    monkeypatch.setattr(State, "keep", stop_before)
     path = write(workplace / "flow.yaml", values)
     with pytest.raises(KeyboardInterrupt):
         run(path)
@@ -69,6 +74,13 @@ def test_every_step_is_done_once_and_again_only_when_its_inputs_change(
     (sweep,) = runs("attributes.run_name LIKE 'flow:%'")
     assert sweep.info.status == "KILLED"
     monkeypatch.undo()
+
+    before = (workplace / "flow.state.json").read_bytes()
+    planned = dict(plan(path))
+    assert planned["preprocess"] == module.SKIPPED
+    assert planned["train one"].startswith("to do: 6 steps of preset small, 1 worker"), planned
+    assert planned["promote"] == "to do"
+    assert (workplace / "flow.state.json").read_bytes() == before, "a plan writes nothing"
 
     told = []
     first = run(path, lambda step, words: told.append((step, words)))
@@ -87,13 +99,34 @@ def test_every_step_is_done_once_and_again_only_when_its_inputs_change(
     assert (again.done, again.versions) == ((), first.versions)
     assert ("train one", "nothing has changed: skipped") in told
 
+    assert {words for _, words in plan(path)} == {module.SKIPPED}
+
+    # From another folder, with its own default store: the same paths, and the store that has the results.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    told.clear()
+    far = run(str(workplace / "flow.yaml"), lambda step, words: told.append((step, words)))
+    assert (far.done, far.versions) == ((), first.versions)
+    assert told[0] == ("tracking", f"sqlite:///{workplace}/mlflow.db, which has the results of this file")
+    assert not list(elsewhere.iterdir())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}/other.db")
+    with pytest.raises(IcfaceError, match=r"export MLFLOW_TRACKING_URI=sqlite:///.*/mlflow.db, or train all again"):
+        run(str(workplace / "flow.yaml"), again_from="evaluate")
+    assert not list(elsewhere.iterdir())
+    monkeypatch.undo()
+    use_tracking()
+
     (workplace / "comparison.html").unlink()
     assert run(path).done == ("compare",), "what a step made is gone"
     assert run(path, again_from="compare").done == ("compare", "promote")
 
     changed = json.loads(json.dumps(values))
     changed["train"][1]["training"]["seed"] = 3
-    third = run(write(workplace / "flow.yaml", changed))
+    shown = io.StringIO()
+    third = run(write(workplace / "flow.yaml", changed), reporter=Reporter(shown))
+    steps = {line["name"] for line in map(json.loads, shown.getvalue().splitlines()) if line["event"] == "progress"}
+    assert {"train two", "evaluate two"} <= steps, "each step shows its own progress"
     assert third.versions == {"one": 1, "two": 3}
     assert third.done[:2] == ("train two", "evaluate two")
     assert "train one" not in third.done
@@ -127,3 +160,11 @@ def test_the_documented_workflow_is_one(tmp_path: Path):
     assert [trial.name for trial in found.train] == ["plain", "slower"]
     for trial in found.train:
         module.TrainConfig.preset(trial.preset).merge(dict(trial.training))
+
+
+def test_the_page_lists_every_field():
+    page = (Path(__file__).resolve().parents[2] / "docs/workflow.md").read_text()
+    for item in fields(Workflow):
+        assert f"\n| `{item.name}` |" in page
+    for item in fields(Trial):
+        assert f"\n| `train: {item.name}` |" in page

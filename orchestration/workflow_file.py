@@ -1,0 +1,130 @@
+"""What a workflow file says: `Workflow.from_yaml`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from icface.errors import IcfaceError
+from icface.training.config import PRESETS
+from pipelines.config import PreprocessConfig
+
+PATH_OPTIONS = ("root", "weights")
+"""Options of analyzers that are paths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training of a sweep."""
+
+    name: str
+    """Beginning of the run's name; the rest is a hash of its inputs."""
+    preset: str = "icface"
+    """icface, small or paper."""
+    training: Mapping[str, Any]
+    """Fields that differ from the preset, as in `model: {size: 64}`."""
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise IcfaceError(f"train {self.name}: unknown preset {self.preset!r}; known are {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workflow:
+    """What a workflow file says."""
+
+    model: str
+    """Registered model that the versions belong to."""
+    preprocess: PreprocessConfig
+    train: tuple[Trial, ...]
+    alias: str = "champion"
+    """What the best version gets, if the gate of `models promote` lets it pass."""
+    storage: str = "./runs"
+    """Where runs are kept; a path or an fsspec URL."""
+    workers: int = 1
+    """Processes that train together."""
+    gpu: bool = False
+    """Give each worker a GPU."""
+    address: str = "local"
+    """Ray cluster for the trainings, as in `icface train`."""
+    per_track: int = 50
+    """Driving frames of a track in the evaluation."""
+    page: str = "comparison.html"
+    """Where the comparison of a sweep is written."""
+
+    def __post_init__(self) -> None:
+        names = [trial.name for trial in self.train]
+        if not names or len(set(names)) < len(names):
+            raise IcfaceError("train wants one or more entries, each with a name of its own")
+
+    @classmethod
+    def from_yaml(cls, path: str) -> "Workflow":
+        """Read a workflow file. Raises IcfaceError that names what cannot be understood."""
+        import yaml
+
+        try:
+            values = yaml.safe_load(Path(path).read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise IcfaceError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        if not isinstance(values, dict):
+            raise IcfaceError(f"{path} must hold fields: model, preprocess, train")
+        try:
+            _check_names(values, _names(cls), "the workflow")
+            for key, names in (("preprocess", PreprocessConfig.flat_names()), ("train", _names(Trial))):
+                entries = values.get(key, {})
+                for entry in entries if isinstance(entries, list) else [entries]:
+                    _check_names(entry, names, key)
+            return cls(
+                **{
+                    **values,
+                    "preprocess": PreprocessConfig.from_flat(values["preprocess"]),
+                    "train": tuple(Trial(**{"training": {}, **entry}) for entry in values["train"]),
+                }
+            )
+        except KeyError as error:
+            raise IcfaceError(f"{path}: {error.args[0]} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise IcfaceError(f"{path}: {error}") from None
+
+    def beside(self, folder: Path) -> "Workflow":
+        """The same with whole paths: relative ones are meant from `folder`, where the file lies."""
+        preprocess = self.preprocess
+        options = {
+            name: at(folder, value) if name in PATH_OPTIONS and isinstance(value, str) else value
+            for name, value in preprocess.analyzer_options.items()
+        }
+        return replace(
+            self,
+            preprocess=replace(
+                preprocess,
+                source=at(folder, preprocess.source),
+                dataset=at(folder, preprocess.dataset),
+                analyzer_options=options,
+            ),
+            storage=at(folder, self.storage),
+            page=at(folder, self.page),
+        )
+
+
+def at(folder: Path, place: str) -> str:
+    """A path meant from `folder`; URLs and whole paths stay as they are.
+
+    >>> at(Path("/work"), "data"), at(Path("/work"), "s3://b/data"), at(Path("/work"), "/data")
+    ('/work/data', 's3://b/data', '/data')
+    """
+    if "://" in place or place.startswith("~"):
+        return place
+    return os.path.normpath(folder / place)
+
+
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _check_names(values: Any, known: Sequence[str], place: str) -> None:
+    if not isinstance(values, dict):
+        raise IcfaceError(f"{place} must hold fields")
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise IcfaceError(f"{place} has no field {unknown[0]!r}; it has {', '.join(known)}")
