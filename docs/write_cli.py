@@ -12,7 +12,10 @@ This page is written by `python docs/write_cli.py` from the programs' own `--hel
 """
 VERBS: dict[str, tuple[str, ...]] = {
     "dataset": ("relabel", "export", "forget"),
-    "models": ("list", "compare", "promote", "export", "serve", "import-release"),
+    "models": (
+        *("list", "show", "history", "compare", "promote", "rollback", "retire", "delete"),
+        *("export", "serve", "import-release"),
+    ),
 }
 
 

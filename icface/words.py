@@ -14,9 +14,14 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def pip_install(*packages: str) -> str:
-    """The command that installs packages for the Python that runs now, in a checkout as elsewhere."""
+def python_command(*words: str) -> str:
+    """A command for the Python that runs now, as it is typed in the working directory."""
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
-    return shlex.join([str(python), "-m", "pip", "install", *packages])
+    return shlex.join([str(python), *words])
+
+
+def pip_install(*packages: str) -> str:
+    """The command that installs packages for the Python that runs now, in a checkout as elsewhere."""
+    return python_command("-m", "pip", "install", *packages)

@@ -19,7 +19,7 @@ COMMANDS = {
     "evaluate": "score a model on frames that it has not seen",
     "animate": "drive a portrait by a video, an image or a csv, and edit attributes",
     "studio": "show a local web page: sliders, films driven by clips, two models side by side",
-    "models": "registry: list, compare, promote, export, serve, import-release",
+    "models": "registry: list, show, compare, promote, roll back, retire, export, serve and more",
     "run": "run a workflow file, skipping finished steps",
     "submit": "run preprocess, train or evaluate as a job on a Ray cluster",
     "doctor": "check the installation, and show the command that fixes what is missing",

@@ -1,4 +1,4 @@
-"""`icface models list|compare|promote|export|serve|import-release`."""
+"""`icface models list|show|history|compare|promote|rollback|retire|delete|export|serve|import-release`."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from orchestration.commands import parse
+from orchestration.commands import model_versions, parse
 from orchestration.terminal import Reporter
 
 
@@ -105,16 +105,26 @@ class ImportRelease:
 def main(argv: Sequence[str]) -> None:
     verbs = {
         "list": _list,
+        "show": model_versions.show,
+        "history": model_versions.history,
         "compare": _compare,
         "promote": _promote,
+        "rollback": model_versions.rollback,
+        "retire": model_versions.retire,
+        "delete": model_versions.delete,
         "export": _export,
         "serve": _serve,
         "import-release": _import_release,
     }
     words = {
         "list": List,
+        "show": model_versions.Show,
+        "history": model_versions.History,
         "compare": Compare,
         "promote": Promote,
+        "rollback": model_versions.Rollback,
+        "retire": model_versions.Retire,
+        "delete": model_versions.Delete,
         "export": Export,
         "serve": Serve,
         "import-release": ImportRelease,
@@ -151,7 +161,7 @@ def _list(argv: Sequence[str]) -> None:
                 (
                     item.name,
                     str(item.number),
-                    ", ".join(item.aliases) or "–",
+                    ", ".join([*item.aliases, *(["retired"] if item.retired is not None else [])]) or "–",
                     f"{item.created:%Y-%m-%d %H:%M}",
                     item.licence,
                     ", ".join(scores) or "not evaluated",

@@ -6,6 +6,7 @@ from icface.bundle import load_bundle
 from icface.errors import IcfaceError
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import PairChoice, evaluate_alike
+from orchestration.registry.history import give_alias
 from orchestration.registry.references import resolve
 from orchestration.registry.versions import Version
 
@@ -34,6 +35,8 @@ def promote(
     found = {item.number: item for item in registry.versions(name)}
     if number not in found:
         raise IcfaceError(f"{name} has no version {number}; it has {', '.join(map(str, sorted(found))) or 'none'}")
+    if (why := found[number].retired) is not None and not force:
+        raise IcfaceError(f"{name} version {number} is retired ({why}); icface models retire {name} {number} --undo")
     champion = next((item for item in found.values() if alias in item.aliases), None)
     try:
         reason = _verdict(found[number], champion, dataset, progress)
@@ -41,7 +44,7 @@ def promote(
         if not force:
             raise
         reason = f"forced: {error}"
-    registry.give_alias(name, number, alias, reason)
+    give_alias(name, number, alias, reason)
     return reason
 
 

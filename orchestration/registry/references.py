@@ -62,6 +62,16 @@ def resolve(model: str) -> ModelReference:
     return ModelReference(folder=folder, name=name, version=number, run_id=run_id, given=model)
 
 
+def run_of(model: str) -> str | None:
+    """The id of the run that made MODEL, as far as its name or the registry says it.
+
+    Raises MlflowException, or ValueError, for a version that is not there.
+    """
+    if model.startswith("models:/"):
+        return _version(model)[2]
+    return model.removeprefix("runs:/").lstrip("/").split("/")[0] if model.startswith("runs:/") else None
+
+
 def _version(model: str) -> tuple[str, int, str | None]:
     import mlflow
 

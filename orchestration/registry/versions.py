@@ -34,6 +34,7 @@ EVALUATION_TAG = "icface.evaluation"
 LICENCE_TAG = "icface.licence"
 SOURCES_TAG = "icface.sources"
 REASON_TAG = "icface.promoted"
+RETIRED_TAG = "icface.retired"
 SERVING_PACKAGES = (
     *("torch", "numpy", "pandas", "pillow", "mediapipe", "opencv-contrib-python", "safetensors", "av", "mlflow"),
 )
@@ -242,6 +243,8 @@ class Version:
     created: datetime
     run_id: str
     licence: str
+    retired: str | None = None
+    """Why it is not to be used any more; None while it is."""
     evaluation: dict[str, Any] | None
     """`conditions`, `metrics` and `pairs` of its last evaluation."""
 
@@ -252,7 +255,7 @@ def versions(name: str | None = None) -> list[Version]:
     names = [name] if name else [model.name for model in client.search_registered_models()]
     found = []
     for each in names:
-        aliases = _aliases(client, each)
+        aliases = _aliases(each)
         for item in client.search_model_versions(f"name='{each}'"):
             number = int(item.version)
             evaluation = item.tags.get(EVALUATION_TAG)
@@ -264,10 +267,19 @@ def versions(name: str | None = None) -> list[Version]:
                     created=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
                     run_id=item.run_id or "",
                     licence=item.tags.get(LICENCE_TAG, "unknown"),
+                    retired=item.tags.get(RETIRED_TAG),
                     evaluation=json.loads(evaluation) if evaluation else None,
                 )
             )
     return sorted(found, key=lambda item: (item.name, -item.number))
+
+
+def version(name: str, number: int) -> Version:
+    """One registered version. Raises IcfaceError that names those there are when it is not one."""
+    found = {item.number: item for item in versions(name)}
+    if number not in found:
+        raise IcfaceError(f"{name} has no version {number}; it has {', '.join(map(str, sorted(found))) or 'none'}")
+    return found[number]
 
 
 def trained_on(url: str, sha256: str) -> list[Version]:
@@ -302,19 +314,33 @@ def conditions(report: Report) -> str:
     return replace(report, size=0).comparable
 
 
-def give_alias(name: str, number: int, alias: str, reason: str) -> None:
-    """Let an alias name this version, and keep the reason with it. Raises IcfaceError for an alias MLflow refuses."""
+def set_alias(name: str, number: int, alias: str, reason: str) -> int | None:
+    """Let an alias name this version, and keep the reason with it; returns the version that had it before.
+
+    The tag with the reason leaves the version that loses the alias. Raises IcfaceError for an alias MLflow refuses.
+    """
     client = mlflow.MlflowClient()
+    before = _aliases(name).get(alias)
     try:
         client.set_registered_model_alias(name, alias, str(number))
     except MlflowException as error:
         raise IcfaceError(f"the alias {alias!r} is refused: {_line(error)}") from None
     client.set_model_version_tag(name, str(number), REASON_TAG, f"{alias}: {reason}"[:TAG_LENGTH])
+    if before is not None and before != number:
+        told = client.get_model_version(name, str(before)).tags.get(REASON_TAG, "")
+        if told.startswith(f"{alias}: "):
+            client.delete_model_version_tag(name, str(before), REASON_TAG)
+    return before
 
 
-def _aliases(client: Any, name: str) -> dict[str, int]:
+def _aliases(name: str) -> dict[str, int]:
+    return {alias: int(number) for alias, number in registered_model(name).aliases.items()}
+
+
+def registered_model(name: str) -> Any:
+    """MLflow's registered model of that name, without its versions. Raises IcfaceError when there is none."""
     try:
-        return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+        return mlflow.MlflowClient().get_registered_model(name)
     except MlflowException:
         raise IcfaceError(f"no model {name!r} is registered in {mlflow.get_tracking_uri()}") from None
 
