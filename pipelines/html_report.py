@@ -36,12 +36,12 @@ def image(picture: npt.NDArray[np.uint8], words: str) -> str:
     return f'<img alt="{html.escape(words)}" src="data:image/jpeg;base64,{data}">'
 
 
-def write_page(path: str | Path, title: str, sections: Iterable[str]) -> None:
-    """Write a page of HTML `sections` to a local file, whole or not at all."""
+def write_page(path: str | Path, title: str, sections: Iterable[str], style: str = "") -> None:
+    """Write a page of HTML `sections` to a local file, whole or not at all; `style` is CSS of its own."""
     text = html.escape(title)
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{text}</title>"
-        f"<style>{_STYLE}</style><h1>{text}</h1>{''.join(sections)}</html>\n"
+        f"<style>{_STYLE}{style}</style><h1>{text}</h1>{''.join(sections)}</html>\n"
     )
     target = Path(path).absolute()
     Folder.at(target.parent).write(target.name, page.encode())

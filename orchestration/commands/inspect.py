@@ -19,7 +19,8 @@ class Inspect:
 
 def main(argv: Sequence[str]) -> None:
     options = parse(Inspect, argv, "inspect")
-    from pipelines.curation.inspection import inspect, write_report
+    from pipelines.curation.inspection import inspect
+    from pipelines.curation.inspection_page import write_report
 
     with Reporter() as reporter:
         found = inspect(options.dataset)

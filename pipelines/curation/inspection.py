@@ -1,31 +1,30 @@
-"""Looking at a data set: counts, distributions, what was rejected and why, as tables or as one HTML page."""
+"""Looking at a data set: counts, distributions, what was dropped and why, as tables.
 
-import html
-import json
+`pipelines.curation.inspection_page` makes one HTML page of them.
+"""
+
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
 
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
-from icface.images import decode_image, resize
 from pipelines.curation.identity_check import read_flags
 from pipelines.dataset import Dataset
-from pipelines.format import SPLITS
-from pipelines.html_report import image, table, write_page
+from pipelines.format import DROPPED, SPLITS
 from pipelines.storage import Folder
 
 SAMPLED_GROUPS = 200
 """Row groups whose attributes are read for the distributions, evenly spread."""
 PERCENTILES = (5, 50, 95)
-SHOWN_PICTURES = 48
 SHOWN_CLIPS = 50
-BINS = 30
+SHOWN_PEOPLE = 20
 
 Rows = list[tuple[str, ...]]
 
@@ -47,18 +46,61 @@ class Inspection:
     def tables(self) -> dict[str, Rows]:
         """Tables of text by title; the first row of each is its heading."""
         tables = {"Data set": self._facts(), "Clips": self._statuses(), "Splits": self._splits()}
+        tables["Frames: what became of them"] = self._frames()
         bad = self.clips[self.clips["status"] != "ok"]
-        kinds = map(_kind, bad["reason"], bad["path"])
+        kinds = map(kind, bad["reason"], bad["path"])
         reasons = Counter(zip(bad["status"], kinds, strict=True)).most_common()
         if reasons:
             tables["Rejected and failed clips"] = [
                 ("status", "reason", "clips"),
                 *((str(status), str(reason), str(n)) for (status, reason), n in reasons),
             ]
+        title = f"People ({min(SHOWN_PEOPLE, len(self.people))} of {len(self.people)}, most frames first)"
+        tables[title] = people_rows(self.people.head(SHOWN_PEOPLE))
         tables |= self._strangers()
         title = f"Attributes ({len(self.labels)} frames of {self.sampled} row groups)"
         tables[title] = self._attributes()
         return tables
+
+    @cached_property
+    def people(self) -> pd.DataFrame:
+        """One row an identity, most frames first: split, counts of clips, tracks, frames and minutes."""
+        clips, index = self.clips, self.dataset.index
+        found = clips.groupby("identity").agg(
+            split=("split", "first"),
+            clips=("clip", "size"),
+            frames_read=("frames_read", "sum"),
+            frames_kept=("frames_kept", "sum"),
+            minutes=("seconds", lambda values: values.fillna(0).sum() / 60),
+        )
+        for status in ("rejected", "failed"):
+            found[status] = clips[clips["status"] == status].groupby("identity").size()
+        found["tracks"] = index.drop_duplicates(["clip", "track"]).groupby("identity").size()
+        found["held_out"] = index[index["held_out"]].groupby("identity")["rows"].sum()
+        found = found.fillna(dict.fromkeys(("rejected", "failed", "tracks", "held_out"), 0))
+        return found.reset_index().sort_values(["frames_kept", "identity"], ascending=[False, True])
+
+    def _frames(self) -> Rows:
+        """Frames that were read, by what became of them."""
+        clips = self.clips
+        read = int(clips["frames_read"].fillna(0).sum())
+        words = dropped_words(self.dataset.meta["options"])
+        rows: Rows = [("frames", "number", "of those read", "clips concerned")]
+
+        def row(what: str, counts: pd.Series) -> None:
+            number = int(counts.fillna(0).sum())
+            rows.append((what, str(number), f"{number / max(read, 1):.1%}", str(int((counts > 0).sum()))))
+
+        row("read", clips["frames_read"])
+        row("kept", clips["frames_kept"])
+        columns = {name: f"dropped_{name}" for name in DROPPED if f"dropped_{name}" in clips}
+        for name in sorted(columns, key=lambda name: -int(clips[columns[name]].sum())):
+            if clips[columns[name]].sum():
+                row(f"dropped: {words.get(name, name.replace('_', ' '))}", clips[columns[name]])
+        rest = clips["frames_read"] - clips["frames_kept"] - clips[list(columns.values())].sum(axis=1)
+        if rest.sum() > 0:
+            row("lost: read before the clip failed or was rejected", rest.clip(lower=0))
+        return rows
 
     def _facts(self) -> Rows:
         meta = self.dataset.meta
@@ -69,7 +111,7 @@ class Inspection:
             ("sha256 of dataset.json", self.dataset.hash[:16]),
             ("made by", f"icface {meta['icface']}, format {meta['format']}"),
             ("analyzer", analyzer["fingerprint"]),
-            ("crop", json.dumps(meta["crop"])),
+            ("crop", ", ".join(f"{name} {value}" for name, value in meta["crop"].items())),
             ("size", f"{self.dataset.size} px"),
             ("licence", self.dataset.licence),
         ]
@@ -140,7 +182,7 @@ def inspect(url: str) -> Inspection:
     """Look at the data set at `url`. Raises IcfaceError when there is none."""
     dataset = Dataset.open(url)
     groups = [g for split in SPLITS for held_out in (False, True) for g in dataset.row_groups(split, held_out)]
-    chosen = _spread(groups, SAMPLED_GROUPS)
+    chosen = spread(groups, SAMPLED_GROUPS)
     parts = [_labels(dataset, group) for group in chosen]
     labels = np.concatenate(parts) if parts else np.empty((0, len(ATTRIBUTE_NAMES)), np.float32)
     return Inspection(
@@ -148,60 +190,58 @@ def inspect(url: str) -> Inspection:
     )
 
 
-def write_report(found: Inspection, path: str) -> None:
-    """One HTML page with everything inside: tables, histograms, sample pictures, the worst clips, the options."""
-    sections = [f"<h2>{html.escape(title)}</h2>{table(rows)}" for title, rows in found.tables().items()]
-    sections.append("<h2>Distributions</h2><div class=plots>" + "".join(_plots(found.labels)) + "</div>")
-    sections.append("<h2>Frames by split</h2>" + _split_bars(found.dataset))
-    picture = _sample(found.dataset)
-    if picture is not None:
-        sections.append("<h2>Samples</h2>" + image(picture, "sample faces"))
-    worst = _worst(found.clips)
-    if len(worst):
-        rows: Rows = [("clip", "status", "reason", "frames lost", "path")]
-        columns = ["clip", "status", "reason", "frames_read", "path"]
-        rows += [tuple(str(v) for v in row) for row in worst[columns].itertuples(index=False)]
-        sections.append(f"<h2>Rejected and failed clips (the worst {len(worst)})</h2>{table(rows)}")
-    options = html.escape(json.dumps(found.dataset.meta, indent=2, default=str))
-    sections.append(f"<h2>dataset.json</h2><pre>{options}</pre>")
-    write_page(path, found.dataset.url, sections)
-
-
-def _kind(reason: str, path: str) -> str:
+def kind(reason: str, path: str) -> str:
     """A reason without what is said of this clip alone: its name and numbers.
 
-    >>> _kind("ann/v/1.mp4: the file is cut off, 110 of 157 frames can be read", "ann/v/1.mp4")
+    >>> kind("ann/v/1.mp4: the file is cut off, 110 of 157 frames can be read", "ann/v/1.mp4")
     'the file is cut off, N of N frames can be read'
     """
     return re.sub(r"\d+", "N", str(reason).replace(str(path), "").lstrip(": "))
 
 
-def _worst(clips: pd.DataFrame) -> pd.DataFrame:
+def worst(clips: pd.DataFrame) -> pd.DataFrame:
     """The clips that cost most: those that could not be read, then those that lost the most frames."""
     bad = clips[clips["status"] != "ok"]
     return bad.sort_values(["status", "frames_read", "clip"], ascending=[True, False, True]).head(SHOWN_CLIPS)
 
 
-def _split_bars(dataset: Dataset) -> str:
-    """Frames of each split as bars, held-out ones in a lighter colour behind."""
-    index = dataset.index
-    longest = max(1, max(int(index.loc[index["split"] == split, "rows"].sum()) for split in SPLITS))
-    lines = []
-    for line, split in enumerate(SPLITS):
-        chosen = index[index["split"] == split]
-        total, held = int(chosen["rows"].sum()), int(chosen.loc[chosen["held_out"], "rows"].sum())
-        y = 26 * line
-        words = f"{total} frames" + (f", {held} of them held out" if held else "")
-        lines.append(
-            f'<text x="44" y="{y + 15}" text-anchor="end">{split}</text>'
-            f'<rect x="50" y="{y}" width="{400 * total / longest:.1f}" height="20" fill="#a9bcd8"/>'
-            f'<rect x="50" y="{y}" width="{400 * (total - held) / longest:.1f}" height="20" fill="#4a6fa5"/>'
-            f'<text x="{56 + 400 * total / longest:.1f}" y="{y + 15}">{words}</text>'
+def people_rows(people: pd.DataFrame) -> Rows:
+    """`Inspection.people` as a table of text."""
+    rows: Rows = [
+        (
+            "identity",
+            "split",
+            "clips",
+            "rejected",
+            "failed",
+            "tracks",
+            "minutes",
+            "frames read",
+            "kept",
+            "of them held out",
         )
-    return (
-        f'<svg width="720" height="{26 * len(SPLITS)}" font-size="13" role="img" aria-label="frames by split">'
-        f"{''.join(lines)}</svg>"
-    )
+    ]
+    for each in people.to_dict("records"):
+        counts = [str(int(each[name])) for name in ("clips", "rejected", "failed", "tracks")]
+        frames = [str(int(each[name])) for name in ("frames_read", "frames_kept", "held_out")]
+        rows.append((str(each["identity"]), str(each["split"]), *counts, f"{each['minutes']:.1f}", *frames))
+    return rows
+
+
+def dropped_words(options: Mapping[str, Any]) -> dict[str, str]:
+    """Why frames are dropped, in words, by the names of `DROPPED`; `options`: those of `dataset.json`."""
+    size, pose = options.get("min_face"), options.get("max_pose")
+    return {
+        "no_face": "no face was found",
+        "several_faces": "a second face, at least half as high",
+        "small_face": f"the face is lower than {size} px (--min-face)",
+        "low_confidence": f"confidence below {options.get('min_confidence')} (--min-confidence)",
+        "turned": f"turned by more than {pose} rad (--max-pose)",
+        "blurred": f"less sharp than {options.get('min_sharpness')} (--min-sharpness)",
+        "other_track": "another track of the clip is longer (--tracks longest)",
+        "short_track": f"the track has fewer than {options.get('min_frames')} frames (--min-frames)",
+        "gap": "the second before the held-out frames",
+    }
 
 
 def _labels(dataset: Dataset, group: Any) -> npt.NDArray[np.float32]:
@@ -209,44 +249,7 @@ def _labels(dataset: Dataset, group: Any) -> npt.NDArray[np.float32]:
     return np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
 
 
-def _sample(dataset: Dataset) -> npt.NDArray[np.uint8] | None:
-    """The middle face of evenly spread row groups, twelve a row."""
-    groups = [group for split in SPLITS for group in dataset.row_groups(split)]
-    faces = []
-    for group in _spread(groups, SHOWN_PICTURES):
-        images = dataset.read(group, ["image"])["image"]
-        faces.append(resize(decode_image(images[len(images) // 2].as_py()), 96))
-    if not faces:
-        return None
-    columns = min(12, len(faces))
-    sheet = Image.new("RGB", (columns * 96, -(-len(faces) // columns) * 96), "white")
-    for index, face in enumerate(faces):
-        sheet.paste(Image.fromarray(face), (index % columns * 96, index // columns * 96))
-    return np.array(sheet)
-
-
-def _plots(labels: npt.NDArray[np.float32]) -> list[str]:
-    figures = []
-    for index, name in enumerate(ATTRIBUTE_NAMES):
-        values = labels[:, index]
-        values = values[np.isfinite(values)]
-        if not len(values):
-            continue
-        low, high = (-0.7, 0.7) if name in POSE_NAMES else (0.0, 5.0)
-        counts, _ = np.histogram(values.clip(low, high), BINS, (low, high))
-        heights = np.sqrt(counts / counts.max()) * 60  # square roots, so that rare values can be seen
-        bars = "".join(
-            f'<rect x="{6 * i}" y="{60 - h:.1f}" width="5" height="{h:.1f}" fill="#4a6fa5"/>'
-            for i, h in enumerate(heights)
-        )
-        figures.append(
-            f'<figure><svg width="{6 * BINS}" height="60" role="img" aria-label="histogram of {name}">{bars}</svg>'
-            f"<figcaption>{name} {low:g} … {high:g}</figcaption></figure>"
-        )
-    return figures
-
-
-def _spread(items: list[Any], most: int) -> list[Any]:
+def spread(items: list[Any], most: int) -> list[Any]:
     """At most `most` of `items`, evenly spread."""
     if len(items) <= most:
         return items
