@@ -47,6 +47,32 @@ class CropReading(NamedTuple):
     """(B,) logit that a face is there; MediaPipe asks for 0 or more."""
 
 
+_READERS: dict[tuple[str | None, torch.device, torch.dtype], "CropReader"] = {}
+"""Those that `read_crops` has made."""
+
+
+def read_crops(images: Tensor, weights: str | Path | None = None) -> CropReading:
+    """Action units, pose and landmarks of face crops, without a detector, with gradients to the pixels.
+
+    `images` (B, 3, S, S) float in [-1, 1], RGB, on any device, faces in the position that `icface.crop` gives them.
+    `weights`: a face_landmarker.task, by default fetched, read once for each device. Raises IcfaceError as `load_task`
+    does. `CropReader`, a module that does the same, says how results are meant.
+
+    >>> reading = read_crops(torch.zeros(2, 3, 128, 128))  # doctest: +SKIP
+    >>> reading.attributes.shape, reading.landmarks.shape  # doctest: +SKIP
+    (torch.Size([2, 20]), torch.Size([2, 68, 2]))
+    """
+    kind = torch.promote_types(images.dtype, torch.float32)
+    key = (None if weights is None else str(weights), images.device, kind)
+    reader = _READERS.get(key)
+    if reader is None:
+        # Tensors that are made in inference mode can never be used with gradients.
+        with torch.inference_mode(False):
+            reader = _READERS[key] = CropReader(weights).to(images.device, kind)
+    reading: CropReading = reader(images)
+    return reading
+
+
 class CropReader(nn.Module):
     """MediaPipe's landmark and blendshape networks on crops, frozen and differentiable.
 

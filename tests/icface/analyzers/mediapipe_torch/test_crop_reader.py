@@ -7,7 +7,7 @@ import torch
 
 from icface.analyzers.face import Face
 from icface.analyzers.mediapipe import MediaPipeAnalyzer
-from icface.analyzers.mediapipe_torch.crop_reader import CropReader, CropReading
+from icface.analyzers.mediapipe_torch.crop_reader import CropReader, CropReading, read_crops
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.crop import CropRule, crop_image
 from icface.video.reading import read_frames
@@ -159,3 +159,18 @@ def test_crops_have_any_size(size: int, reader: CropReader, stored: tuple[np.nda
     image = cv2.resize(stored[0][0], (size, size), interpolation=cv2.INTER_AREA if size < SIZE else cv2.INTER_CUBIC)
     expected = read(reader, stored[0][:1]).landmarks
     torch.testing.assert_close(read(reader, image[None]).landmarks, expected, rtol=0, atol=0.03)
+
+
+def test_the_function_reads_what_the_module_reads(reader: CropReader, stored: tuple[np.ndarray, list[Face]]) -> None:
+    images = as_images(stored[0][:2])
+    with torch.inference_mode():
+        found = read_crops(images)
+        for one, other in zip(found, reader(images), strict=True):
+            torch.testing.assert_close(one, other, equal_nan=True)
+    # What was made in inference mode works with gradients too.
+    learning = images.clone().requires_grad_()
+    read_crops(learning).landmarks.sum().backward()
+    assert learning.grad is not None
+    assert learning.grad.abs().sum() > 0
+    whole = torch.compile(read_crops, fullgraph=True, backend="eager")
+    torch.testing.assert_close(whole(images).landmarks, found.landmarks.clone())
