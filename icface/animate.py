@@ -62,11 +62,12 @@ class Animator:
     ) -> "Animator":
         """An animator of a bundle folder or a loaded model; `batch` frames are made at a time.
 
-        Faces are found by `analyzer`, else by the one that labelled the model's training data, with the same options.
+        Faces are found by `analyzer`, else by the one that labelled the model's training data, with the same options;
+        on a GPU by the one that measures the same there.
         Raises IcfaceError when there is no bundle at that path, or that analyzer is another one here.
         """
         model = bundle if isinstance(bundle, ICface) else load_bundle(bundle)
-        return cls(model, analyzer or analyzers.from_record(model.config.analyzer), device, batch)
+        return cls(model, analyzer or analyzers.from_record(model.config.analyzer, str(device)), device, batch)
 
     @torch.inference_mode()
     def prepare(self, source: Picture, face: int = 0) -> Source:

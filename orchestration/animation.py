@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from icface.animate import Animator, Picture, Source
 from icface.attributes import REGIONS
@@ -25,6 +24,7 @@ from icface.sheets import Row, contact_sheet
 from icface.video.writing import Sound, write_gif, write_video
 from icface.video_source import edited_frames, measure_source
 from orchestration.config import OWN, AnimateJob
+from orchestration.devices import device_asked
 from orchestration.driving import driver_frames, driving_table, followed, scales
 from orchestration.registry.references import resolve
 from pipelines.storage import Folder
@@ -55,11 +55,10 @@ class Animated:
 
 def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done, total: None) -> Animated:
     """Animate and write. Raises IcfaceError for everything that is missing, unknown or out of range."""
-    if job.gpu and not torch.cuda.is_available():
-        raise IcfaceError("--gpu: PyTorch sees no GPU here; leave --gpu out (`icface doctor` tells what is missing)")
+    device = device_asked(job.gpu)
     _check_output(job)
     folder = resolve(job.model).folder
-    animator = Animator.from_bundle(folder, device="cuda" if job.gpu else "cpu")
+    animator = Animator.from_bundle(folder, device=device)
     try:
         schema = animator.model.schema
         edits = {

@@ -87,16 +87,21 @@ class Registration:
     """It reads labels made beforehand and cannot measure a picture."""
     uses_gpu: bool = False
     """Its class takes `device`, torch's name of one."""
+    on_gpu: str | None = None
+    """The analyzer that measures the same on a GPU: with equal weights and mapping its fingerprint ends alike."""
+    of_sequences: frozenset[str] = frozenset()
+    """Options that count on frames that follow each other; single pictures are measured without them."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Distributions that it needs beside the project's own, and how each is installed."""
 
 
 BUILT_IN = {
-    "mediapipe": Registration(implementation="icface.analyzers.mediapipe:MediaPipeAnalyzer"),
+    "mediapipe": Registration(implementation="icface.analyzers.mediapipe:MediaPipeAnalyzer", on_gpu="mediapipe-torch"),
     "mediapipe-torch": Registration(
         implementation="icface.analyzers.mediapipe_torch.analyzer:MediaPipeTorchAnalyzer",
         options=MediaPipeTorchOptions,
         uses_gpu=True,
+        of_sequences=frozenset({"detect_every"}),
     ),
     "openface": Registration(
         implementation="icface.analyzers.openface:OpenFaceAnalyzer", options=OpenFaceOptions, reads_files=True
@@ -163,18 +168,24 @@ def record(name: str, options: AnalyzerOptions, fingerprint: str) -> dict[str, A
     return {"name": name, "options": decided, "fingerprint": fingerprint}
 
 
-def from_record(entry: Mapping[str, Any], **here: Any) -> "Analyzer":
+def from_record(entry: Mapping[str, Any], device: str = "cpu", **here: Any) -> "Analyzer":
     """The analyzer that `record` describes, to measure more pictures; `here`: further arguments of its class.
 
-    `DEFAULT` where that one reads files or nothing is recorded. Raises IcfaceError when it cannot be made, or when
-    this one's fingerprint differs in more than the release of its library: its numbers would mean something else.
+    `DEFAULT` where that one reads files or nothing is recorded. On a `device` other than the CPU it is the one that
+    measures the same there, if there is one. Raises IcfaceError when it cannot be made, or when this one's fingerprint
+    differs in more than the release of its library: its numbers would mean something else.
     """
-    name = entry.get("name", DEFAULT)
-    if registration(name).reads_files:
-        return create(DEFAULT, **here)
-    analyzer = create(name, **{**entry.get("options", {}), **here})
-    wanted = entry.get("fingerprint")
-    if wanted and _kind(wanted) != _kind(analyzer.fingerprint):
+    labelled = entry.get("name", DEFAULT)
+    measures = not registration(labelled).reads_files
+    wanted = entry.get("fingerprint") if measures else None
+    name = for_device(labelled if measures else DEFAULT, device)
+    options = dict(entry.get("options", {})) if measures else {}
+    for option in registration(name).of_sequences:
+        options.pop(option, None)
+    if registration(name).uses_gpu:
+        options["device"] = device
+    analyzer = create(name, **{**options, **here})
+    if wanted and _kind(wanted, name != labelled) != _kind(analyzer.fingerprint, name != labelled):
         found = analyzer.fingerprint
         analyzer.close()
         raise IcfaceError(
@@ -184,10 +195,22 @@ def from_record(entry: Mapping[str, Any], **here: Any) -> "Analyzer":
     return analyzer
 
 
-def _kind(fingerprint: str) -> str:
-    """A fingerprint without the release of its library.
+def for_device(name: str, device: str) -> str:
+    """The analyzer that measures as `name` does and runs on torch's `device`; `name` itself where there is none.
+
+    >>> for_device("mediapipe", "cuda"), for_device("mediapipe", "cpu"), for_device("dlib", "cuda")
+    ('mediapipe-torch', 'mediapipe', 'dlib')
+    """
+    other = registration(name).on_gpu
+    return name if other is None or device == "cpu" else other
+
+
+def _kind(fingerprint: str, elsewhere: bool = False) -> str:
+    """A fingerprint without the release of its library; `elsewhere`: without the library's name too.
 
     >>> _kind("mediapipe 0.10.21, weights 64184e22, mapping 1")
     'mediapipe, weights 64184e22, mapping 1'
     """
+    if elsewhere:
+        return fingerprint.partition(", ")[2]
     return re.sub(r"^(\S+) \d[\w.]*", r"\1", fingerprint)

@@ -72,7 +72,7 @@ class FilmDesk:
             if task.path.suffix == ".csv":
                 return read_driving(task.path, None)
             # One of its own: a long video must not keep the portraits waiting.
-            own = analyzers.from_record(record)
+            own = analyzers.from_record(record, self.workshop.device)
             try:
                 return read_driving(task.path, own, task.progress)
             finally:

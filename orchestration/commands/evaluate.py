@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from orchestration.commands import parse
+from orchestration.devices import device_asked
 from orchestration.reporting import write_json
 from orchestration.terminal import Reporter
 
@@ -35,7 +36,7 @@ class Evaluate:
     identity: bool = False
     """Also measure whether the output shows the source's person. Needs extra `identity`; 0.6 s per pair on a core."""
     gpu: bool = False
-    """Run the networks on the GPU."""
+    """Run the networks on the GPU, MediaPipe's too (`mediapipe-torch`)."""
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
     from orchestration.registry.evaluation import evaluate_model
     from pipelines.loading.evaluation_pairs import GROUPS
 
+    device = device_asked(options.gpu)
     # dlib is an optional package; without it there is one opinion.
     second = "dlib" if options.analyzer is None and find_spec("dlib") else None
     with Reporter() as reporter:
@@ -60,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
             groups=(options.split,) if options.split else GROUPS,
             per_track=options.per_track,
             tracks=options.tracks,
-            device="cuda" if options.gpu else "cpu",
+            device=device,
             identity=options.identity,
             progress=lambda done, total: reporter.progress("evaluating pairs", done, total),
             analyzer=options.analyzer,

@@ -7,21 +7,19 @@ from icface.errors import IcfaceError
 from icface.words import pip_install
 from orchestration.commands import parse
 from orchestration.config import StudioJob
+from orchestration.devices import device_asked
 from orchestration.terminal import Reporter
 
 
 def main(argv: Sequence[str]) -> None:
     job = parse(StudioJob, argv, "studio")
-    import torch
-
     try:
         from icface.studio.server import serve
     except ModuleNotFoundError as error:
         raise IcfaceError(f"the page needs {error.name}: {pip_install('fastapi', 'uvicorn')}") from None
     from orchestration.studio import resolvers
 
-    if job.gpu and not torch.cuda.is_available():
-        raise IcfaceError("--gpu: PyTorch sees no GPU here; leave --gpu out (`icface doctor` tells what is missing)")
+    device = device_asked(job.gpu)
     token = secrets.token_urlsafe(18) if job.auth == "generate" else job.auth
     with Reporter(plain=True) as reporter:
-        serve(resolvers(job), job.host, job.port, token, "cuda" if job.gpu else "cpu", reporter.say)
+        serve(resolvers(job), job.host, job.port, token, device, reporter.say)

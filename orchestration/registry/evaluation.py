@@ -67,16 +67,16 @@ def evaluate_model(
     """Score MODEL on DATASET; a model of the registry keeps the result with its run and version.
 
     `identity` compares faces by dlib's network too. `analyzer` measures instead of the one that labelled the data
-    set; `second` measures beside it, unless they are the same; `stepped`: see `icface.evaluation.evaluate`.
-    Raises IcfaceError when there is no such model or data set, the data set has no pairs of these `groups`, or an
-    analyzer or dlib is missing.
+    set, or that measures the same on a GPU; `second` measures beside it, unless they are the same; `stepped`: see
+    `icface.evaluation.evaluate`. Raises IcfaceError when there is no such model or data set, the data set has no pairs
+    of these `groups`, or an analyzer or dlib is missing.
     """
     embedder = FaceEmbedder() if identity else None
     reference = resolve(model)
     bundle = load_bundle(reference.folder)
     choice = PairChoice(dataset=dataset, groups=tuple(groups), per_track=per_track, tracks=tracks)
     data, pairs = choice.open()
-    first = analyzers.create(analyzer) if analyzer else analyzer_for(data)
+    first = _named(analyzer, device) if analyzer else analyzer_for(data, device)
     other = None
     try:
         other = analyzers.create(second) if second and second != first.name else None
@@ -158,9 +158,14 @@ def evaluate_and_keep(
     return report
 
 
-def analyzer_for(data: Dataset) -> Analyzer:
+def _named(analyzer: str, device: str) -> Analyzer:
+    on_device = {"device": device} if analyzers.registration(analyzer).uses_gpu else {}
+    return analyzers.create(analyzer, **on_device)
+
+
+def analyzer_for(data: Dataset, device: str = "cpu") -> Analyzer:
     """The analyzer that measures pictures as the data set's were measured; the default where that one reads files.
 
     Raises IcfaceError when it cannot be made, or is another one here.
     """
-    return analyzers.from_record(data.analyzer)
+    return analyzers.from_record(data.analyzer, device)

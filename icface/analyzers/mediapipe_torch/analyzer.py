@@ -64,7 +64,7 @@ class MediaPipeTorchAnalyzer:
             raise IcfaceError(f"detect_every must be at least 1, not {detect_every}")
         self.batch_size = -(-batch_size // detect_every) * detect_every
         self.device = torch.device(device)
-        self._faces, self._every = faces, detect_every
+        self._faces, self.detect_every = faces, detect_every
         task = load_task(weights)
         try:
             networks = [TfliteNetwork(task.graphs[name]).to(self.device) for name in task.graphs]
@@ -128,10 +128,10 @@ class MediaPipeTorchAnalyzer:
         self, frames: npt.NDArray[np.uint8] | Tensor, count: int, width: int, height: int
     ) -> tuple[Tensor, Tensor]:
         """Frame (N,) and mesh (N, 478, 3) of each face; stretches of `detect_every` frames side by side."""
-        starts = torch.arange(0, count, self._every, device=self.device)
+        starts = torch.arange(0, count, self.detect_every, device=self.device)
         where, points = self._landmarks(frames, self._detect(frames, starts, width, height))
         parts = [(where, points)]
-        for step in range(1, self._every):
+        for step in range(1, self.detect_every):
             now = starts + step
             now = now[now < count]
             there = where + 1 < count

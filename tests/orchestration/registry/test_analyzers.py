@@ -5,14 +5,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from icface.analyzers import create, from_record, pyfeat
+from icface.analyzers.mediapipe_torch.analyzer import MediaPipeTorchAnalyzer
 from icface.analyzers.registry import PyFeatOptions, flags, record
 from icface.animate import Animator
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
+from orchestration.__main__ import main
 from orchestration.registry.evaluation import analyzer_for
 from pipelines.config import PreprocessConfig
 
@@ -73,3 +76,33 @@ def test_every_option_has_a_name_of_its_own():
     names = [flag for flag, _, _ in flags()]
     assert {"openface_root", "openface_confidence", "pyfeat_detector", "pyfeat_weights"} <= set(names)
     assert len(set(PreprocessConfig.flat_names())) == len(PreprocessConfig.flat_names())
+
+
+def test_on_a_gpu_mediapipes_labels_are_measured_by_the_same_networks_in_torch():
+    """torch's device `meta` stands for a GPU: it takes the networks, and there is one on every machine."""
+    fingerprint = create("mediapipe").fingerprint
+    for entry in ({"name": "mediapipe", "fingerprint": fingerprint}, {"name": "openface"}, {}):
+        analyzer = from_record(entry, "meta")
+        assert isinstance(analyzer, MediaPipeTorchAnalyzer)
+        assert analyzer.device.type == "meta"
+        assert from_record(entry, "cpu").name == "mediapipe"
+    assert analyzer_for(SimpleNamespace(analyzer=entry), "meta").name == "mediapipe-torch"
+    other = fingerprint.partition(", mapping")[0] + ", mapping 77"
+    with pytest.raises(IcfaceError, match="mapping 77, and the analyzer mediapipe-torch here"):
+        from_record({"name": "mediapipe", "fingerprint": other}, "meta")
+
+
+def test_single_pictures_are_not_followed_from_one_to_the_next():
+    fingerprint = create("mediapipe-torch", detect_every=4).fingerprint
+    entry = {"name": "mediapipe-torch", "options": {"detect_every": 4}, "fingerprint": fingerprint}
+    analyzer = from_record(entry)
+    assert isinstance(analyzer, MediaPipeTorchAnalyzer)
+    assert analyzer.detect_every == 1
+
+
+@pytest.mark.parametrize("command", [["evaluate", "m", "d"], ["animate", "m", "p", "--set", "AU12=1"], ["studio"]])
+def test_a_gpu_that_is_not_there_is_said(command: list[str], capsys: pytest.CaptureFixture[str]):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert main([*command, "--gpu"]) == 1
+    assert "--gpu: PyTorch sees no GPU here" in capsys.readouterr().err
