@@ -83,6 +83,7 @@ from icface.animate import generate, to_pictures  # noqa: E402
 from icface.attributes import POSE_NAMES, AttributeSchema  # noqa: E402
 from icface.bundle import BundleConfig, ICface, save_bundle  # noqa: E402
 from icface.evaluation.rendering import drive_pairs, neutral_faces  # noqa: E402
+from icface.spread import evenly  # noqa: E402
 from icface.training.augmentation import seen_in_training  # noqa: E402
 from icface.training.batch import Batch  # noqa: E402
 from icface.training.config import TrainConfig  # noqa: E402
@@ -277,8 +278,7 @@ def render(model: ICface, dataset: Dataset, folder: Path, options: argparse.Name
                 sources[pair.source_key] = neutral[index]
                 add("neutral", relaxed[index], key=pair.source_key, group=pair.group)
             add("pair", made[index], key=pair.key, group=pair.group)
-    keys = list(sources)
-    for key in [keys[index] for index in np.unique(np.linspace(0, len(keys) - 1, SWEPT).round().astype(int))]:
+    for key in evenly(list(sources), SWEPT):
         steps = list(sweep(model.schema))
         encoded = torch.from_numpy(np.stack([encoded for _, _, encoded in steps])).to(device)
         made = to_pictures(generate(model, sources[key].expand(len(steps), -1, -1, -1), encoded))

@@ -17,6 +17,7 @@ from icface.bundle import ICface, load_bundle
 from icface.control.tables import check_columns
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
+from icface.pixels import to_bytes, to_range
 
 Picture = npt.NDArray[np.uint8]
 
@@ -166,7 +167,7 @@ def generate(model: ICface, neutral: Tensor, encoded: Tensor) -> Tensor:
 
 def to_tensor(pictures: Picture, device: torch.device | str = "cpu") -> Tensor:
     """(N, H, W, 3) uint8 as (N, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return to_range(torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2))
 
 
 def to_pictures(images: Tensor) -> Picture:
@@ -175,8 +176,7 @@ def to_pictures(images: Tensor) -> Picture:
     >>> to_pictures(to_tensor(np.full((1, 2, 2, 3), 77, np.uint8))).ravel()[0]
     np.uint8(77)
     """
-    scaled = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+    return np.ascontiguousarray(to_bytes(images).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _autocast(device: torch.device) -> torch.autocast:

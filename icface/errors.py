@@ -6,3 +6,19 @@ class IcfaceError(Exception):
 
     The command line prints it without a traceback and exits with status 1.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; the name of its kind where it says nothing.
+
+    >>> first_line(ValueError("no number\\nand more")), first_line(KeyError())
+    ('no number', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def root_cause(error: BaseException) -> str:
+    """The last line of the error that an error began with: what went wrong inside a task of Ray's."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.images import resize
 from icface.weights import FACE_RECOGNITION, fetch
 from icface.words import pip_install
@@ -40,7 +40,7 @@ class FaceEmbedder:
         try:
             self._network = self._dlib.face_recognition_model_v1(str(path))
         except RuntimeError as error:
-            raise IcfaceError(f"{path} cannot be loaded as dlib's network: {str(error).splitlines()[0]}") from None
+            raise IcfaceError(f"{path} cannot be loaded as dlib's network: {first_line(error)}") from None
 
     def __call__(self, crop: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.float32]) -> Embeddings:
         """(128,) embedding of the face in `crop` (H, H, 3) uint8 RGB; `landmarks` (68, 2) iBUG, fractions of it."""

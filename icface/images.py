@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.image_modes import to_srgb
 
 Picture = npt.NDArray[np.uint8]
@@ -26,7 +26,7 @@ def decode_image(data: bytes, name: str = "image") -> Picture:
     except UnidentifiedImageError:  # its own words name an object in memory
         raise IcfaceError(f"{name} cannot be read as an image: it has no format that is known") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise IcfaceError(f"{name} cannot be read as an image: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"{name} cannot be read as an image: {first_line(error)}") from None
 
 
 def decode_jpeg(data: npt.NDArray[np.uint8]) -> Picture:

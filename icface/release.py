@@ -14,7 +14,7 @@ from torch import Tensor
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.networks.config import ModelConfig
 
 LICENCE = "non-commercial (Blade6570/icface released weights, WACV 2020)"
@@ -59,7 +59,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise IcfaceError(f"{path} does not exist") from None
     except Exception as error:  # torch raises whatever its zip reader and unpickler do
-        raise IcfaceError(f"{path} is not a file of weights: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"{path} is not a file of weights: {first_line(error)}") from None
     for wrapper in _WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]

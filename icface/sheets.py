@@ -12,6 +12,7 @@ from icface.animate import Animator, Source
 from icface.attributes import POSE_NAMES, AttributeSchema
 from icface.control.tables import ACTION_UNIT_WORDS
 from icface.images import resize
+from icface.spread import evenly
 
 Picture = npt.NDArray[np.uint8]
 
@@ -96,7 +97,7 @@ def model_sheet(
     neutral = [source.crop, animator.neutral(source)]
     rows = [Row(heading="Source and neutral", pictures=neutral, captions=["source", "neutral"])]
     if len(driving):
-        chosen = np.unique(np.linspace(0, len(driving) - 1, columns).round().astype(int))
+        chosen = evenly(range(len(driving)), columns)
         shown = driving.iloc[chosen]
         numbers = shown["frame"] if "frame" in shown.columns else chosen
         if len(driving_frames):

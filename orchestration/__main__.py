@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from orchestration.cluster import job_environment
 from orchestration.tracking import credentials
 
@@ -83,8 +83,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if debug or (isinstance(error, BrokenPipeError) and _reader_gone()):
             raise
-        line = (str(error).strip() or "no message").splitlines()[0]
-        print(f"icface: {type(error).__name__}: {line} (run it with --debug for the traceback)", file=sys.stderr)
+        said = f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
+        print(f"icface: {said} (run it with --debug for the traceback)", file=sys.stderr)
         return 1
     return 0
 

@@ -21,6 +21,7 @@ from icface.files import replacing
 from icface.images import encode_png, read_image
 from icface.provenance import Mark, bundle_hash, mark_png
 from icface.sheets import Row, contact_sheet
+from icface.spread import evenly
 from icface.video.writing import Sound, write_gif, write_video
 from icface.video_source import edited_frames, measure_source
 from orchestration.config import OWN, AnimateJob
@@ -239,7 +240,7 @@ def _unheard(job: AnimateJob, sound_of: str | None) -> Iterator[str]:
 
 
 def _sheet(pictures: list[Picture]) -> Picture:
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, SHEET_FRAMES).round().astype(int))
+    chosen = evenly(range(len(pictures)), SHEET_FRAMES)
     rows = [chosen[start : start + 6] for start in range(0, len(chosen), 6)]
     return contact_sheet(
         [

@@ -105,10 +105,8 @@ class DatasetLibrary:
     @cached_property
     def _groups(self) -> dict[str, list[RowGroup]]:
         found: dict[str, list[RowGroup]] = {}
-        for split in ("train", "val", "test"):
-            for held_out in (False, True):
-                for group in self._dataset.row_groups(split, held_out):
-                    found.setdefault(group.clip, []).append(group)
+        for group in self._dataset.all_row_groups():
+            found.setdefault(group.clip, []).append(group)
         return {clip: sorted(groups, key=lambda g: (g.track, g.file, g.ordinal)) for clip, groups in found.items()}
 
     @cached_property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.training.config import PRESETS
 from pipelines.config import PreprocessConfig
 
@@ -66,7 +66,7 @@ class Workflow:
         try:
             values = yaml.safe_load(Path(path).read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise IcfaceError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+            raise IcfaceError(f"{path} cannot be read: {first_line(error)}") from None
         if not isinstance(values, dict):
             raise IcfaceError(f"{path} must hold fields: model, preprocess, train")
         try:

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import icface
 import pipelines
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.notices import without_notices
 from pipelines.storage import Folder
 
@@ -67,11 +67,18 @@ def _init(address: str, options: dict[str, Any]) -> None:
                 ray.init(**options)
             return
         except Exception as error:  # Ray raises what it likes, a bare Exception included
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            line = first_line(error)
             # Ray gives itself 30 s, which is too short on a machine that is busy with other things.
             if not left or "timed out during startup" not in line:
                 raise IcfaceError(f"Ray at {address!r} cannot be reached or started: {line}") from None
             ray.shutdown()
+
+
+def on_node(work: Any, node_id: str) -> Any:
+    """`work`, a function or an actor's class, for that node alone; it needs no free core, and is not tried again."""
+    again: dict[str, Any] = {"max_restarts": 0} if isinstance(work, type) else {"max_retries": 0}
+    remote: Any = ray.remote(num_cpus=0, **again)(work)
+    return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False))
 
 
 def check_every_node_sees(folder: Folder, file: str, what: str) -> None:
@@ -84,10 +91,8 @@ def check_every_node_sees(folder: Folder, file: str, what: str) -> None:
     if not folder.local or len(nodes) < 2:
         return
     expected = _contents(folder.path(file))
-    look: Any = ray.remote(num_cpus=0, max_retries=0)(_contents)
     for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        if ray.get(look.options(scheduling_strategy=there).remote(folder.path(file))) != expected:
+        if ray.get(on_node(_contents, node["NodeID"]).remote(folder.path(file))) != expected:
             raise IcfaceError(
                 f"{what} {folder.url} is not the same folder on the node {node['NodeManagerAddress']}: give a URL that "
                 "every node sees, as in s3://BUCKET/..., or a folder that is mounted on all of them"

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from icface.attributes import AttributeSchema
 from icface.crop import CropRule
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from pipelines.format import CLIPS, SPLITS, VERSION, read_table
 from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
@@ -89,7 +89,7 @@ class Dataset:
                 raise IcfaceError(f"{url} is not finished: run `icface preprocess` again, it goes on") from None
             raise IcfaceError(f"{url} is not a data set: `icface preprocess SOURCE {url}` makes one") from None
         except (OSError, pa.ArrowInvalid) as error:
-            raise IcfaceError(f"{url} cannot be read: {str(error).splitlines()[0]}") from None
+            raise IcfaceError(f"{url} cannot be read: {first_line(error)}") from None
         try:
             meta = json.loads(data)
             version = meta["format"]
@@ -135,6 +135,10 @@ class Dataset:
         """
         table = self.row_group_table(split, held_out)
         return [RowGroup(*row) for row in table.astype(object).itertuples(index=False, name=None)]
+
+    def all_row_groups(self) -> list[RowGroup]:
+        """The row groups of all splits, those of held-out frames too."""
+        return [group for split in SPLITS for held_out in (False, True) for group in self.row_groups(split, held_out)]
 
     def row_group_table(self, split: str, held_out: bool = False) -> pd.DataFrame:
         """What `row_groups` lists as a table with the fields of `RowGroup` as columns; its strings are categories.
@@ -182,7 +186,7 @@ class Dataset:
                 else:
                     file = pq.ParquetFile(self._folder.fs.open(path, "rb"))
             except (OSError, pa.ArrowInvalid) as error:
-                raise IcfaceError(f"{self.url}/{name} cannot be read: {str(error).splitlines()[0]}") from None
+                raise IcfaceError(f"{self.url}/{name} cannot be read: {first_line(error)}") from None
             if len(self._open) >= OPEN_FILES:
                 self._open.popitem(last=False)[1].close(force=True)
         self._open[name] = file

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
 from icface.labels import BASELINE_PERCENTILES, baseline
 from pipelines.frame_filters import FILTERS
+from pipelines.sources import SPLITS as SPLITS
 from pipelines.sources import Clip
 
 VERSION = 1
 """Version of the layout and the columns."""
 ROW_GROUP_ROWS = 512
 """Most rows of a row group."""
-SPLITS = ("train", "val", "test")
 DROPPED = (
     *("no_face", "several_faces"),
     *(known.name for known in FILTERS),
@@ -84,7 +84,7 @@ CLIPS = pa.schema(
 )
 """One row a clip that was found. `path` is relative to the source, `fps` is an average, `reader` decoded it."""
 
-INDEX = pa.schema(
+INDEX_SCHEMA = pa.schema(
     [
         _required("file", pa.string()),
         _required("ordinal", pa.int32()),
@@ -176,6 +176,12 @@ def read_table(
     """
     file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=read_dictionary)
     return file.read(columns=columns, use_threads=False)
+
+
+def labels_of(table: pa.Table) -> np.ndarray:
+    """(N, 20) float32 raw attributes of a table, in the order of `ATTRIBUTE_NAMES`; NaN where null."""
+    columns = [table.column(name).to_numpy(zero_copy_only=False) for name in ATTRIBUTE_NAMES]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def list_array(values: np.ndarray | None, rows: int, kind: pa.DataType) -> pa.Array:

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import icface
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
 from icface.crop import CropRule
+from icface.spread import evenly
 from pipelines.card import CARD, card
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import INDEX, META
-from pipelines.format import CLIPS, SPLITS, VERSION, read_table, write_table
-from pipelines.format import INDEX as INDEX_SCHEMA
+from pipelines.format import CLIPS, INDEX_SCHEMA, SPLITS, VERSION, read_table, write_table
 from pipelines.shard import Shard
 from pipelines.storage import Folder
 
@@ -137,11 +137,7 @@ def _schema(dataset: Folder, index: pa.Table) -> AttributeSchema:
 
 def _seen(dataset: Folder, train: pa.Table) -> dict[str, Seen]:
     """What the training frames show: the ends of all of them, percentiles of evenly spread row groups."""
-    chosen = (
-        np.unique(np.linspace(0, len(train) - 1, SAMPLED_GROUPS).round().astype(int))
-        if len(train)
-        else np.empty(0, int)
-    )
+    chosen = evenly(range(len(train)), SAMPLED_GROUPS) if len(train) else np.empty(0, int)
     groups = train.take(chosen).select(["file", "ordinal"]).to_pylist()
     columns = list(ATTRIBUTE_NAMES)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from icface.analyzers.face import Face
 from icface.analyzers.landmark_geometry import GEOMETRY_VERSION, MEASURES, attributes_from_landmarks
 from icface.crop import crop_image
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.weights import LANDMARKS_68, fetch, sha256_of
 from icface.words import pip_install
 
@@ -54,7 +54,7 @@ class DlibAnalyzer:
         try:
             self._predictor = self._dlib.shape_predictor(str(path))
         except RuntimeError as error:
-            raise IcfaceError(f"{path} cannot be loaded as dlib's landmarks: {str(error).splitlines()[0]}") from None
+            raise IcfaceError(f"{path} cannot be loaded as dlib's landmarks: {first_line(error)}") from None
         self._detector = self._dlib.get_frontal_face_detector()
         self.batch_size = batch_size
         sha256 = LANDMARKS_68.sha256 if weights is None else sha256_of(path)

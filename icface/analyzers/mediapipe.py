@@ -13,7 +13,7 @@ from icface.analyzers.blendshapes import MAPPING_VERSION, MEASURES, attributes_f
 from icface.analyzers.enlarging import enlarged
 from icface.analyzers.face import Face
 from icface.analyzers.landmarks import IBUG_FROM_MESH
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.notices import without_notices
 from icface.weights import FACE_LANDMARKER, fetch, sha256_of
 
@@ -107,7 +107,7 @@ def _landmarker(weights: Path, faces: int) -> mp.tasks.vision.FaceLandmarker:
     except OSError as error:
         raise IcfaceError(f"MediaPipe cannot start ({error}); on Debian install libegl1 libgles2 libgl1") from None
     except (RuntimeError, ValueError) as error:
-        raise IcfaceError(f"{weights} cannot be loaded as a face landmarker: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"{weights} cannot be loaded as a face landmarker: {first_line(error)}") from None
 
 
 def _close(landmarker: mp.tasks.vision.FaceLandmarker) -> None:

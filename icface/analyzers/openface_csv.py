@@ -10,7 +10,7 @@ import pandas as pd
 
 from icface.attributes import ACTION_UNIT_NAMES, AU_RANGE, POSE_NAMES
 from icface.csv_numbers import MISSING, without_infinity
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 
 POSE_COLUMNS = ("pose_Rx", "pose_Ry", "pose_Rz")
 AU_COLUMNS = tuple(f"{name}_r" for name in ACTION_UNIT_NAMES)
@@ -55,7 +55,7 @@ def read_openface_csv(stream: object, name: str) -> pd.DataFrame:
         table.columns = table.columns.str.strip()
         table = without_infinity(table.astype(np.float64))
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise IcfaceError(f"{name} is not an OpenFace csv: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"{name} is not an OpenFace csv: {first_line(error)}") from None
     missing = [column for column in ("frame", "success", "confidence", *POSE_COLUMNS) if column not in table]
     if missing or not any(column in table for column in AU_COLUMNS):
         raise IcfaceError(f"{name} lacks {', '.join(missing) or 'AU intensities'}; run OpenFace with -pose -aus -2Dfp")

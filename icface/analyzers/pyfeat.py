@@ -22,7 +22,7 @@ from icface.analyzers.blendshapes import BLENDSHAPE_NAMES
 from icface.analyzers.face import Face
 from icface.analyzers.landmarks import IBUG_FROM_MESH
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, AU_RANGE
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.weights import sha256_of
 
 Detector = Literal["v1", "v2", "mp"]
@@ -154,7 +154,7 @@ def _load(detector: Detector, device: str, weights: str | None) -> tuple[Any, st
         version = str(import_module("feat.version").__version__)
     except (ImportError, OSError, RuntimeError) as error:
         raise IcfaceError(
-            f"py-feat cannot be used here ({_one_line(error)}): `make setup-pyfeat` in the "
+            f"py-feat cannot be used here ({first_line(error)}): `make setup-pyfeat` in the "
             "project makes an environment of its own with it, or use --analyzer mediapipe"
         ) from None
     folder = weights or str(import_module("feat.utils.io").get_resource_path())
@@ -170,7 +170,8 @@ def _load(detector: Detector, device: str, weights: str | None) -> tuple[Any, st
             found = made(device=device, **HEADS_OFF[detector])
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise IcfaceError(
-            f"py-feat's weights in {folder} cannot be loaded ({_one_line(error)}): fetch them again from huggingface.co"
+            f"py-feat's weights in {folder} cannot be loaded ({first_line(error)}): "
+            "fetch them again from huggingface.co"
         ) from None
     digest = hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
     return found, version, digest
@@ -195,12 +196,8 @@ def _weight_files(detector: Detector, folder: str, may_fetch: bool) -> list[Path
                     ) from None
                 raise IcfaceError(
                     f"py-feat's weights {repository}/{name} cannot be fetched from huggingface.co "
-                    f"({_one_line(error)}): let this machine reach it once, or give --pyfeat-weights a "
+                    f"({first_line(error)}): let this machine reach it once, or give --pyfeat-weights a "
                     f"folder with {place} in it"
                 ) from None
             files.append(Path(path))
     return files
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

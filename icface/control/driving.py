@@ -4,15 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from icface.analyzers.face import Analyzer, Face
+from icface.analyzers.following import follow
 from icface.analyzers.openface_csv import COLUMNS, attributes_from_rows, is_openface, one_face, read_openface_csv
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.control.tables import COMPANIONS, DEFAULT_FPS, check_columns
 from icface.csv_numbers import MISSING, without_infinity
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.images import read_image
 from icface.labels import smooth
 from icface.video.reading import probe, read_windows
@@ -25,8 +25,6 @@ SMOOTHED_FRAMES = 5
 """A video's labels jitter from frame to frame; they are averaged over so many, without delay."""
 SEVERAL = "several_faces"
 """In a table's `attrs`: how many of its frames show more than one face."""
-SAME_FACE = 0.3
-"""Overlap (intersection over union) from which a face is the same as in the frame before."""
 
 
 def read_driving(
@@ -113,7 +111,7 @@ def measure_video(
     last: Face | None = None
     for window in read_windows(path, window=analyzer.batch_size):
         for faces in analyzer.analyze(window.frames, window.indices, str(path)):
-            face = follow(faces, last)
+            face = follow(faces, last.box if last is not None else None) or (faces[0] if faces else None)
             several += len(faces) > 1
             followed.append(face)
             last = face or last
@@ -126,25 +124,6 @@ def measure_video(
     table[names] = smooth(np.array(indices, np.int32), labels, SMOOTHED_FRAMES)
     table.attrs[SEVERAL] = several
     return table, followed
-
-
-def follow(faces: list[Face], last: Face | None) -> Face | None:
-    """The one of `faces` (largest first) that overlaps `last` most, else the largest; None when there is none."""
-    if not faces:
-        return None
-    if last is not None:
-        overlaps = [_overlap(face.box, last.box) for face in faces]
-        best = int(np.argmax(overlaps))
-        if overlaps[best] >= SAME_FACE:
-            return faces[best]
-    return faces[0]
-
-
-def _overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
-    shared = float(np.prod(np.maximum(high - low, 0)))
-    union = float(np.prod(a[2:]) + np.prod(b[2:])) - shared
-    return shared / union if union > 0 else 0.0
 
 
 def _table(indices: list[int], times: list[float], faces: list[Face | None]) -> pd.DataFrame:
@@ -161,7 +140,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         table = without_infinity(pd.read_csv(path, skipinitialspace=True, na_values=MISSING))
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise IcfaceError(f"{path} cannot be read as a csv: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"{path} cannot be read as a csv: {first_line(error)}") from None
     if is_openface(table.columns):
         return _read_openface(path)
     table.columns = [str(column).strip() for column in table.columns]

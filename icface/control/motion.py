@@ -10,7 +10,7 @@ import pandas as pd
 
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.control.tables import DEFAULT_FPS, check_columns, seconds
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 
 Interpolation = Literal["linear", "smooth"]
 Gesture = Literal["smile", "blink", "nod", "shake", "look-around"]
@@ -149,4 +149,4 @@ def _read_keys(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise IcfaceError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # pandas' and json's own errors are ones
-        raise IcfaceError(f"{path} cannot be read as keyframes: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"{path} cannot be read as keyframes: {first_line(error)}") from None

@@ -26,6 +26,7 @@ from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.bundle import ICface
 from icface.evaluation.pairs import Labels, Pictures
 from icface.metrics.attributes import LEAST_DEVIATION, centred, pearson
+from icface.spread import evenly
 
 STEPS = 4
 """Values of an attribute that are asked for beside neutral."""
@@ -180,7 +181,4 @@ class SpreadSources:
 
     def chosen(self) -> Tensor:
         """(S, 3, H, W)."""
-        count = min(self.most, len(self._kept))
-        return torch.cat(
-            [self._kept[index] for index in np.linspace(0, len(self._kept) - 1, count).round().astype(int)]
-        )
+        return torch.cat(evenly(self._kept, self.most))

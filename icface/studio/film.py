@@ -18,7 +18,7 @@ from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, REGIONS, AttributeSch
 from icface.control import apply_edits, parse_edits, relative
 from icface.control.mixing import mix_regions, trim
 from icface.control.tables import DEGREES, frames_per_second
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 
 FOLLOWED = tuple(REGIONS)
 """Regions that may follow a driver of their own."""
@@ -75,7 +75,7 @@ class Background:
             except OSError as error:
                 task.error = f"{task.name}: {error.strerror or error}"
             except Exception as error:
-                task.error = f"{task.name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                task.error = f"{task.name}: {type(error).__name__}: {first_line(error) if str(error) else ''}"
             if task._stopped.is_set() and task.path is not None:
                 task.path.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from icface.pixels import to_range
 from icface.training.distributed import mean_over_ranks, world
 
 
@@ -44,7 +45,7 @@ class Batch:
         """Move to the device; pictures become float32 in [-1, 1]. `trained` (n,) bool, all by default."""
         moved = {item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(Batch)}
         for name in ("source", "driving", "neutral"):
-            picture = moved[name].float().div_(127.5).sub_(1)
+            picture = to_range(moved[name])
             moved[name] = picture.contiguous(memory_format=torch.channels_last)
         measured = moved["driving_measured"]
         if trained is not None:

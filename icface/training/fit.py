@@ -12,6 +12,7 @@ import torch
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.features import perceptual_distance
+from icface.pixels import to_bytes
 from icface.training.batch import Batch, DeviceBatch
 from icface.training.checkpoint import load_state, save_state
 from icface.training.config import TrainConfig
@@ -151,4 +152,4 @@ def sample_grid(model: ICface, batch: DeviceBatch, rows: int = 6) -> npt.NDArray
     pictures = torch.stack([source, neutral, animated, driving], dim=1)  # (R, 4, 3, S, S)
     count, columns, _, height, width = pictures.shape
     grid = pictures.permute(0, 3, 1, 4, 2).reshape(count * height, columns * width, 3)
-    return ((grid.clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+    return to_bytes(grid).cpu().numpy()

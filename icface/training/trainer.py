@@ -13,6 +13,7 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.discriminator import Discriminator
+from icface.pixels import HALF
 from icface.training.batch import Batch
 from icface.training.compiling import for_device
 from icface.training.config import OptimiserConfig, TrainConfig
@@ -269,4 +270,4 @@ def _noise(config: TrainConfig, number: int, batch: Batch, rank: int, ranks: int
     device = batch.source.device
     generator = torch.Generator(device).manual_seed(seed_of(config.seed, number))
     noise = torch.randn((ranks, *batch.source.shape), generator=generator, device=device)[rank]
-    return noise * (config.loss.neutral_noise / 127.5)
+    return noise * (config.loss.neutral_noise / HALF)

@@ -12,6 +12,7 @@ from torch import Tensor
 from icface.attributes import AU_RANGE, AttributeSchema
 from icface.bundle import ICface
 from icface.networks.discriminator import Discriminator
+from icface.pixels import to_range
 
 PART = 32
 """Frames looked at together."""
@@ -63,7 +64,7 @@ def validate(model: ICface, discriminator: Discriminator, frames: RealFrames) ->
     units = [index for index, name in enumerate(model.schema.names) if name.startswith("AU")]
     read, sources, neutrals, leaks = [], [], [], []
     for pictures, encoded in zip(frames.pictures.split(PART), frames.encoded.split(PART), strict=True):
-        real = pictures.float() / 127.5 - 1
+        real = to_range(pictures)
         neutral = model.neutralise(real, encoded).float()
         read.append(discriminator(real).attributes.float())
         leaks.append(discriminator(neutral).attributes.float()[:, units])

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.video.display import Display, display_of
 
 NEVER_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -249,4 +249,4 @@ def _rate(stream: VideoStream, times: list[tuple[Fraction, Fraction]], path: str
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)

@@ -10,17 +10,16 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from orchestration.cluster.versions import versions
-from pipelines.cluster import check_every_node_sees
+from pipelines.cluster import check_every_node_sees, on_node
 from pipelines.dataset import META, Dataset
 from pipelines.storage import TEMPORARY, Folder
 
@@ -66,10 +65,10 @@ def probe_nodes(
         try:
             Folder.at(place).write(mine, b"driver")
         except Exception as error:  # whatever the store raises
-            raise IcfaceError(f"{storage} cannot be written to from here: {_line(error)}") from None
+            raise IcfaceError(f"{storage} cannot be written to from here: {first_line(error)}") from None
     try:
         asked = {
-            node["NodeID"]: _at(node["NodeID"], _look).remote(data, place, tracking, mark, node["NodeID"])
+            node["NodeID"]: on_node(_look, node["NodeID"]).remote(data, place, tracking, mark, node["NodeID"])
             for node in nodes
         }
         reports = {node["NodeID"]: _answer(node, asked[node["NodeID"]]) for node in nodes}
@@ -87,12 +86,12 @@ def _look_for_each_other(place: str, mark: str, reports: dict[str, NodeReport]) 
     """Ask each node that wrote its file whether it sees those of the others."""
     wrote = [key for key, report in reports.items() if not report.unreachable and not report.storage_trouble]
     names = [_name(mark, "driver"), *(_name(mark, key) for key in wrote)]
-    asked = {key: _at(key, _missing).remote(place, names) for key in wrote}
+    asked = {key: on_node(_missing, key).remote(place, names) for key in wrote}
     for key, answer in asked.items():
         try:
             missing = ray.get(answer, timeout=ANSWER_SECONDS)
         except ray.exceptions.RayError as error:
-            reports[key] = replace(reports[key], storage_trouble=f"cannot be looked at ({_line(error)})")
+            reports[key] = replace(reports[key], storage_trouble=f"cannot be looked at ({first_line(error)})")
             continue
         if missing:
             trouble = f"does not show {missing} of the {len(names)} files that all wrote"
@@ -141,12 +140,6 @@ def check_cluster_consistency(tracking: str | None, folders: Mapping[str, tuple[
         raise IcfaceError(f"{'; '.join(found)} (icface doctor --address shows every node)")
 
 
-def _at(node: str, work: Callable[..., Any]) -> Any:
-    """`work` as a task for that node alone; it needs no free core."""
-    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(num_cpus=0, max_retries=0)(work).options(scheduling_strategy=strategy)
-
-
 def _answer(node: Mapping[str, Any], asked: Any) -> NodeReport:
     resources = node["Resources"]
     facts: dict[str, Any] = {
@@ -171,7 +164,7 @@ def _look(dataset: str | None, storage: str | None, tracking: str | None, mark: 
             if groups:
                 data.read(groups[0], ["frame"])
         except Exception as error:  # whatever the store raises, it is one sentence there
-            found["dataset_trouble"] = _line(error)
+            found["dataset_trouble"] = first_line(error)
     if storage:
         name = _name(mark, node)
         try:
@@ -180,7 +173,7 @@ def _look(dataset: str | None, storage: str | None, tracking: str | None, mark: 
             if folder.read(name) != node.encode():
                 found["storage_trouble"] = "gives back something else than was written"
         except Exception as error:
-            found["storage_trouble"] = f"cannot be written to ({_line(error)})"
+            found["storage_trouble"] = f"cannot be written to ({first_line(error)})"
     if tracking:
         found["tracking_trouble"] = _unreachable(tracking)
     return found
@@ -211,13 +204,9 @@ def _unreachable(uri: str) -> str:
         # It answers; 401 is a server with users, whose names and passwords the job carries.
         return "" if error.code in (401, 404) else f"{uri} answers {error.code}"
     except (OSError, ValueError) as error:
-        return f"{uri}: {_line(error)}"
+        return f"{uri}: {first_line(error)}"
     return ""
 
 
 def _name(mark: str, node: str) -> str:
     return f".doctor-{mark}-{node}{TEMPORARY}"
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

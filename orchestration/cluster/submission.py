@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orchestration
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from orchestration.cluster import job_environment, versions
 from orchestration.cluster.versions import COMMIT_VARIABLE
 
@@ -125,7 +125,7 @@ def state(address: str, job: str) -> Job:
     except IcfaceError:
         raise
     except Exception as error:
-        raise IcfaceError(f"{address} knows no job {job}: {_line(error)}") from None
+        raise IcfaceError(f"{address} knows no job {job}: {first_line(error)}") from None
     return Job(id=job, status=str(found.status.value), message=found.message or "", command=found.entrypoint)
 
 
@@ -179,7 +179,7 @@ def _packages(requirements: str | None) -> list[str]:
             return []
         raise IcfaceError(f"--requirements {requirements} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise IcfaceError(f"--requirements {path} cannot be read: {_line(error)}") from None
+        raise IcfaceError(f"--requirements {path} cannot be read: {first_line(error)}") from None
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -200,14 +200,10 @@ def _gather(folder: Path) -> Path:
 
 
 def _refused(address: str, error: Exception) -> IcfaceError:
-    text = _line(error)
+    text = first_line(error)
     if any(word in text.lower() for word in ("token", "authenticat", "unauthorized", "401", "403")):
         return IcfaceError(
             f"{address} wants a token: export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE with the head's token "
             "(on the head: ~/.ray/auth_token), here as there"
         )
     return IcfaceError(f"{address} does not answer as a Ray job server: {text}")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

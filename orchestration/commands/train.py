@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.training.config import PRESETS, RENAMED, TrainConfig, current_names
 from orchestration.commands import parse
 from orchestration.config import TrainJob
@@ -83,7 +83,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise IcfaceError(f"--config {path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise IcfaceError(f"--config {path} cannot be read: {first_line(error)}") from None
     if not isinstance(values, dict):
         raise IcfaceError(f"--config {path} must hold fields, as in `model: {{size: 128}}`")
     return values

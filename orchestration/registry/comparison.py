@@ -19,6 +19,7 @@ from icface.training.config import current_names
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import PairChoice, evaluate_alike
 from orchestration.registry.references import ModelReference, resolve
+from orchestration.tracking.run_logger import flat
 from pipelines.dataset import Dataset
 from pipelines.html_report import image, table, write_page
 from pipelines.loading.evaluation_pairs import EvaluationPairs
@@ -65,11 +66,11 @@ class Comparison:
 
     def configs(self) -> list[tuple[str, ...]]:
         """Rows of text: what differs in architecture, training, data and licence; the first row is the heading."""
-        flat = [_flat(_making(compared.model)) for compared in self.compared_models]
-        names = sorted({name for each in flat for name in each})
+        making = [_texts(_making(compared.model)) for compared in self.compared_models]
+        names = sorted({name for each in making for name in each})
         rows = [("option", *(compared.label for compared in self.compared_models))]
         for name in names:
-            values = [str(each.get(name, "–")) for each in flat]
+            values = [str(each.get(name, "–")) for each in making]
             if len(set(values)) > 1:
                 rows.append((name, *values))
         return rows
@@ -210,12 +211,9 @@ def _making(model: ICface) -> dict[str, Any]:
     return {name: values[name] for name in ("model", "crop_rule", "analyzer", "licence", "training")}
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested dicts as one, names joined by dots."""
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return flat
+def _texts(values: dict[str, Any]) -> dict[str, str]:
+    """Nested dicts as one of texts, names joined by dots."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in flat(values).items()
+    }

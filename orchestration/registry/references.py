@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from orchestration.tracking.run_logger import use_tracking
 
 
@@ -58,7 +58,7 @@ def resolve(model: str) -> ModelReference:
         target = f"models:/{name}/{number}" if name else model
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=target))
     except (MlflowException, OSError, ValueError) as error:
-        raise IcfaceError(f"{model} is not in {uri}: {str(error).strip().splitlines()[0]}") from None
+        raise IcfaceError(f"{model} is not in {uri}: {first_line(error)}") from None
     return ModelReference(folder=folder, name=name, version=number, run_id=run_id, given=model)
 
 

@@ -18,7 +18,7 @@ import icface
 from icface.analyzers.registry import DEFAULT, registration
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import load_bundle
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.evaluation.report import Report
 from icface.weights import FACE_LANDMARKER, fetch
 from orchestration.cluster import versions as versions_of_code
@@ -119,7 +119,7 @@ def end_run(run_id: str, status: str) -> None:
         else:
             client.set_terminated(run_id, status=status)
     except MlflowException as error:
-        raise IcfaceError(f"the run {run_id} is not in {mlflow.get_tracking_uri()}: {_line(error)}") from None
+        raise IcfaceError(f"the run {run_id} is not in {mlflow.get_tracking_uri()}: {first_line(error)}") from None
 
 
 def has_run(run_id: str) -> bool:
@@ -221,7 +221,7 @@ def register(run_id: str, bundle: Path, name: str) -> int:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise IcfaceError(f"{name!r} cannot be registered: {_line(error)}") from None
+            raise IcfaceError(f"{name!r} cannot be registered: {first_line(error)}") from None
     made = client.create_model_version(
         name,
         info.model_uri,
@@ -324,7 +324,7 @@ def set_alias(name: str, number: int, alias: str, reason: str) -> int | None:
     try:
         client.set_registered_model_alias(name, alias, str(number))
     except MlflowException as error:
-        raise IcfaceError(f"the alias {alias!r} is refused: {_line(error)}") from None
+        raise IcfaceError(f"the alias {alias!r} is refused: {first_line(error)}") from None
     client.set_model_version_tag(name, str(number), REASON_TAG, f"{alias}: {reason}"[:TAG_LENGTH])
     if before is not None and before != number:
         told = client.get_model_version(name, str(before)).tags.get(REASON_TAG, "")
@@ -343,7 +343,3 @@ def registered_model(name: str) -> Any:
         return mlflow.MlflowClient().get_registered_model(name)
     except MlflowException:
         raise IcfaceError(f"no model {name!r} is registered in {mlflow.get_tracking_uri()}") from None
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -17,7 +17,7 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from orchestration.tracking.local_store import EXPERIMENT
 
 DRIVER_TAG = "icface.driver"
@@ -78,9 +78,7 @@ def check_free(run_id: str) -> None:
     try:
         run = mlflow.MlflowClient().get_run(run_id)
     except MlflowException as error:
-        raise IcfaceError(
-            f"the run {run_id} is not in {mlflow.get_tracking_uri()}: {str(error).splitlines()[0]}"
-        ) from None
+        raise IcfaceError(f"the run {run_id} is not in {mlflow.get_tracking_uri()}: {first_line(error)}") from None
     driver = _driver(run.data.tags)
     if run.info.status != "RUNNING" or driver is None or driver == Driver.here():
         return

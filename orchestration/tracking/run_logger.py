@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from orchestration.tracking import credentials, local_store
 from orchestration.tracking.local_store import ARTIFACTS, EXPERIMENT
 
@@ -109,7 +109,7 @@ def restoring(experiment: str) -> str:
 
 def reason(error: Exception) -> str:
     """One line of what MLflow says, with what mends it where that is known."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = first_line(error)
     if found := re.search(r"out-of-date database schema \(found version (\w+)", line):
         return local_store.other_version(found[1], tracking_uri())
     return line

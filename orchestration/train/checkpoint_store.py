@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.training.checkpoint import FILE
 from pipelines.storage import TEMPORARY, Folder
 
@@ -103,7 +103,7 @@ class Checkpoints:
     def _sentence(self, step: int, error: Exception) -> str:
         last = self.newest()
         kept = "there is none before it" if last is None else f"the one of step {last} is whole"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         mend = "mend that"
         if self.folder.local:
             free = shutil.disk_usage(self.folder.root).free

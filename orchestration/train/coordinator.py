@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestration.train.progress import TrainingProgress
+from pipelines.cluster import on_node
 
 RESTARTS = 3
 """How often in a row ranks may die without a new checkpoint in between before a training is given up."""
@@ -68,9 +68,7 @@ class TrainingCoordinator:
 
 def start_coordinator() -> Any:
     """A coordinator on this node, where it lives as long as the driver: other nodes may be taken away."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor: Any = ray.remote(num_cpus=0)(TrainingCoordinator)
-    return actor.options(scheduling_strategy=here).remote()
+    return on_node(TrainingCoordinator, ray.get_runtime_context().get_node_id()).remote()
 
 
 class StopWanted:

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from icface.analyzers.mediapipe_torch.task import load_task
 from icface.bundle import BundleConfig, ICface, load_bundle
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.networks.features import perceptual_weights
 from icface.training.config import LossConfig
 from icface.training.critic import why_no_critic
@@ -155,7 +155,7 @@ def _record_bundle(job: TrainJob, folder: Folder, record: RunRecord) -> int | No
                 number = registry.register(record.mlflow_run_id, local, job.register)
         registry.end_run(record.mlflow_run_id, "FINISHED")
     except (MlflowException, OSError, IcfaceError) as error:
-        line = str(error).strip().splitlines()[0]
+        line = first_line(error)
         raise IcfaceError(
             f"the training is done and its bundle is {folder.absolute_path(BUNDLE)}, but it could not be recorded in "
             f"{mlflow.get_tracking_uri()} ({line}): the same command with --resume records it when that is mended"

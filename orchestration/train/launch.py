@@ -13,7 +13,7 @@ import ray.train
 
 import orchestration
 from icface.bundle import BundleConfig, ICface
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, root_cause
 from orchestration.cluster.nodes import check_cluster_consistency
 from orchestration.config import TrainJob
 from orchestration.tracking import credentials
@@ -118,7 +118,7 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
         known = _read(coordinator) or known
         error = known.error or outcome.get("error")
         if error is not None:
-            line = error if isinstance(error, str) else _cause(error)
+            line = error if isinstance(error, str) else root_cause(error)
             raise IcfaceError(f"the training {ready.name} failed at step {known.step or 0}: {line}")
         return known
 
@@ -187,10 +187,3 @@ def _quiet_train() -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
     for name in ("ray.train", "ray.train.v2"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__

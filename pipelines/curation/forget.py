@@ -11,8 +11,7 @@ from icface.errors import IcfaceError
 from pipelines.curation.identity_check import forget_flags
 from pipelines.dataset import INDEX, META
 from pipelines.exclusions import Exclusions, name_without
-from pipelines.format import CLIPS, FrameWriter, read_table, write_table
-from pipelines.format import INDEX as INDEX_SCHEMA
+from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, read_table, write_table
 from pipelines.manifest import Summary, conclude
 from pipelines.shard import Shard, remove_shard, shard_names, signature
 from pipelines.storage import Folder

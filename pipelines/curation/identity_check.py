@@ -89,10 +89,8 @@ def _stored(folder: Folder) -> pa.Table:
 def _members(dataset: Dataset) -> dict[str, tuple[list[RowGroup], str]]:
     """The row groups of each identity, and the hash of its clips."""
     groups: dict[str, list[RowGroup]] = defaultdict(list)
-    for split in ("train", "val", "test"):
-        for held_out in (False, True):
-            for group in dataset.row_groups(split, held_out):
-                groups[group.identity].append(group)
+    for group in dataset.all_row_groups():
+        groups[group.identity].append(group)
     sha256 = dict(dataset.clips()[["clip", "sha256"]].itertuples(index=False, name=None))
     return {
         identity: (

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+from icface.spread import evenly
 from pipelines.curation.identity_check import read_flags
 from pipelines.dataset import Dataset
-from pipelines.format import DROPPED, SPLITS
+from pipelines.format import DROPPED, SPLITS, labels_of
 from pipelines.storage import Folder
 
 SAMPLED_GROUPS = 200
@@ -181,8 +182,7 @@ class Inspection:
 def inspect(url: str) -> Inspection:
     """Look at the data set at `url`. Raises IcfaceError when there is none."""
     dataset = Dataset.open(url)
-    groups = [g for split in SPLITS for held_out in (False, True) for g in dataset.row_groups(split, held_out)]
-    chosen = spread(groups, SAMPLED_GROUPS)
+    chosen = evenly(dataset.all_row_groups(), SAMPLED_GROUPS)
     parts = [_labels(dataset, group) for group in chosen]
     labels = np.concatenate(parts) if parts else np.empty((0, len(ATTRIBUTE_NAMES)), np.float32)
     return Inspection(
@@ -246,11 +246,4 @@ def dropped_words(options: Mapping[str, Any]) -> dict[str, str]:
 
 def _labels(dataset: Dataset, group: Any) -> npt.NDArray[np.float32]:
     table = dataset.read(group, list(ATTRIBUTE_NAMES))
-    return np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
-
-
-def spread(items: list[Any], most: int) -> list[Any]:
-    """At most `most` of `items`, evenly spread."""
-    if len(items) <= most:
-        return items
-    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
+    return labels_of(table)

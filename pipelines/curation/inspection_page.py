@@ -11,7 +11,8 @@ import pandas as pd
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
 from icface.control.tables import ACTION_UNIT_WORDS
 from icface.images import decode_image, resize
-from pipelines.curation.inspection import Inspection, Rows, people_rows, spread, worst
+from icface.spread import evenly
+from pipelines.curation.inspection import Inspection, Rows, people_rows, worst
 from pipelines.curation.inspection_plots import histograms, overlay, split_bars
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import SPLITS
@@ -80,7 +81,7 @@ def _faces(dataset: Dataset) -> dict[str, str]:
     if not groups:
         return {}
     cards = []
-    for group in spread(groups, SAMPLES):
+    for group in evenly(groups, SAMPLES):
         rows = dataset.read(group, list(COLUMNS))
         cards.append(_card(rows.slice(len(rows) // 2, 1).to_pylist()[0], group.split))
     sections = {"Samples": _row(cards)}

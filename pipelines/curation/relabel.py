@@ -17,8 +17,7 @@ from icface.analyzers.registry import OpenFaceOptions, record
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING
-from pipelines.format import CLIPS, FrameWriter, baseline_columns, read_table, write_table
-from pipelines.format import INDEX as INDEX_SCHEMA
+from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, baseline_columns, read_table, write_table
 from pipelines.manifest import Summary, conclude
 from pipelines.shard import Shard, shard_names
 from pipelines.storage import Folder

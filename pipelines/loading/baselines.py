@@ -5,6 +5,7 @@ import numpy as np
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.labels import Labels, baseline
 from pipelines.dataset import Dataset, RowGroup
+from pipelines.format import labels_of
 
 
 def track_baseline(dataset: Dataset, group: RowGroup) -> Labels:
@@ -15,5 +16,4 @@ def track_baseline(dataset: Dataset, group: RowGroup) -> Labels:
         return np.zeros(len(ATTRIBUTE_NAMES), np.float32)
     longest = rows.sort_values("rows", kind="stable").iloc[-1]
     table = dataset.read_rows(str(longest["file"]), int(longest["ordinal"]), list(ATTRIBUTE_NAMES))
-    columns = [table.column(name).to_numpy(zero_copy_only=False) for name in ATTRIBUTE_NAMES]
-    return baseline(np.stack(columns, axis=1).astype(np.float32))
+    return baseline(labels_of(table))

@@ -13,9 +13,8 @@ At most `per_track` driving frames a track, spread evenly; at most `tracks` trac
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +25,14 @@ from icface.errors import IcfaceError
 from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
 from icface.images import decode_jpeg
 from icface.labels import distance_from_neutral
+from icface.spread import evenly
 from pipelines.dataset import Dataset, RowGroup
+from pipelines.format import labels_of
 from pipelines.loading.baselines import track_baseline
 
 GROUPS = ("held_out", "val", "cross")
 PLACES = ("box_x", "box_y", "box_w", "box_h", "crop_x", "crop_y", "crop_size")
 COLUMNS = ["image", *PLACES, *ATTRIBUTE_NAMES]
-Item = TypeVar("Item")
 Place = tuple[RowGroup, int]
 """A row of a row group."""
 
@@ -86,20 +86,20 @@ class EvaluationPairs:
             raise ValueError(f"per_track must be at least 1, not {per_track}")
         self._dataset = dataset
         self._references: list[_Reference] = []
-        found = {name: _spread(_tracks(dataset, name), tracks) for name in ("held_out", "val")}
+        found = {name: evenly(_tracks(dataset, name), tracks) for name in ("held_out", "val")}
         for name, members in found.items():
             if name in wanted:
                 self._references += [
                     _Reference(name, track, track, place, frame)
                     for track in members
-                    for place, frame in _spread(track.driving, per_track)
+                    for place, frame in evenly(track.driving, per_track)
                 ]
         if "cross" in wanted:
             self._references += [
                 _Reference("cross", track, driver, place, frame)
                 for members in found.values()
                 for track, driver in _ring(members)
-                for place, frame in _spread(driver.driving, per_track)
+                for place, frame in evenly(driver.driving, per_track)
             ]
         if not self._references:
             every = dataset.meta.get("options", {}).get("every", 1)
@@ -135,8 +135,8 @@ class EvaluationPairs:
                 track=reference.driver.name,
                 source=_picture(kept[source_group].column("image")[source_row].as_py()),
                 driving=_picture(driving["image"]),
-                attributes=_labels(kept[driving_group].slice(driving_row, 1))[0],
-                source_attributes=_labels(kept[source_group].slice(source_row, 1))[0],
+                attributes=labels_of(kept[driving_group].slice(driving_row, 1))[0],
+                source_attributes=labels_of(kept[source_group].slice(source_row, 1))[0],
                 box=face_box(*(driving[name] for name in PLACES)),
                 driving_baseline=zeros[reference.driver.name],
                 source_baseline=zeros[reference.source.name],
@@ -201,7 +201,7 @@ def _rows(dataset: Dataset, row_groups: Iterable[RowGroup]) -> tuple[list[Place]
         table = dataset.read(row_group, ["frame", *ATTRIBUTE_NAMES])
         places += [(row_group, row) for row in range(len(table))]
         frames += table.column("frame").to_pylist()
-        labels.append(_labels(table))
+        labels.append(labels_of(table))
     return places, frames, np.concatenate(labels)
 
 
@@ -212,16 +212,3 @@ def _ring(tracks: list[_Track]) -> Iterator[tuple[_Track, _Track]]:
             if driver.identity != track.identity:
                 yield track, driver
                 break
-
-
-def _spread(items: Sequence[Item], most: int | None) -> list[Item]:
-    """At most `most` of the items, evenly spread."""
-    if most is None or len(items) <= most:
-        return list(items)
-    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
-
-
-def _labels(table: pa.Table) -> Labels:
-    """(N, 20) raw attributes, NaN where null."""
-    columns = [table.column(name).to_numpy(zero_copy_only=False) for name in ATTRIBUTE_NAMES]
-    return np.stack(columns, axis=1).astype(np.float32)

@@ -10,7 +10,9 @@ import pyarrow as pa
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.images import decode_thumbnail
 from icface.labels import balanced_sampling_weights, baseline, less_baseline, medoid, neutral_frames, smooth
+from icface.spread import evenly
 from pipelines.dataset import Dataset
+from pipelines.format import labels_of
 
 COLUMNS = ("frame", "image", "landmarks", *ATTRIBUTE_NAMES)
 KEPT_GROUPS = 64
@@ -67,7 +69,7 @@ class RowGroupReader:
 
     def _read(self, key: tuple[str, int]) -> RowGroupSample:
         table = self.dataset.read_rows(*key, columns=list(COLUMNS))
-        raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
+        raw = labels_of(table)
         labels = smooth(table["frame"].to_numpy(), raw, self.smoothing_frames)
         if self.baselines:
             # Of these frames, up to 512 of one track, and not of all: no other file has to be opened for it.
@@ -87,8 +89,7 @@ class RowGroupReader:
         """Decodes thumbnails of a few frames, the first time that the row group is read."""
         if key not in self._neutral:
             near = neutral_frames(sample.labels)
-            if len(near) > CANDIDATES:
-                near = near[np.linspace(0, len(near) - 1, CANDIDATES).round().astype(int)]
+            near = np.array(evenly(near.tolist(), CANDIDATES), np.int64)
             thumbnails = np.array([decode_thumbnail(sample.jpeg(row)) for row in near])
             self._neutral[key] = int(near[medoid(thumbnails)]) if len(near) else -1
         row = self._neutral[key]

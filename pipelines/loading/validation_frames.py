@@ -1,8 +1,6 @@
 """Real frames that a training looks at and does not learn from: of the val split, else held-out ones."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,12 +8,12 @@ import torch
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.images import decode_jpeg, resize
 from icface.labels import less_baseline, smooth
+from icface.spread import evenly
 from icface.training.config import DataConfig
 from icface.training.validation import RealFrames
 from pipelines.dataset import Dataset, RowGroup
+from pipelines.format import labels_of
 from pipelines.loading.baselines import track_baseline
-
-Item = TypeVar("Item")
 
 FRAMES = 256
 """About so many frames."""
@@ -35,28 +33,21 @@ def validation_frames(dataset: Dataset, config: DataConfig, schema: AttributeSch
         people[group.identity].append(group)
     if not people:
         return None
-    chosen = _spread(sorted(people), PEOPLE)
+    chosen = evenly(sorted(people), PEOPLE)
     frames: dict[str, list[np.ndarray]] = defaultdict(list)
     for number, person in enumerate(chosen):
-        groups = _spread(people[person], GROUPS_OF_ONE)
+        groups = evenly(people[person], GROUPS_OF_ONE)
         each = -(-FRAMES // (len(chosen) * len(groups)))
         for group in groups:
             table = dataset.read(group, ["frame", "image", *ATTRIBUTE_NAMES])
-            raw = np.stack([table[name].to_numpy() for name in ATTRIBUTE_NAMES], axis=1).astype(np.float32)
+            raw = labels_of(table)
             labels = smooth(table["frame"].to_numpy(), raw, config.smoothing_frames)
             if config.baselines:
                 labels = less_baseline(labels, track_baseline(dataset, group))
-            for row in _spread(range(len(labels)), each):
+            for row in evenly(range(len(labels)), each):
                 picture = resize(decode_jpeg(np.frombuffer(table["image"][row].as_py(), np.uint8)), size)
                 frames["pictures"].append(picture.transpose(2, 0, 1))
                 frames["encoded"].append(schema.encode(labels[row : row + 1])[0][0])
                 frames["measured"].append(schema.measured(labels[row : row + 1])[0])
                 frames["identity"].append(np.array(number))
     return RealFrames(**{name: torch.from_numpy(np.stack(values)) for name, values in frames.items()})
-
-
-def _spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most `most` of a sequence's items, evenly spread."""
-    if len(items) <= most:
-        return list(items)
-    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from pipelines.sources import Clip, ClipFiles, read_span
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class _Worker:
         except IcfaceError as error:
             return {"row": failed_row(clip, str(error)), "again": False}
         except OSError as error:
-            return {"row": failed_row(clip, f"cannot be fetched: {_one_line(error)}"), "again": True}
+            return {"row": failed_row(clip, f"cannot be fetched: {first_line(error)}"), "again": True}
         return {"row": result.row, "again": False}
 
 
@@ -109,10 +109,6 @@ def _cpu_seconds() -> float:
     """What this process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from icface.errors import IcfaceError
+from icface.spread import evenly
 from pipelines.config import PreprocessConfig
 from pipelines.preprocess.clip_frames import ClipFrames
 from pipelines.preprocess.clip_worker import ClipWorker
@@ -41,7 +42,7 @@ def estimate(config: PreprocessConfig) -> Estimate:
     """Look at the source. Raises IcfaceError when there are no clips, or none of those looked at can be analysed."""
     source = Folder.at(config.source)
     clips = list_clips(source, config.layout)[: config.limit]
-    chosen = _spread(clips, PROBED)
+    chosen = evenly(clips, PROBED)
     frames, good = [], []
     files = ClipFiles(source)
     with tempfile.TemporaryDirectory(prefix="icface-") as scratch:
@@ -57,7 +58,7 @@ def estimate(config: PreprocessConfig) -> Estimate:
                 f"none of the {len(chosen)} clips looked at can be read; is {config.source} a clip folder?"
             )
         seconds, read, stored = _analysed(
-            replace(config, source=source.absolute), _spread(good, ANALYSED), Path(scratch)
+            replace(config, source=source.absolute), evenly(good, ANALYSED), Path(scratch)
         )
     total = sum(frames) / len(chosen) * len(clips)
     return Estimate(
@@ -90,10 +91,3 @@ def _analysed(config: PreprocessConfig, clips: list[Clip], scratch: Path) -> tup
         return time.monotonic() - started if config.gpus else worker.cpu_seconds, read, stored
     finally:
         worker.close()
-
-
-def _spread(clips: list[Clip], most: int) -> list[Clip]:
-    """At most `most` of `clips`, evenly spread."""
-    if len(clips) <= most:
-        return clips
-    return [clips[round(index * (len(clips) - 1) / (most - 1))] for index in range(most)]

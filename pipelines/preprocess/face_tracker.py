@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.analyzers.face import Face
+from icface.analyzers.following import SAME_FACE, follow, overlap
 
-OVERLAP = 0.3
-"""Least intersection over union of a face with the same face one frame earlier."""
 LOST_SECONDS = 0.5
 """A face that was not found for longer than this is a new track when it comes back."""
 SCENE_CUT = 40.0
@@ -53,7 +52,7 @@ class FaceTracker:
             return None, self.tracks - 1, False
         self._box, self._seen = main.box, time
         several = any(
-            face is not main and face.box[3] >= OTHER_FACE * main.box[3] and overlap(face.box, main.box) < OVERLAP
+            face is not main and face.box[3] >= OTHER_FACE * main.box[3] and overlap(face.box, main.box) < SAME_FACE
             for face in faces
         )
         return main, self.tracks - 1, several
@@ -61,26 +60,11 @@ class FaceTracker:
     def _follow(self, faces: Sequence[Face]) -> Face | None:
         if not faces:
             return None
-        if self._box is not None:
-            overlaps = [overlap(face.box, self._box) for face in faces]
-            best = int(np.argmax(overlaps))
-            if overlaps[best] >= OVERLAP:
-                return faces[best]
+        same = follow(faces, self._box)
+        if same is not None:
+            return same
         self.tracks += 1
         return max(faces, key=lambda face: float(face.box[2] * face.box[3]))
-
-
-def overlap(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
-    """Intersection over union of two boxes (x, y, width, height).
-
-    >>> overlap([0, 0, 2, 2], [1, 0, 2, 2]) == 1 / 3
-    True
-    """
-    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    sides = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
-    shared = float(np.prod(np.maximum(sides, 0)))
-    total = float(np.prod(a[2:]) + np.prod(b[2:])) - shared
-    return shared / total if total > 0 else 0.0
 
 
 def thumbnail(frame: npt.NDArray[np.uint8]) -> Thumbnail:

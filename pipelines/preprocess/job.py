@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, root_cause
 from pipelines.config import PreprocessConfig
 from pipelines.curation.identity_check import check_identities
 from pipelines.dataset import INDEX, META, Dataset
@@ -156,7 +156,8 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
                 for _ in shards.iter_batches(batch_size=None, prefetch_batches=0):
                     pass
             except ray.exceptions.RayError as error:
-                raise IcfaceError(f"the job stopped: {_cause(error)}; run the same command again to go on") from None
+                cause = root_cause(error)
+                raise IcfaceError(f"the job stopped: {cause}; run the same command again to go on") from None
 
 
 def _workers(config: PreprocessConfig, cores: int, analysis: ActorAnalysis | None, resources: dict[str, float]) -> int:
@@ -209,11 +210,3 @@ def _packed(shard: Shard) -> str:
 def _unpacked(text: str) -> Shard:
     name, split, clips = json.loads(text)
     return Shard(name, split, tuple(Clip.from_json(clip) for clip in clips))
-
-
-def _cause(error: Exception) -> str:
-    """The last line of what went wrong inside a task."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return (str(cause).strip() or type(cause).__name__).splitlines()[-1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.format import CLIPS, FRAMES, INDEX, FrameWriter, write_table
+from pipelines.format import CLIPS, FRAMES, INDEX_SCHEMA, FrameWriter, write_table
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.shard import RETRY, Shard
 from pipelines.storage import Folder
@@ -35,7 +35,7 @@ def write_shard(shard: Shard, dataset: Folder, worker: ClipWorker, on_clip: Call
             writer.close()
             index = writer.index
     with dataset.writing(shard.index_file) as path:
-        write_table(path, index, INDEX)
+        write_table(path, index, INDEX_SCHEMA)
     if again:
         dataset.write(f"{RETRY}/{shard.name}", b"")
     with dataset.writing(shard.clips_file) as path:

@@ -10,7 +10,7 @@
 | a csv with the columns `path` and `identity` | the file that the row names |
 """
 
-from pipelines.sources.clip import Clip
+from pipelines.sources.clip import SPLITS, Clip
 from pipelines.sources.fetch import ClipFiles
 from pipelines.sources.grouping import group_clips, shard_name
 from pipelines.sources.leftovers import Leftovers
@@ -19,6 +19,7 @@ from pipelines.sources.spans import ClipSpan, read_span
 from pipelines.sources.splits import assign_splits, official_test, stated_splits
 
 __all__ = [
+    "SPLITS",
     "Clip",
     "ClipFiles",
     "ClipSpan",

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+SPLITS = ("train", "val", "test")
+"""The sides of a data set: to learn from, to choose by, and the official test set."""
 _ENDINGS = """
     mp4 m4v mov qt avi divx mkv webm wmv asf mpg mpeg m1v m2v vob ts m2ts mts flv f4v 3gp 3g2 ogv ogm mxf rm rmvb
     h264 264 h265 hevc ivf y4m dv mjpeg mjpg nut

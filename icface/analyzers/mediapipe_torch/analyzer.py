@@ -30,7 +30,8 @@ from icface.analyzers.mediapipe_torch.regions import (
     pictures_by_torch,
 )
 from icface.analyzers.mediapipe_torch.task import load_task
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
+from icface.pixels import to_range
 
 GRAPH_VERSION = 1
 """Raised whenever the same weights give other landmarks."""
@@ -69,8 +70,7 @@ class MediaPipeTorchAnalyzer:
         try:
             networks = [TfliteNetwork(task.graphs[name]).to(self.device) for name in task.graphs]
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise IcfaceError(f"the device {device} cannot be used here ({reason}); use the CPU") from None
+            raise IcfaceError(f"the device {device} cannot be used here ({first_line(error)}); use the CPU") from None
         self._detector, self._landmarker, self._blendshapes = networks
         self._geometry = FaceGeometry(task).to(self.device)
         self._anchors = anchors().to(self.device)
@@ -148,7 +148,7 @@ class MediaPipeTorchAnalyzer:
         whole = letterboxed(len(which), width, height, self.device)
         whole = Regions(which, whole.centre, whole.size, whole.angle)
         # The detector takes -1..1.
-        pictures = self._pictures(frames, whole, DETECTOR_SIZE, zeros=True).float() / 127.5 - 1
+        pictures = to_range(self._pictures(frames, whole, DETECTOR_SIZE, zeros=True))
         regressors, logits = self._detector(pictures)
         found, scores = detections(regressors, logits, self._anchors, self._faces)
         regions = face_regions(found, scores, width, height)

@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterable, Iterator
 
 from icface.errors import IcfaceError
-from pipelines.sources.clip import BoxSpan, Clip, Span, span_name, stem_of
+from pipelines.sources.clip import SPLITS, BoxSpan, Clip, Span, span_name, stem_of
 from pipelines.sources.fetch import located
 from pipelines.storage import Folder
 
 METADATA = "vox-metadata.csv"
 _METADATA_COLUMNS = frozenset(("video_id", "start", "end", "bbox", "fps", "width", "height"))
 _PATH_COLUMNS = frozenset(("path", "identity"))
-SPLITS = ("train", "val", "test")
 _SPLIT_WORDS = {"training": "train", "dev": "train", "validation": "val", "valid": "val", "testing": "test"}
 
 Row = dict[str, str]

@@ -12,7 +12,7 @@ from icface.analyzers.openface import OpenFaceAnalyzer
 from icface.analyzers.openface_csv import POSE_COLUMNS
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.control import read_driving
-from icface.control.driving import fill_gaps, follow
+from icface.control.driving import fill_gaps
 from icface.errors import IcfaceError
 from icface.images import encode_png
 from icface.video.reading import read_frames
@@ -195,17 +195,6 @@ def test_what_a_face_did_not_measure_stays_open() -> None:
     result = gaps([True, False, True], [nan, nan, nan])
     assert np.isnan(result).all()
     assert gaps([True, False, True], [1, nan, nan])[:2] == [1, 1]
-
-
-def test_the_same_face_is_followed_though_another_grows_larger(shared: Path, analyzer: Analyzer) -> None:
-    frames = next(read_frames(shared / "bad" / "two_faces.mp4", window=1))[1]
-    faces = analyzer.analyze(frames, [0], "")[0]
-    assert len(faces) == 2
-    larger, smaller = faces
-    assert follow(faces, None) is larger
-    assert follow(faces, smaller) is smaller
-    assert follow([larger], smaller) is larger
-    assert follow([], smaller) is None
 
 
 NO_NUMBERS = ("nan", "-nan(ind)", "nan(ind)", "-nan", "inf", "-inf", "1.#QNAN", "-1.#IND", "1e999", "")

@@ -11,7 +11,7 @@ from icface.crop import CropRule
 from icface.errors import IcfaceError
 from icface.images import decode_image, encode_jpeg
 from pipelines.dataset import Dataset
-from pipelines.format import FRAMES, INDEX, VERSION, FrameWriter, write_table
+from pipelines.format import FRAMES, INDEX_SCHEMA, VERSION, FrameWriter, write_table
 from pipelines.loading.evaluation_pairs import EvaluationPairs
 
 SIZE = 16
@@ -72,7 +72,7 @@ def write_dataset(folder: Path, clips: dict[str, list[tuple[str, range, bool]]])
             writer.write(rows_of(clip, frames, held_out))
         writer.close()
         index += writer.index
-    write_table(folder / "index.parquet", index, INDEX)
+    write_table(folder / "index.parquet", index, INDEX_SCHEMA)
     meta = {
         "format": VERSION,
         "attributes": AttributeSchema.default().to_json(),
