@@ -43,8 +43,9 @@ class ValidationMetrics:
 
     r: Tensor
     """(n,) Pearson's r of what D reads and the labels; NaN where the labels hardly vary."""
-    neutral_variance: float
-    """Variance between people's mean neutral faces over that of the sources; 0 is one face for everybody."""
+    neutral_variance: float | None
+    """Variance between people's mean neutral faces over that of the sources; 0 is one face for everybody. None where
+    the frames show one person, who says nothing about it."""
     neutral_units: float
     """Sum of the action units (0..5 each) that D reads in the neutral faces; the evaluation asks the analyzer."""
 
@@ -53,9 +54,10 @@ class ValidationMetrics:
         return torch.ones_like(self.r) if least == 0 else (self.r.nan_to_num(0.0) >= least).float()
 
     def metrics(self, schema: AttributeSchema) -> dict[str, float]:
-        """For the log: `D/r/AU12` and the others that have an r, `N/variance`, `N/units`."""
+        """For the log: `D/r/AU12` and the others that have an r, `N/variance` where it says something, `N/units`."""
         r = {f"D/r/{name}": value for name, value in zip(schema.names, self.r.tolist(), strict=True) if value == value}
-        return {**r, "N/variance": self.neutral_variance, "N/units": self.neutral_units}
+        variance = {} if self.neutral_variance is None else {"N/variance": self.neutral_variance}
+        return {**r, **variance, "N/units": self.neutral_units}
 
 
 @torch.no_grad()
@@ -73,7 +75,7 @@ def validate(model: ICface, discriminator: Discriminator, frames: RealFrames) ->
     between_sources, between_neutrals = (_between(torch.cat(faces), frames.identity) for faces in (sources, neutrals))
     return ValidationMetrics(
         r=correlation(torch.cat(read), frames.encoded, frames.measured),
-        neutral_variance=between_neutrals / between_sources if between_sources > 0 else 0.0,
+        neutral_variance=between_neutrals / between_sources if between_sources > 0 else None,
         neutral_units=float(torch.cat(leaks).sum(dim=1).mean()) * AU_RANGE,
     )
 

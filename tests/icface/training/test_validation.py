@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,3 +45,11 @@ def test_one_neutral_face_for_everybody_is_seen():
     assert validate(model, training.discriminator, frames).neutral_variance == pytest.approx(0, abs=1e-6)
     names = set(fresh.metrics(model.schema))
     assert {"D/r/pose_yaw", "N/variance", "N/units"} <= names
+
+
+def test_one_person_says_nothing_of_whether_everybody_gets_one_face():
+    training = tiny_training(tiny_config())
+    frames = replace(synthetic_frames(6), identity=torch.zeros(6, dtype=torch.int64))
+    found = validate(training.average.model, training.discriminator, frames)
+    assert found.neutral_variance is None
+    assert "N/variance" not in found.metrics(training.average.model.schema)
