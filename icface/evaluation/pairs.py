@@ -12,6 +12,7 @@ from icface.labels import less_baseline
 
 Pictures = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.float32]
+Points = npt.NDArray[np.float32]
 Kind = Literal["self", "cross"]
 
 
@@ -43,6 +44,19 @@ class EvaluationPair:
     """(20,) the driving track's own zero (`icface.labels.baseline`); 0 where it has none."""
     source_baseline: Labels = field(default_factory=lambda: np.zeros(len(ATTRIBUTE_NAMES), np.float32))
     """(20,) the source track's."""
+    identity: str = ""
+    """The source's person: intervals are over people."""
+    landmarks: Points = field(default_factory=lambda: np.full((68, 2), np.nan, np.float32))
+    """(68, 2) of the driving frame as labelled, fractions of the picture; NaN where unknown."""
+    retrieved: Pictures | None = None
+    """(H, W, 3) the frame of the source's track that is nearest to what is asked; None where there is none."""
+    retrieved_attributes: Labels = field(default_factory=lambda: np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32))
+    """(20,) that frame's, raw."""
+
+    @property
+    def person(self) -> str:
+        """Who the source shows; the track's name where nobody says."""
+        return self.identity or self.source_key.split("@")[0]
 
     def asked(self, baselines: bool) -> Labels:
         """(20,) what a model is fed; with `baselines` its zero is the person's own."""
@@ -57,6 +71,25 @@ class EvaluationPair:
         return self.asked(baselines) + self.source_baseline if baselines else self.attributes
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairSource:
+    """A source of a list of pairs."""
+
+    group: str
+    kind: Kind
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSequence:
+    """Consecutive frames of one track asked of one source, in order: the same person's, or another's."""
+
+    group: str
+    pairs: tuple[EvaluationPair, ...]
+    smoothed: tuple[EvaluationPair, ...]
+    """The same, what is asked averaged over neighbouring frames (`icface.labels.smooth`)."""
+
+
 class PairList(Protocol):
     """Pairs in a fixed order, those of one source after each other."""
 
@@ -66,3 +99,15 @@ class PairList(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[EvaluationPair]: ...
+
+    def sources(self) -> list[PairSource]:
+        """Every source once, in order."""
+        ...
+
+    def attributes(self) -> Labels:
+        """(N, 20) raw: what each pair asks for."""
+        ...
+
+    def sequences(self) -> Iterator[FrameSequence]:
+        """Some runs of consecutive frames; there may be none."""
+        ...

@@ -1,6 +1,8 @@
 """From pairs to a model's pictures: the one place where what a pair asks for becomes what the networks are fed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,58 @@ from icface.bundle import ICface
 from icface.errors import IcfaceError
 from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
 from icface.images import resize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """Pictures of N pairs."""
+
+    pictures: Pictures
+    """(N, S, S, 3) uint8 RGB."""
+    neutral: Pictures | None = None
+    """(N, S, S, 3) the sources' neutral faces; None where whoever made the pictures has none."""
+    clamped: npt.NDArray[np.int64] | None = None
+    """(n,) values asked for outside the schema's range."""
+
+
+class Renderer(Protocol):
+    """Makes the pictures that are scored: a model, or a folder of frames that something else made."""
+
+    size: int
+    """Width and height of its pictures, px."""
+    schema: AttributeSchema
+    """What it can be asked for."""
+    baselines: bool
+    """Whether its zero is each person's own (`EvaluationPair.asked`)."""
+
+    def render(self, pairs: Sequence[EvaluationPair]) -> Rendered:
+        """The pictures of pairs, those of one source after each other."""
+        ...
+
+
+class ModelRenderer:
+    """A model's pictures. The neutral faces of the last batch's sources are kept."""
+
+    def __init__(self, model: ICface, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.size, self.schema, self.baselines = model.size, model.schema, model.config.baselines
+        self._neutral: dict[str, Tensor] = {}
+
+    def neutral(self, pairs: Sequence[EvaluationPair]) -> Tensor:
+        """(N, 3, S, S) float32 in [-1, 1], on the device: the pairs' sources brought to neutral."""
+        fresh = {pair.source_key: pair for pair in pairs if pair.source_key not in self._neutral}
+        # Pairs of one source come one after another, so only the sources of this batch are worth keeping.
+        self._neutral = {key: self._neutral[key] for key in {p.source_key for p in pairs} - fresh.keys()}
+        if fresh:
+            made = neutral_faces(self.model, list(fresh.values()), self.device)
+            self._neutral |= dict(zip(fresh, made.split(1), strict=True))
+        return torch.cat([self._neutral[pair.source_key] for pair in pairs])
+
+    def render(self, pairs: Sequence[EvaluationPair]) -> Rendered:
+        neutral = self.neutral(pairs)
+        pictures, clamped = drive_pairs(self.model, neutral, pairs)
+        return Rendered(pictures=pictures, neutral=to_pictures(neutral), clamped=clamped)
 
 
 def render_pairs(model: ICface, pairs: Sequence[EvaluationPair], device: torch.device | str = "cpu") -> Pictures:

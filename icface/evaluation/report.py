@@ -2,39 +2,65 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from icface.errors import IcfaceError
 
-PROTOCOL = "1"
+PROTOCOL = "2"
 """Changes whenever the same model would score differently on the same pairs."""
 
-Reference = Literal["model", "copy_source", "noise_floor"]
-REFERENCES: tuple[Reference, ...] = ("model", "copy_source", "noise_floor")
-"""`copy_source`: the source picture as it is. `noise_floor`: the real driving frame at the model's size."""
+Reference = Literal["model", "copy_source", "retrieval", "mean_attributes", "noise_floor"]
+REFERENCES: tuple[Reference, ...] = ("model", "copy_source", "retrieval", "mean_attributes", "noise_floor")
+"""`copy_source`: the source picture as it is. `retrieval`: the frame of the source's track that is nearest in
+attributes to what is asked. `mean_attributes`: no picture, every pair gets the mean of what is asked. `noise_floor`:
+the real driving frame at the model's size."""
 
 METRICS = {
     "face_l1": "mean absolute difference to the driving frame within its face box, 0..1",
     "l1": "the same over the whole picture",
-    "ssim": "structural similarity to the driving frame, whole picture",
+    "eyes_l1": "the same around the eyes",
+    "mouth_l1": "the same around the mouth",
+    "face_psnr": "peak signal-to-noise ratio within the face box, dB, 60 at most",
+    "psnr": "the same over the whole picture",
+    "face_ssim": "structural similarity to the driving frame within the face box, -1..1",
+    "ssim": "the same over the whole picture",
+    "ms_ssim": "multi-scale structural similarity, whole picture, 0..1; of 176 px or more",
     "sharpness": "variance of the Laplacian within the face box over the driving frames', best at 1",
+    "landmark_distance": "mean distance of 68 landmarks from the driving frame's, % of the inter-ocular distance",
     "detected": "share of the pictures in which a face is found",
     "pose_error": "mean absolute error of the re-analysed pose, degrees: mean of the three axes, and each",
+    "geodesic": "mean angle between the asked and the re-analysed head rotation, degrees",
     "r": "Pearson's r of what was asked for and what is found again, over all pairs",
     "within": "the same after each track's mean is taken away, so that differences between people do not count",
+    "unit_r": "within a track, the mean over people whose real deviation is 0.3 or more; and the mean over the units",
     "error": "mean absolute error of the re-analysed action unit, 0..5",
+    "icc": "ICC(3,1) of asked and re-analysed action unit, -1..1: as r, but the scale counts too",
+    "gain": "measured change of the action units over the asked change, best at 1; copying the source has 0",
+    "gain_pose": "the same of the pose",
     "identity": "distance from the source picture as dlib's face recognition sees it, below 0.6 the same person",
+    "identity_share": "share of the pictures with a distance below 0.6",
+    "identity_score": "that distance scaled: 0 the median of different people, 1 that of one person's real frames",
+    "edit_score": "harmonic mean of gain (1 at a gain of 1, 0 at 0 and at 2) and identity_score, 0..1",
+    "fid_lite0": "Frechet distance of the sets of pictures in EfficientNet-Lite0's features (not Inception's FID)",
+    "kid_lite0": "kernel distance of the same features (not Inception's KID)",
     "neutral_leak": "sum of the action units that are found in the neutral face (the source's own for copy-source)",
     "face_l1_share": "face_l1 over that of copy-source, below 1 the model is nearer to the real frame than the source",
     "within_share": "within over the noise floor's, 1 where the outputs show it as clearly as real frames do",
+    "unit_r_share": "unit_r over the noise floor's",
     "neutral_leak_share": "neutral_leak over the source's own, 0 where the neutral face shows no expression",
+    "neutral_variance": "variance between the neutral faces of different sources, over that of the sources",
+    "zero_edit_l1": "whole picture's L1 to the source where the source's own attributes are asked for, 0..1",
+    "zero_edit_units": "mean absolute change of the action units then, 0..5",
+    "zero_edit_pose": "mean absolute change of pitch, yaw and roll then, degrees",
     "slope": "measured value on asked value, single attributes stepped on neutral faces, best at 1",
     "response": "Pearson's r of the same two, within a source",
+    "r2": "share of the measured variance that a straight line explains, the mean over sources, 0..1",
+    "monotonic": "Spearman's rho of the same two, the mean over sources, -1..1",
     "leak": "mean absolute change of the other units for each unit of the stepped one",
     "leak_pose": "mean absolute change of the pose for each unit of the stepped one, degrees",
-    "neutral_variance": "variance between the neutral faces of different tracks, over that of the sources",
+    "jitter": "mean absolute second difference over consecutive frames, over the real clip's, best at 1",
 }
 """What each metric's name (before its dot) means. r and `within` are None where what is asked for hardly varies.
 
@@ -43,17 +69,35 @@ A name with a slash is the same metric by a second analyzer, as `dlib/within.AU1
 HEADLINE_UNITS = ("AU01", "AU02", "AU12", "AU25", "AU26", "AU45")
 """The action units to look at first: brows, smile, lips, jaw, lids. Both analyzers measure them."""
 HEADLINE = (
-    *("face_l1", "face_l1_share", "l1", "ssim", "sharpness", "detected", "pose_error"),
-    *("pose_error.pitch", "pose_error.yaw", "pose_error.roll", "r.yaw", "within.yaw"),
+    *("edit_score", "gain", "identity", "identity_score", "identity_share", "face_l1", "face_l1_share", "l1"),
+    *("eyes_l1", "mouth_l1", "psnr", "ssim", "ms_ssim", "sharpness", "kid_lite0", "landmark_distance", "detected"),
+    *("pose_error", "pose_error.pitch", "pose_error.yaw", "pose_error.roll", "geodesic", "r.yaw", "within.yaw"),
+    *("unit_r", "error", "icc"),
     *(f"{family}.{name}" for name in ("AU12", "AU25", "AU45") for family in ("r", "within")),
     *(f"{who}within_share.{name}" for who in ("", "dlib/") for name in HEADLINE_UNITS),
     *(f"slope.{name}" for name in ("AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45")),
-    *("leak", "leak_pose", "identity", "neutral_leak", "neutral_leak_share"),
+    *("leak", "leak_pose", "neutral_leak", "neutral_leak_share", "zero_edit_l1", "zero_edit_units"),
+    *("jitter.pixels", "jitter.units", "dlib/gain", "dlib/edit_score", "dlib/unit_r"),
 )
 """The metrics to look at first. Of few tracks look at `within`: r is high wherever people differ."""
-HIGHER_IS_BETTER = frozenset({"ssim", "detected", "r", "within", "within_share", "response"})
+HIGHER_IS_BETTER = frozenset(
+    {
+        *("psnr", "face_psnr", "ssim", "face_ssim", "ms_ssim", "detected", "r", "within", "unit_r", "icc"),
+        *("within_share", "unit_r_share", "response", "r2", "monotonic"),
+        *("identity_share", "identity_score", "edit_score"),
+    }
+)
 """Of the others lower is better, but for `BEST_AT_ONE`."""
-BEST_AT_ONE = frozenset({"sharpness", "neutral_variance", "slope"})
+BEST_AT_ONE = frozenset({"sharpness", "neutral_variance", "slope", "gain", "gain_pose", "jitter"})
+WITHOUT_ANALYZER = frozenset(
+    {
+        *("face_l1", "l1", "eyes_l1", "mouth_l1", "face_psnr", "psnr", "face_ssim", "ssim", "ms_ssim", "sharpness"),
+        *("identity", "identity_share", "identity_score", "fid_lite0", "kid_lite0", "face_l1_share"),
+        *("neutral_variance", "zero_edit_l1"),
+    }
+)
+"""Metrics that no face analyzer has a part in. The others carry `SAME` where it labelled or taught the training."""
+SAME = "same_analyzer"
 DISAGREEMENT = 0.3
 """Two analyzers disagree where the model's share of the noise floor differs by more than this between them."""
 
@@ -74,11 +118,21 @@ class GroupReport:
     pairs: int
     sources: int
     scores: Mapping[str, Mapping[str, float | None]]
-    """reference -> metric -> mean over the pairs; None where a metric says nothing (see `METRICS`)."""
+    """reference -> metric -> score; None where a metric says nothing (see `METRICS`)."""
     correlated: Mapping[str, int]
     """attribute -> number of pairs behind the model's correlation."""
     leakage: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """analyzer -> stepped attribute -> measured attribute -> its slope, raw units over raw units; "" is the first."""
+    people: int | None = None
+    """Identities of the sources; None in evaluations of version 0.1."""
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """The model's metric -> its 95 % interval over people; nothing for one person."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """action unit -> why it has no part in `unit_r`."""
+    response: Mapping[str, Mapping[str, Sequence[Sequence[float | None]]]] = field(default_factory=dict)
+    """stepped attribute -> `asked`, and analyzer ("" is the first) -> a curve for each source."""
+    curves: Sequence[Mapping[str, Any]] = ()
+    """Consecutive frames: `name`, and attribute -> `asked`, `real`, `measured`, a number a frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +150,11 @@ class Report:
     """Values asked for outside the schema's range, by attribute; only those that occurred."""
     second: str | None = None
     """Name and fingerprint of the analyzer that gave a second opinion."""
+    same_analyzer: bool | None = None
+    """Whether the first analyzer labelled or taught the training, so that its scores flatter the model; None where
+    nobody knows."""
+    identity_scale: Mapping[str, float] | None = None
+    """`impostor` and `genuine`: the median distances that `identity_score` is scaled by."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts; no NaN in them."""
@@ -116,14 +175,19 @@ class Report:
         facts = json.dumps([self.protocol, self.pairs_hash, self.analyzer, self.size])
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
-    def metrics(self) -> dict[str, float]:
-        """The model's scores as flat names for a tracking server, `held_out/face_l1`; None is left out."""
+    def metrics(self, reference: Reference = "model") -> dict[str, float]:
+        """A row's scores as flat names for a tracking server, `held_out/face_l1`; None is left out."""
         return {
-            f"{group}/{metric}": value
+            f"{group}/{self.shown(metric)}": value
             for group, report in self.groups.items()
-            for metric, value in report.scores["model"].items()
+            for metric, value in report.scores.get(reference, {}).items()
             if value is not None
         }
+
+    def shown(self, metric: str) -> str:
+        """A metric's name for people: `same_analyzer/...` where the training knew the analyzer that measured it."""
+        plain = "/" not in metric and base(metric) not in WITHOUT_ANALYZER
+        return f"{SAME}/{metric}" if self.same_analyzer and plain else metric
 
     def disagreements(self) -> list[str]:
         """A sentence for each unit that the first analyzer reads far better off the outputs than the second does.
@@ -146,16 +210,42 @@ class Report:
         return found
 
     def rows(self, only: Collection[str] | None = None) -> list[tuple[str, ...]]:
-        """Table rows of text: group, metric, model, copy-source, noise floor; the first row is the heading.
+        """Table rows of text: group, metric, which way is better, model, its 95 % interval, then the references.
 
         `only`: the metrics to show, as `HEADLINE`; all by default. Metrics that say nothing are left out.
         """
-        rows: list[tuple[str, ...]] = [("pairs", "metric", "model", "copy-source", "noise floor")]
+        heading = ("pairs", "metric", "best", "model", "95 %", *(name.replace("_", " ") for name in REFERENCES[1:]))
+        rows: list[tuple[str, ...]] = [heading]
         for group, report in self.groups.items():
+            # Old evaluations have fewer references, and no people.
+            people = (
+                "" if report.people is None else f", {report.people} {'person' if report.people == 1 else 'people'}"
+            )
             for metric in (name for name in report.scores["model"] if only is None or name in only):
-                cells = [report.scores[reference].get(metric) for reference in REFERENCES]
+                cells = [report.scores.get(reference, {}).get(metric) for reference in REFERENCES]
                 if any(cell is not None for cell in cells):
-                    rows.append(
-                        (f"{group} ({report.pairs})", metric, *("–" if c is None else f"{c:.3f}" for c in cells))
-                    )
+                    mine, *others = (number(cell) for cell in cells)
+                    interval = report.intervals.get(metric)
+                    between = "–" if interval is None else f"{number(interval[0])} … {number(interval[1])}"
+                    name = f"{group} ({report.pairs}{people})"
+                    rows.append((name, self.shown(metric), arrow(metric), mine, between, *others))
         return rows
+
+
+def number(value: float | None) -> str:
+    """Three decimals; no minus before a zero.
+
+    >>> number(-0.0001), number(12.3456), number(None)
+    ('0.000', '12.346', '–')
+    """
+    return "–" if value is None else f"{value + 0.0 if round(value, 3) else 0.0:.3f}"
+
+
+def arrow(metric: str) -> str:
+    """Which way is better: up, down, or towards 1.
+
+    >>> arrow("ssim"), arrow("dlib/error.AU12"), arrow("slope.AU12")
+    ('↑', '↓', '→1')
+    """
+    name = base(metric)
+    return "↑" if name in HIGHER_IS_BETTER else "→1" if name in BEST_AT_ONE else "↓"

@@ -6,6 +6,9 @@ frames, all others left neutral. There is no real frame to compare with, so only
 - slope: the measured value's regression on the asked one, 1 where the model does what it is told. Each source's own
   mean is taken away first, so a person's own zero does not count.
 - response: Pearson's r of the two, within a source.
+- r2: share of the measured variance that a straight line explains, 0..1, the mean over sources: 1 is linear, whatever
+  the slope.
+- monotonic: Spearman's rank correlation of the two, -1..1, the mean over sources: 1 where more is always more.
 - leak: the mean, over the other measured action units, of the absolute slope of that unit on the asked one: how many
   intensities the rest of the face moves for each intensity asked. leak_pose: the same of pitch, yaw and roll, degrees.
 
@@ -13,8 +16,9 @@ Some units move together on real faces and in every analyzer's mapping (AU06 wit
 model leaks a little.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +26,19 @@ import torch
 from torch import Tensor
 
 from icface.animate import generate, to_pictures
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
+from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.bundle import ICface
-from icface.evaluation.pairs import Labels, Pictures
-from icface.metrics.attributes import LEAST_DEVIATION, centred, pearson
+from icface.evaluation.pairs import Labels, PairSource, Pictures
+from icface.metrics.attributes import LEAST_DEVIATION
+from icface.metrics.people import Estimate, joined, mean, ratio, sums
 from icface.spread import evenly
 
 STEPS = 4
 """Values of an attribute that are asked for beside neutral."""
 STEPPED = 16
 """Sources that are stepped by default, evenly spread."""
+TOGETHER = 32
+"""Pictures made at a time."""
 
 Measure = Callable[[Pictures], Mapping[str, Labels]]
 """(N, S, S, 3) uint8 RGB -> each analyzer's (N, 20) raw attributes, by the analyzer's name."""
@@ -46,6 +53,8 @@ class Sweep:
     """(S, K) raw, K values for each of S sources; the first is neutral."""
     found: Mapping[str, Labels]
     """analyzer -> (S, K, 20) raw."""
+    people: tuple[str, ...] = ()
+    """Who each source shows; empty where nobody says."""
 
 
 def asked_values(schema: AttributeSchema, asked: Labels) -> dict[str, npt.NDArray[np.float32]]:
@@ -79,27 +88,50 @@ def sweeps(
 ) -> list[Sweep]:
     """Step each attribute of `values` on neutral faces (S, 3, H, W) float in [-1, 1], on the model's device."""
     schema, count = model.schema, len(neutral)
-
-    def found(name: str | None, value: float) -> Mapping[str, Labels]:
-        wanted = schema.neutral()
-        if name is not None:
-            wanted[schema.index(name)] = value
-        encoded = torch.from_numpy(schema.encode(wanted[None])[0]).to(neutral.device).expand(count, -1)
-        return measure(to_pictures(generate(model, neutral, encoded)))
-
-    start = found(None, 0.0)
-    result = []
+    wanted = [schema.neutral()]
     for name, steps in values.items():
-        seen = [start, *(found(name, float(value)) for value in steps)]
-        first = schema.attributes[schema.index(name)].neutral
+        for value in steps:
+            row = schema.neutral()
+            row[schema.index(name)] = value
+            wanted.append(row)
+    encoded = torch.from_numpy(schema.encode(np.stack(wanted))[0]).to(neutral.device)
+    seen: list[Mapping[str, Labels]] = []
+    for face in neutral.split(1):
+        parts = [
+            measure(to_pictures(generate(model, face.expand(len(codes), -1, -1, -1), codes)))
+            for codes in encoded.split(TOGETHER)
+        ]
+        seen.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    found = {name: np.stack([labels[name] for labels in seen]) for name in seen[0]}
+    result, place = [], 1
+    for name, steps in values.items():
+        rows = [0, *range(place, place + len(steps))]
+        place += len(steps)
+        first = np.float32(schema.attributes[schema.index(name)].neutral)
         result.append(
             Sweep(
                 name=name,
-                asked=np.tile(np.concatenate([[np.float32(first)], steps]), (count, 1)),
-                found={analyzer: np.stack([labels[analyzer] for labels in seen], axis=1) for analyzer in start},
+                asked=np.tile(np.concatenate([[first], steps]), (count, 1)),
+                found={analyzer: labels[:, rows] for analyzer, labels in found.items()},
             )
         )
     return result
+
+
+def merged(swept: Iterable[Sweep]) -> list[Sweep]:
+    """One sweep an attribute, of all sources, in the order in which the attributes come."""
+    attributes: dict[str, list[Sweep]] = {}
+    for sweep in swept:
+        attributes.setdefault(sweep.name, []).append(sweep)
+    return [
+        Sweep(
+            name=name,
+            asked=np.concatenate([sweep.asked for sweep in each]),
+            found={who: np.concatenate([sweep.found[who] for sweep in each]) for who in each[0].found},
+            people=tuple(person for sweep in each for person in sweep.people),
+        )
+        for name, each in attributes.items()
+    ]
 
 
 def slopes(asked: npt.ArrayLike, found: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -109,6 +141,14 @@ def slopes(asked: npt.ArrayLike, found: npt.ArrayLike) -> npt.NDArray[np.float64
     >>> slopes(asked, np.stack([asked / 2 + [[0], [9]], asked * 0 + 3], axis=-1)).tolist()
     [0.5, 0.0]
     """
+    products = source_products(asked, found)
+    spread = products["xx"].sum(axis=0)
+    together = products["xy"].sum(axis=0)
+    return np.divide(together, spread, out=np.full_like(spread, np.nan), where=spread > 0)
+
+
+def source_products(asked: npt.ArrayLike, found: npt.ArrayLike) -> dict[str, npt.NDArray[np.float64]]:
+    """(S, n) sums of products within each source, its means taken away: `xy`, `xx`, `yy`; of what was measured."""
     x, y = np.asarray(asked, np.float64)[..., None], np.asarray(found, np.float64)
     measured = np.isfinite(y)
     count = np.maximum(measured.sum(axis=1, keepdims=True), 1)
@@ -116,8 +156,7 @@ def slopes(asked: npt.ArrayLike, found: npt.ArrayLike) -> npt.NDArray[np.float64
     y = np.where(measured, y, 0.0)
     x = np.where(measured, x - x.sum(axis=1, keepdims=True) / count, 0.0)
     y = np.where(measured, y - y.sum(axis=1, keepdims=True) / count, 0.0)
-    spread = (x * x).sum(axis=(0, 1))
-    return np.divide((x * y).sum(axis=(0, 1)), spread, out=np.full_like(spread, np.nan), where=spread > 0)
+    return {"xy": (x * y).sum(axis=1), "xx": (x * x).sum(axis=1), "yy": (y * y).sum(axis=1)}
 
 
 def leakage(swept: list[Sweep], analyzer: str) -> dict[str, dict[str, float]]:
@@ -131,54 +170,81 @@ def leakage(swept: list[Sweep], analyzer: str) -> dict[str, dict[str, float]]:
     return matrix
 
 
-def response_scores(swept: list[Sweep], analyzer: str) -> dict[str, float | None]:
-    """`slope`, `response`, `leak` and `leak_pose` of each attribute, and the latter two's means, see `METRICS`."""
-    scores: dict[str, float | None] = {}
-    leaks: list[float] = []
-    pose_leaks: list[float] = []
-    for sweep, row in zip(swept, leakage(swept, analyzer).values(), strict=True):
-        if sweep.name not in row:
+def response_scores(swept: list[Sweep], analyzer: str, people: Sequence[str] = ()) -> dict[str, Estimate]:
+    """`slope`, `response`, `r2`, `monotonic`, `leak`, `leak_pose` of each attribute, and the leaks' means.
+
+    `people`: everybody, in order, so that the sums are of the same people as other scores'; without them each source
+    is another person.
+    """
+    numbers = {person: number for number, person in enumerate(people)}
+    scores: dict[str, Estimate] = {}
+    leaks: dict[str, list[Estimate]] = {"leak": [], "leak_pose": []}
+    for sweep in swept:
+        found = sweep.found[analyzer]
+        person = np.array([numbers[each] for each in sweep.people] if people else range(len(found)), np.int64)
+        total = len(people) or len(found)
+        products = source_products(sweep.asked, found)
+        own = ATTRIBUTE_NAMES.index(sweep.name)
+        if not np.isfinite(found[..., own]).any():
             continue
-        short, index = sweep.name.removeprefix("pose_"), ATTRIBUTE_NAMES.index(sweep.name)
-        sources = np.repeat(np.arange(len(sweep.asked)), sweep.asked.shape[1])
-        measured = sweep.found[analyzer][..., index].ravel()
-        asked = np.where(np.isfinite(measured), sweep.asked.ravel(), np.nan)
-        both = centred(np.stack([asked, measured], axis=1), sources)
-        scores[f"slope.{short}"] = row[sweep.name]
-        scores[f"response.{short}"] = pearson(both[:, 0], both[:, 1])[0]
+        short = sweep.name.removeprefix("pose_")
+        xy, xx, yy = (products[name][:, own] for name in ("xy", "xx", "yy"))
+        scores[f"slope.{short}"] = Estimate(sums=sums([xy, xx], person, total), of=ratio)
+        scores[f"response.{short}"] = Estimate(sums=sums([xy, xx, yy], person, total), of=_response)
+        with np.errstate(all="ignore"):
+            scores[f"r2.{short}"] = mean(np.where(yy > 0, xy**2 / (xx * yy), np.nan), person, total)
+        ranks = [monotonicity(a, b) for a, b in zip(sweep.asked, found[..., own], strict=True)]
+        scores[f"monotonic.{short}"] = mean(ranks, person, total)
         if sweep.name in POSE_NAMES:
             continue
-        others = [abs(slope) for name, slope in row.items() if name not in POSE_NAMES and name != sweep.name]
-        turns = [float(np.degrees(abs(slope))) for name, slope in row.items() if name in POSE_NAMES]
-        if others:
-            leaks.append(float(np.mean(others)))
-            scores[f"leak.{short}"] = leaks[-1]
-        if turns:
-            pose_leaks.append(float(np.mean(turns)))
-            scores[f"leak_pose.{short}"] = pose_leaks[-1]
-    if leaks:
-        scores["leak"] = float(np.mean(leaks))
-    if pose_leaks:
-        scores["leak_pose"] = float(np.mean(pose_leaks))
-    return scores
+        measured = np.atleast_1d(np.isfinite(found).any(axis=(0, 1)))
+        for name, columns in (("leak", ACTION_UNIT_NAMES), ("leak_pose", POSE_NAMES)):
+            others = [ATTRIBUTE_NAMES.index(other) for other in columns if other != sweep.name]
+            others = [other for other in others if measured[other]]
+            if not others:
+                continue
+            each = [products[part][:, other] for other in others for part in ("xy", "xx")]
+            unit = np.degrees(1.0) if name == "leak_pose" else 1.0
+            scores[f"{name}.{short}"] = Estimate(
+                sums=sums(each, person, total), of=partial(_mean_slope, unit=float(unit))
+            )
+            leaks[name].append(scores[f"{name}.{short}"])
+    return scores | {name: joined(each, _mean) for name, each in leaks.items() if each}
 
 
-class SpreadSources:
-    """Keeps at most 2 x `most` of the neutral faces that pass, evenly spread; `chosen` are at most `most` of them."""
+def monotonicity(asked: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """Spearman's rho of one source's curve (K,), SciPy's; 0 where it is flat, NaN where under 3 steps are measured.
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._every, self._passed = 1, 0
-        self._kept: list[Tensor] = []
+    >>> round(monotonicity([0, 1, 2, 3], [0.0, 0.1, 0.9, 1.0]), 6)
+    1.0
+    """
+    from scipy.stats import spearmanr
 
-    def add(self, neutral: Tensor) -> None:
-        """One neutral face (1, 3, H, W)."""
-        if self._passed % self._every == 0:
-            self._kept.append(neutral)
-        self._passed += 1
-        if len(self._kept) > 2 * self.most:
-            self._kept, self._every = self._kept[::2], self._every * 2
+    x, y = np.asarray(asked, np.float64), np.asarray(found, np.float64)
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
+    if len(x) < 3:
+        return float("nan")
+    return 0.0 if np.ptp(y) == 0 else float(spearmanr(x, y).statistic)
 
-    def chosen(self) -> Tensor:
-        """(S, 3, H, W)."""
-        return torch.cat(evenly(self._kept, self.most))
+
+def _response(total: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    xy, xx, yy = np.moveaxis(total, -1, 0)
+    return np.where(yy > 0, xy / np.sqrt(xx * yy), np.nan)
+
+
+def _mean_slope(total: npt.NDArray[np.float64], unit: float) -> npt.NDArray[np.float64]:
+    return np.asarray(np.abs(total[..., 0::2] / total[..., 1::2]).mean(axis=-1) * unit)
+
+
+def _mean(parts: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.mean(parts, axis=0))
+
+
+def chosen_sources(sources: Sequence[PairSource], most: int) -> set[tuple[str, str]]:
+    """(group, key) of the sources that are stepped: at most `most` of each group of kind `self`, evenly spread."""
+    groups: dict[str, list[str]] = {}
+    for source in sources:
+        if source.kind == "self":
+            groups.setdefault(source.group, []).append(source.key)
+    return {(group, key) for group, keys in groups.items() for key in evenly(keys, most)}

@@ -1,214 +1,262 @@
-"""From the pictures and labels of many pairs to scores."""
+"""From what was measured of the pairs of one group to scores, each with sums over people for its interval."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
-from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
-from icface.evaluation.report import HEADLINE_UNITS, REFERENCES, GroupReport, Reference
-from icface.metrics.attributes import LEAST_DEVIATION, centred, mean_error, pearson, pose_error_degrees
-from icface.metrics.pictures import PerPicture, box_l1, l1, laplacian_variance, ssim
+from icface.attributes import POSE_NAMES, AttributeSchema
+from icface.evaluation.attribute_scores import attribute_scores, gains, left_out
+from icface.evaluation.measuring import PIXELS, Columns, Measurements
+from icface.evaluation.pairs import Labels
+from icface.evaluation.report import HEADLINE_UNITS, REFERENCES, Reference
+from icface.evaluation.response import leakage, merged, response_scores
+from icface.identity import SAME_PERSON, distances
+from icface.metrics.people import Array, Estimate, joined, mean, ratio, sums
+from icface.metrics.realism import fid, kid
 
+TURNS = {"turn_0_10": (0.0, 10.0), "turn_10_20": (10.0, 20.0), "turn_over_20": (20.0, np.inf)}
+"""Bins of the yaw between source and target, degrees."""
 
-class GroupScores:
-    """Gathers the pairs of one group, batch by batch, and scores them in `report`."""
-
-    def __init__(self) -> None:
-        self._pixels: dict[Reference, dict[str, list[float]]] = {name: defaultdict(list) for name in REFERENCES}
-        self._found: dict[Reference, defaultdict[str, list[Labels]]] = {n: defaultdict(list) for n in REFERENCES}
-        self._identity: dict[Reference, list[float]] = {name: [] for name in REFERENCES}
-        self._asked: list[Labels] = []
-        self._tracks: list[str] = []
-        self._kinds: set[str] = set()
-        self._sources: dict[str, Faces] = {}
-        self._neutral: dict[str, Faces] = {}
-
-    def add_source(self, source_key: str, source: "Faces", neutral: "Faces") -> None:
-        """A source picture and its neutral face (N = 1)."""
-        self._sources[source_key] = source
-        self._neutral[source_key] = neutral
-
-    def add_pair(self, pair: EvaluationPair, output: "Faces", driving: "Faces", baselines: bool = False) -> None:
-        """One reenacted pair, whose source was added before: what the model made and the real frame (N = 1).
-
-        `baselines`: the model's zero is a person's own, so the output should show the source's, not the driver's.
-        """
-        self._kinds.add(pair.kind)
-        expected = pair.expected(baselines)
-        self._asked.append(expected)
-        self._tracks.append(pair.track)
-        references: dict[Reference, Faces] = {
-            "model": output,
-            "copy_source": self._sources[pair.source_key],
-            "noise_floor": driving,
-        }
-        for reference, face in references.items():
-            for opinion, labels in face.opinions.items():
-                found = labels[0]
-                if reference == "noise_floor":  # the driver's zero for the source's: nothing where they are one person
-                    found = found + (expected - pair.attributes)
-                self._found[reference][opinion].append(found)
-            if (distance := face.distance(self._sources[pair.source_key])) is not None:
-                self._identity[reference].append(distance)
-            for metric, value in pixel_scores(face.pictures, driving.pictures, pair.box[None]).items():
-                self._pixels[reference][metric].append(float(value[0]))
-
-    def report(self, schema: AttributeSchema) -> GroupReport:
-        """The scores of all that was added; those of a second opinion are called `NAME/metric`."""
-        asked = np.stack(self._asked)
-        correlated: dict[str, int] = {}
-        scores: dict[str, dict[str, float | None]] = {}
-        for reference in REFERENCES:
-            scores[reference] = self._pixel_means(reference)
-            for opinion, rows in self._found[reference].items():
-                found = np.stack(rows)
-                labels, counts = attribute_scores(asked, found, self._tracks, schema)
-                labels = {"detected": float(np.isfinite(found).any(axis=1).mean()), **labels}
-                scores[reference] |= named(labels, opinion)
-                if reference == "model" and not opinion:
-                    correlated = counts
-            # A driving frame of somebody else says nothing of how far a person's own pictures lie apart.
-            if (distance := self._identity[reference]) and (reference != "noise_floor" or self._kinds == {"self"}):
-                scores[reference]["identity"] = float(np.mean(distance))
-        sources, neutral = (_stacked(faces.values()) for faces in (self._sources, self._neutral))
-        for opinion in neutral.opinions:
-            scores["model"] |= named({"neutral_leak": _leak(neutral.opinions[opinion])}, opinion)
-            scores["copy_source"] |= named({"neutral_leak": _leak(sources.opinions[opinion])}, opinion)
-            scores["model"] |= named(_shares(scores, opinion), opinion)
-        scores["model"]["neutral_variance"] = _variance(neutral, sources)
-        return GroupReport(pairs=len(asked), sources=len(self._sources), scores=scores, correlated=correlated)
-
-    def _pixel_means(self, reference: Reference) -> dict[str, float | None]:
-        """Pixels are compared only where the driving frame shows the source's own person."""
-        if self._kinds != {"self"}:
-            return dict.fromkeys(("face_l1", "l1", "ssim", "sharpness"))
-        means = {metric: float(np.mean(values)) for metric, values in self._pixels[reference].items()}
-        real = float(np.mean(self._pixels["noise_floor"]["laplacian"]))
-        sharpness = means.pop("laplacian") / real if real > 0 else None
-        return {**means, "sharpness": sharpness}
+Values = dict[str, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Faces:
-    """Pictures and what the analyzer finds in them."""
+class IdentityScale:
+    """What distances mean on this data: the medians of different people and of one person."""
 
-    pictures: Pictures
-    """(N, S, S, 3) uint8 RGB."""
-    labels: Labels
-    """(N, 20) raw; NaN where not measured, all NaN where no face is found."""
-    embeddings: list[npt.NDArray[np.float64] | None]
-    """N, of those whose face was embedded."""
-    second: Mapping[str, Labels] = field(default_factory=dict)
-    """What other analyzers find, by their names: (N, 20) like `labels`."""
+    impostor: float
+    genuine: float
 
-    @property
-    def opinions(self) -> dict[str, Labels]:
-        """`labels` under the name "", then those of the other analyzers."""
-        return {"": self.labels, **self.second}
+    @classmethod
+    def of(cls, measured: Measurements) -> "IdentityScale | None":
+        """Impostors are the sources of different people; genuine are real frames and sources of one person.
 
-    def one(self, index: int) -> "Faces":
-        """The picture at `index`, as N = 1."""
-        only = slice(index, index + 1)
-        return Faces(
-            pictures=self.pictures[only],
-            labels=self.labels[only],
-            embeddings=self.embeddings[only],
-            second={name: labels[only] for name, labels in self.second.items()},
-        )
-
-    def distance(self, other: "Faces") -> float | None:
-        """L2 distance of the first face's embedding to that of `other`; None where there is none."""
-        one, another = self.embeddings[0], other.embeddings[0]
-        return None if one is None or another is None else float(np.linalg.norm(one - another))
+        None where either is missing, or they cannot be told apart.
+        """
+        own = measured.pairs["noise_floor:identity"][measured.pairs["kind"] == "self"]
+        own = own[np.isfinite(own)]
+        known = np.isfinite(measured.sources["source:embedding"][:, 0])
+        embeddings, people = measured.sources["source:embedding"][known], measured.sources["person"][known]
+        others = distances(embeddings)[people[:, None] != people[None]]
+        if not len(own) or not len(others):
+            return None
+        scale = cls(impostor=float(np.median(others)), genuine=float(np.median(own)))
+        return scale if scale.genuine < scale.impostor else None
 
 
-def pixel_scores(pictures: Pictures, targets: Pictures, boxes: npt.NDArray[np.float32]) -> dict[str, PerPicture]:
-    """`face_l1`, `l1`, `ssim` (see `METRICS`) and `laplacian`, the Laplacian's variance in the box: (N,) each."""
-    return {
-        "face_l1": box_l1(pictures, targets, boxes),
-        "l1": l1(pictures, targets),
-        "ssim": ssim(pictures, targets),
-        "laplacian": laplacian_variance(pictures, boxes),
-    }
+@dataclass(frozen=True, kw_only=True)
+class GroupScores:
+    """The scores of one group of pairs."""
+
+    people: tuple[str, ...]
+    """In the order of the estimates' sums."""
+    estimates: dict[Reference, dict[str, Estimate]]
+    values: dict[Reference, Values] = field(default_factory=dict)
+    """Scores that are no sums over people."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """action unit -> why it has no part in `unit_r`."""
+    leakage: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
-def attribute_scores(
-    asked: Labels, found: Labels, tracks: list[str], schema: AttributeSchema
-) -> tuple[dict[str, float | None], dict[str, int]]:
-    """Scores of the attributes `found` (N, 20) where `asked` (N, 20) was wanted, raw; NaN is not measured.
-
-    Returns the metrics `pose_error`, `r`, `within` and `error` of `METRICS`, and the pairs behind each `r`.
-    `tracks` (N,) name the pairs' tracks.
-    """
-    scores: dict[str, float | None] = {}
-    counts: dict[str, int] = {}
-    pose = pose_error_degrees(asked[:, : len(POSE_NAMES)], found[:, : len(POSE_NAMES)])
-    known = [value for value in pose.values() if np.isfinite(value)]
-    scores["pose_error"] = float(np.mean(known)) if known else None
-    scores |= {f"pose_error.{name.removeprefix('pose_')}": _number(value) for name, value in pose.items()}
-    errors = mean_error(asked, found)
-    both = np.isfinite(asked) & np.isfinite(found)
-    asked_within = centred(np.where(both, asked, np.nan), tracks)
-    found_within = centred(np.where(both, found, np.nan), tracks)
-    for attribute in schema.attributes:
-        index, least = ATTRIBUTE_NAMES.index(attribute.name), LEAST_DEVIATION[attribute.unit]
-        name = attribute.name.removeprefix("pose_")
-        scores[f"r.{name}"], counts[attribute.name] = pearson(asked[:, index], found[:, index], least)
-        scores[f"within.{name}"], _ = pearson(asked_within[:, index], found_within[:, index], least)
-        if attribute.name not in POSE_NAMES:
-            scores[f"error.{name}"] = _number(errors[index])
-    return scores, counts
-
-
-def _variance(neutral: Faces, sources: Faces) -> float | None:
-    spread = float((sources.pictures / 255).var(axis=0).mean())
-    return float((neutral.pictures / 255).var(axis=0).mean()) / spread if spread > 0 else None
-
-
-def named(metrics: Mapping[str, float | None], opinion: str) -> dict[str, float | None]:
-    """Metrics by a second opinion as `NAME/metric`, without those that it does not measure; the first one's unchanged.
-
-    >>> named({"r.AU12": 0.5, "r.AU04": None}, "dlib"), named({"r.AU04": None}, "")
-    ({'dlib/r.AU12': 0.5}, {'r.AU04': None})
-    """
-    if not opinion:
-        return dict(metrics)
-    return {f"{opinion}/{name}": value for name, value in metrics.items() if value is not None}
-
-
-def _shares(scores: Mapping[str, Mapping[str, float | None]], opinion: str) -> dict[str, float | None]:
-    """The model's scores over those of the reference that each is best held against."""
-
-    def over(name: str, reference: Reference) -> float | None:
-        key = f"{opinion}/{name}" if opinion else name
-        mine, other = scores["model"].get(key), scores[reference].get(key)
-        return mine / other if mine is not None and other is not None and other > 0 else None
-
-    shares = {f"within_share.{unit}": over(f"within.{unit}", "noise_floor") for unit in HEADLINE_UNITS}
-    shares["neutral_leak_share"] = over("neutral_leak", "copy_source")
-    return shares if opinion else {**shares, "face_l1_share": over("face_l1", "copy_source")}
-
-
-def _leak(labels: Labels) -> float | None:
-    """Mean over faces of the sum of the measured action units; None when no face was found."""
-    units = labels[:, len(POSE_NAMES) :]
-    seen = units[np.isfinite(units).any(axis=1)]
-    return float(np.nansum(seen, axis=1).mean()) if len(seen) else None
-
-
-def _stacked(faces: Iterable[Faces]) -> Faces:
-    listed = list(faces)
-    return Faces(
-        pictures=np.concatenate([face.pictures for face in listed]),
-        labels=np.concatenate([face.labels for face in listed]),
-        embeddings=[embedding for face in listed for embedding in face.embeddings],
-        second={name: np.concatenate([face.second[name] for face in listed]) for name in listed[0].second},
+def score(measured: Measurements, schema: AttributeSchema, scale: IdentityScale | None = None) -> GroupScores:
+    """The scores of one group (`Measurements.group`); those of a second opinion are called `NAME/metric`."""
+    pairs, sources = measured.pairs, measured.sources
+    names, people = np.unique(pairs["person"].astype(str), return_inverse=True)
+    count = len(names)
+    compared = bool((pairs["kind"] == "self").all())
+    opinions = [name.split(":")[1] for name in pairs if name.startswith("model:") and name.endswith(":found")]
+    estimates: dict[Reference, dict[str, Estimate]] = {reference: {} for reference in REFERENCES}
+    for reference in REFERENCES:
+        scores = estimates[reference]
+        if compared and reference != "mean_attributes":
+            scores |= _pixels(pairs, reference, people, count)
+        for opinion in opinions:
+            found = _found(pairs, reference, opinion)
+            if found is None:
+                continue
+            own = pairs[f"copy_source:{opinion}:found"]
+            labels = attribute_scores(pairs["asked"], found, pairs["track"], people, count, schema)
+            labels |= gains(pairs["asked"] - pairs["own"], found - own, people, count)
+            labels |= _turned(labels, pairs, found, people, count)
+            scores |= _named(labels, opinion)
+        if reference in ("model", "copy_source") or (reference == "noise_floor" and compared):
+            scores |= _identity(pairs, reference, people, count, scale)
+        for opinion in opinions:
+            scores |= _named(_edit(scores, opinion), opinion)
+    source_people = np.searchsorted(names, sources["person"].astype(str))
+    for opinion in opinions:
+        _source_scores(estimates, sources, opinion, source_people, count)
+        estimates["model"] |= _named(_shares(estimates, opinion), opinion)
+    swept = merged(sweep for one in measured.swept for sweep in one.swept)
+    for opinion in opinions if swept else ():
+        estimates["model"] |= _named(response_scores(swept, opinion, names.tolist()), opinion)
+    return GroupScores(
+        people=tuple(names.tolist()),
+        estimates=estimates,
+        values=_values(pairs, sources),
+        left_out=left_out(pairs["asked"], pairs["track"], people, count),
+        leakage={opinion: leakage(swept, opinion) for opinion in opinions} if swept else {},
     )
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _found(pairs: Columns, reference: Reference, opinion: str) -> Labels | None:
+    """(N, 20) what an analyzer found in a reference's pictures; None where it did not look."""
+    if reference != "mean_attributes":
+        return pairs.get(f"{reference}:{opinion}:found")
+    if opinion:
+        return None
+    asked = pairs["asked"]
+    known = np.isfinite(asked)
+    means = np.where(known, asked, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known, means.astype(np.float32), np.nan)
+
+
+def _pixels(pairs: Columns, reference: Reference, people: npt.NDArray[np.int64], count: int) -> dict[str, Estimate]:
+    """Means over the pairs; `sharpness` is a ratio of means."""
+    scores = {}
+    for name in (*PIXELS, "landmark_distance"):
+        column = pairs.get(f"{reference}:{name}")
+        if column is None:
+            continue
+        if name == "laplacian":
+            real = pairs["noise_floor:laplacian"]
+            known = np.isfinite(column)
+            both = [np.where(known, column, 0), np.where(known, real, 0)]
+            scores["sharpness"] = Estimate(sums=sums(both, people, count), of=_quotient)
+        else:
+            scores[name] = mean(column, people, count)
+    for place, (low, high) in TURNS.items():
+        rows = (pairs["turn"] >= low) & (pairs["turn"] < high)
+        column = pairs[f"{reference}:face_l1"]
+        scores[f"face_l1.{place}"] = mean(np.where(rows, column, np.nan), people, count)
+    return scores
+
+
+def _turned(
+    scores: Mapping[str, Estimate], pairs: Columns, found: Labels, people: npt.NDArray[np.int64], count: int
+) -> dict[str, Estimate]:
+    """`pose_error` and `geodesic` by the yaw between source and target."""
+    result: dict[str, Estimate] = {}
+    for place, (low, high) in TURNS.items():
+        rows = (pairs["turn"] >= low) & (pairs["turn"] < high)
+        there = attribute_scores(
+            np.where(rows[:, None], pairs["asked"], np.nan), found, pairs["track"], people, count, None
+        )
+        result |= {f"{name}.{place}": there[name] for name in ("pose_error", "geodesic")}
+    return result
+
+
+def _identity(
+    pairs: Columns, reference: Reference, people: npt.NDArray[np.int64], count: int, scale: IdentityScale | None
+) -> dict[str, Estimate]:
+    apart = pairs[f"{reference}:identity"]
+    if not np.isfinite(apart).any():
+        return {}
+    same = np.where(np.isfinite(apart), apart < SAME_PERSON, np.nan)
+    scores = {"identity": mean(apart, people, count), "identity_share": mean(same, people, count)}
+    if scale is not None:
+        between = scale.impostor - scale.genuine
+        scores["identity_score"] = mean((scale.impostor - apart) / between, people, count)
+    return scores
+
+
+def _edit(scores: Mapping[str, Estimate], opinion: str) -> dict[str, Estimate]:
+    """`edit_score`: the harmonic mean of doing what is asked and keeping the person, each 0..1."""
+    gain, person = scores.get(f"{opinion}/gain" if opinion else "gain"), scores.get("identity_score")
+    if gain is None or person is None:
+        return {}
+
+    def harmonic(parts: list[Array]) -> Array:
+        done, kept = np.clip(1 - np.abs(1 - parts[0]), 0, 1), np.clip(parts[1], 0, 1)
+        both = done + kept
+        return np.where(np.isnan(both), np.nan, np.where(both > 0, 2 * done * kept / both, 0.0))
+
+    return {"edit_score": joined([gain, person], harmonic)}
+
+
+def _source_scores(
+    estimates: dict[Reference, dict[str, Estimate]],
+    sources: Columns,
+    opinion: str,
+    people: npt.NDArray[np.int64],
+    count: int,
+) -> None:
+    """`neutral_leak`, and what changes where the source's own attributes are asked for."""
+    units = slice(len(POSE_NAMES), None)
+    if f"neutral:{opinion}:found" not in sources:
+        return
+    for reference, place in (("model", "neutral"), ("copy_source", "source")):
+        leak = _leak(sources[f"{place}:{opinion}:found"])
+        estimates[reference] |= _named({"neutral_leak": mean(leak, people, count)}, opinion)  # type: ignore[index]
+    if "zero:l1" not in sources:
+        return
+    if not opinion:
+        estimates["model"]["zero_edit_l1"] = mean(sources["zero:l1"], people, count)
+    moved = np.abs(sources[f"zero:{opinion}:found"] - sources[f"source:{opinion}:found"])
+    zero = {
+        "zero_edit_units": mean(_mean_of_known(moved[:, units]), people, count),
+        "zero_edit_pose": mean(np.degrees(_mean_of_known(moved[:, : len(POSE_NAMES)])), people, count),
+    }
+    estimates["model"] |= _named(zero, opinion)
+
+
+def _shares(estimates: Mapping[Reference, Mapping[str, Estimate]], opinion: str) -> dict[str, Estimate]:
+    """The model's scores over those of the reference that each is best held against."""
+
+    shares: dict[str, Estimate] = {}
+
+    def add(share: str, name: str, reference: Reference) -> None:
+        key = f"{opinion}/{name}" if opinion else name
+        mine, other = estimates["model"].get(key), estimates[reference].get(key)
+        if mine is not None and other is not None:
+            shares[share] = joined([mine, other], lambda both: np.where(both[1] > 0, both[0] / both[1], np.nan))
+
+    for unit in HEADLINE_UNITS:
+        for family in ("within", "unit_r"):
+            add(f"{family}_share.{unit}", f"{family}.{unit}", "noise_floor")
+    add("neutral_leak_share", "neutral_leak", "copy_source")
+    if not opinion:
+        add("face_l1_share", "face_l1", "copy_source")
+    return shares
+
+
+def _values(pairs: Columns, sources: Columns) -> dict[Reference, Values]:
+    """Scores of sets of pictures."""
+    values: dict[Reference, Values] = {}
+    real = pairs.get("noise_floor:features")
+    references: tuple[Reference, ...] = ("model", "copy_source")
+    for reference in references if real is not None else ():
+        made = pairs[f"{reference}:features"]
+        values[reference] = {"fid_lite0": fid(made, real), "kid_lite0": kid(made, real)}  # type: ignore[arg-type]
+    if "neutral:pictures" in sources:
+        spread = float((sources["source:pictures"] / 255).var(axis=0).mean())
+        between = float((sources["neutral:pictures"] / 255).var(axis=0).mean())
+        # The neutral faces of one person cannot show whether all people get the same face.
+        several = len(np.unique(sources["person"].astype(str))) > 1
+        values.setdefault("model", {})["neutral_variance"] = between / spread if spread > 0 and several else None
+    return values
+
+
+def _named(scores: Mapping[str, Estimate], opinion: str) -> dict[str, Estimate]:
+    """Scores by a second opinion as `NAME/metric`, without those that it does not measure."""
+    if not opinion:
+        return dict(scores)
+    return {f"{opinion}/{name}": found for name, found in scores.items() if found.contributing()}
+
+
+def _leak(labels: Labels) -> npt.NDArray[np.float64]:
+    """(N,) sum of the measured action units; NaN where no face was found."""
+    units = labels[:, len(POSE_NAMES) :].astype(np.float64)
+    return np.where(np.isfinite(units).any(axis=1), np.nansum(units, axis=1), np.nan)
+
+
+def _mean_of_known(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    known = np.isfinite(values)
+    total = np.where(known, values, 0).sum(axis=1, dtype=np.float64)
+    return np.divide(total, known.sum(axis=1), out=np.full(len(values), np.nan), where=known.any(axis=1))
+
+
+def _quotient(total: Array) -> Array:
+    return np.where(total[..., 1] > 0, ratio(total), np.nan)

@@ -80,5 +80,25 @@ def pose_error_degrees(asked: npt.ArrayLike, found: npt.ArrayLike) -> dict[str, 
     return dict(zip(POSE_NAMES, errors.tolist(), strict=True))
 
 
+def geodesic_degrees(asked: npt.ArrayLike, found: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(N,) angle of the one rotation that leads from each asked pose to the one found, 0..180 degrees; NaN if unknown.
+
+    `asked`, `found` (N, 3): pitch, yaw, roll in radians, applied as rotations about x, y, z of the turning head
+    (OpenFace's order). One number for all three axes, as pose estimation reports it (Huynh 2009, metric 6).
+
+    >>> geodesic_degrees([[0, np.pi / 6, 0]], [[0, 0, 0]]).round(6).tolist()
+    [30.0]
+    """
+    from scipy.spatial.transform import Rotation
+
+    a, b = np.asarray(asked, np.float64), np.asarray(found, np.float64)
+    angles = np.full(len(a), np.nan)
+    known = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    if known.any():
+        turns = Rotation.from_euler("XYZ", a[known]).inv() * Rotation.from_euler("XYZ", b[known])
+        angles[known] = np.degrees(turns.magnitude())
+    return angles
+
+
 def _constant(values: npt.NDArray[np.float64]) -> bool:
     return bool(values.std() <= 1e-12 * max(1.0, float(np.abs(values).max(initial=0.0))))

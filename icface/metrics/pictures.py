@@ -1,18 +1,27 @@
-"""Metrics of pictures (N, H, W, 3) uint8 RGB: L1, SSIM, sharpness. Every function returns one number a picture."""
+"""Metrics of pictures (N, H, W, 3) uint8 RGB. Every function returns one number a picture.
+
+PSNR, SSIM and MS-SSIM are torchmetrics'. Our own is what is particular to faces: L1, and the others within a box.
+"""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 Pictures = npt.NDArray[np.uint8]
 PerPicture = npt.NDArray[np.float64]
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G, B in brightness (ITU-R BT.601)."""
-SSIM_SIGMA = 1.5
-SSIM_RADIUS = 5
-"""An 11 x 11 Gaussian window (Wang et al. 2004, section III)."""
-SSIM_K1, SSIM_K2 = 0.01, 0.03
+SSIM_BORDER = 5
+"""Pixels at the edge where the 11 x 11 window of SSIM would leave the picture: they do not count."""
+MS_SSIM_SIZE = 176
+"""Smallest side for the five scales of MS-SSIM: each halves the picture, and the last must hold an 11 x 11 window."""
+HIGHEST_PSNR = 60.0
+"""dB. Equal pictures have no finite PSNR; above this a difference lies below the rounding to 8 bits (58.9 dB)."""
 
 
 def l1(pictures: Pictures, targets: Pictures) -> PerPicture:
@@ -44,20 +53,94 @@ def box_l1(pictures: Pictures, targets: Pictures, boxes: npt.ArrayLike) -> PerPi
     )
 
 
-def ssim(pictures: Pictures, targets: Pictures) -> PerPicture:
-    """(N,) structural similarity, -1..1, 1 for equal pictures: the mean over the three colours.
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """Structural similarity of whole pictures and within boxes."""
 
-    Wang et al. 2004: Gaussian window of 11 x 11, sigma 1.5, K1 0.01, K2 0.03, covariance over the window's weights;
-    the mean is taken where the window lies within the picture, so pictures must be at least 11 px each way.
+    whole: PerPicture
+    box: PerPicture
 
-    >>> picture = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(1, 16, 16, 3)
-    >>> ssim(picture, picture).tolist()
+
+def similarity(pictures: Pictures, targets: Pictures, boxes: npt.ArrayLike | None = None) -> Similarity:
+    """SSIM (Wang et al. 2004), -1..1, 1 for equal pictures: torchmetrics' map, its mean over the picture and the box.
+
+    The window is an 11 x 11 Gaussian of sigma 1.5; where it would leave the picture nothing is counted. `boxes` (N, 4)
+    as in `box_l1`; a box without any such place has the whole picture's value. Computed in float32 (about 1e-5).
+    Raises ValueError for pictures under 11 px.
+
+    >>> grey = np.full((1, 16, 16, 3), 128, np.uint8)
+    >>> similarity(grey, grey).whole.round(6).tolist()
     [1.0]
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     _check_alike(pictures, targets)
-    if min(pictures.shape[1:3]) < 2 * SSIM_RADIUS + 1:
-        raise ValueError(f"SSIM needs pictures of {2 * SSIM_RADIUS + 1} px or more, not {pictures.shape[1:3]}")
-    return np.array([_ssim(x, y) for x, y in zip(pictures, targets, strict=True)])
+    height, width = pictures.shape[1:3]
+    if min(height, width) <= 2 * SSIM_BORDER:
+        raise ValueError(f"SSIM needs pictures of at least {2 * SSIM_BORDER + 1} px, not {width} x {height}")
+    _, full = structural_similarity_index_measure(
+        _tensor(pictures), _tensor(targets), sigma=1.5, data_range=255.0, reduction="none", return_full_image=True
+    )
+    places = np.asarray(full.mean(dim=1), np.float64)
+    inner = slice(SSIM_BORDER, -SSIM_BORDER)
+    whole = places[:, inner, inner].mean(axis=(1, 2))
+    if boxes is None:
+        return Similarity(whole=whole, box=whole)
+    windows = pixel_boxes(boxes, height, width)
+    low = np.clip(windows[:, :2], SSIM_BORDER, None)
+    high = np.minimum(windows[:, 2:], [width - SSIM_BORDER, height - SSIM_BORDER])
+    within = [
+        places[index, top:bottom, left:right].mean() if left < right and top < bottom else whole[index]
+        for index, ((left, top), (right, bottom)) in enumerate(zip(low, high, strict=True))
+    ]
+    return Similarity(whole=whole, box=np.array(within))
+
+
+def ssim(pictures: Pictures, targets: Pictures) -> PerPicture:
+    """(N,) SSIM of whole pictures, see `similarity`."""
+    return similarity(pictures, targets).whole
+
+
+def ms_ssim(pictures: Pictures, targets: Pictures) -> PerPicture:
+    """(N,) multi-scale SSIM (Wang, Simoncelli and Bovik 2003), 0..1, 1 for equal pictures; torchmetrics'.
+
+    NaN for pictures under `MS_SSIM_SIZE` px: they cannot be halved four times. Negative contrast counts as 0.
+    """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    _check_alike(pictures, targets)
+    if min(pictures.shape[1:3]) < MS_SSIM_SIZE:
+        return np.full(len(pictures), np.nan)
+    found = multiscale_structural_similarity_index_measure(
+        _tensor(pictures), _tensor(targets), data_range=255.0, reduction="none", normalize="relu"
+    )
+    return np.asarray(found, np.float64)
+
+
+def psnr(pictures: Pictures, targets: Pictures) -> PerPicture:
+    """(N,) peak signal-to-noise ratio, dB, 10 log10(255^2 / mean squared error), at most `HIGHEST_PSNR`; torchmetrics'.
+
+    >>> psnr(np.zeros((1, 4, 4, 3), np.uint8), np.full((1, 4, 4, 3), 255, np.uint8)).tolist()
+    [0.0]
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    _check_alike(pictures, targets)
+    found = peak_signal_noise_ratio(
+        _tensor(pictures), _tensor(targets), data_range=255.0, dim=(1, 2, 3), reduction="none"
+    )
+    return np.minimum(np.asarray(found, np.float64), HIGHEST_PSNR)
+
+
+def box_psnr(pictures: Pictures, targets: Pictures, boxes: npt.ArrayLike) -> PerPicture:
+    """(N,) PSNR within a box, dB, see `psnr`. `boxes` (N, 4) as in `box_l1`."""
+    windows = pixel_boxes(boxes, pictures.shape[1], pictures.shape[2])
+    return np.array(
+        [
+            psnr(pictures[i : i + 1, top:bottom, left:right], targets[i : i + 1, top:bottom, left:right])[0]
+            for i, (left, top, right, bottom) in enumerate(windows)
+        ]
+    )
 
 
 def laplacian_variance(pictures: Pictures, boxes: npt.ArrayLike | None = None) -> PerPicture:
@@ -96,20 +179,9 @@ def pixel_boxes(boxes: npt.ArrayLike, height: int, width: int) -> npt.NDArray[np
     return np.concatenate([low, high], axis=1).astype(np.int64)
 
 
-def _ssim(x: npt.NDArray[np.uint8], y: npt.NDArray[np.uint8]) -> float:
-    def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        window = 2 * SSIM_RADIUS + 1
-        blurred = cv2.GaussianBlur(values, (window, window), SSIM_SIGMA)
-        return np.asarray(blurred[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS])
-
-    a, b = x.astype(np.float64), y.astype(np.float64)
-    mean_a, mean_b = mean(a), mean(b)
-    variance_a, variance_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
-    covariance = mean(a * b) - mean_a * mean_b
-    c1, c2 = (SSIM_K1 * 255) ** 2, (SSIM_K2 * 255) ** 2
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return float((luminance * structure).mean())
+def _tensor(pictures: Pictures) -> Tensor:
+    """(N, 3, H, W) float32, 0..255."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
 
 
 def _check_alike(pictures: Pictures, targets: Pictures) -> None:

@@ -165,7 +165,7 @@ def perceptual_distance(network: str, weights: str | None = None) -> PerceptualD
     """
     path = perceptual_weights(network, weights)
     features = Vgg19() if network == "vgg19" else EfficientNetLite0()
-    _fill(features, path)
+    fill(features, path)
     return PerceptualDistance(features)
 
 
@@ -181,7 +181,8 @@ def perceptual_weights(network: str, weights: str | None = None) -> Path:
     return path
 
 
-def _fill(network: nn.Module, path: Path) -> None:
+def fill(network: nn.Module, path: Path) -> None:
+    """Load a network's weights from a file of its full version, whose other layers are left out."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    wanted = network.state_dict()  # the file also holds the layers behind
+    wanted = network.state_dict()
     network.load_state_dict({name: state[name] for name in wanted})

@@ -7,14 +7,18 @@
 - `cross`: each of those tracks' sources with the attributes of another person's frames: the tracks, in order, form
   a ring in which each is driven by the next track of another identity.
 
+Beside each pair stands the frame of the source's track that is nearest in attributes to what is asked: what looking a
+picture up would give instead of making one. Frames within `APART` of the asked one do not count.
+
 At most `per_track` driving frames a track, spread evenly; at most `tracks` tracks a group, spread evenly.
 """
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +26,9 @@ import pyarrow as pa
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
-from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
+from icface.evaluation.pairs import EvaluationPair, FrameSequence, Labels, PairSource, Pictures
 from icface.images import decode_jpeg
-from icface.labels import distance_from_neutral
+from icface.labels import distance_from_neutral, smooth
 from icface.spread import evenly
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import labels_of
@@ -32,36 +36,75 @@ from pipelines.loading.baselines import track_baseline
 
 GROUPS = ("held_out", "val", "cross")
 PLACES = ("box_x", "box_y", "box_w", "box_h", "crop_x", "crop_y", "crop_size")
-COLUMNS = ["image", *PLACES, *ATTRIBUTE_NAMES]
+COLUMNS = ["image", "landmarks", *PLACES, *ATTRIBUTE_NAMES]
+APART = 1.0
+"""Seconds between the asked frame and one that is looked up in the same track."""
+KEPT_ROW_GROUPS = 8
+SEQUENCES, SEQUENCE_FRAMES, LEAST_SEQUENCE = 2, 25, 8
+"""Runs of consecutive frames of each group, their frames at most, and at least."""
+SMOOTHED_OVER = 3
+"""Frames that a smoothed sequence's labels are averaged over."""
 Place = tuple[RowGroup, int]
 """A row of a row group."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Frames:
+    """Frames of a track."""
+
+    places: list[Place]
+    numbers: list[int]
+    """In the clip."""
+    seconds: npt.NDArray[np.float32]
+    labels: Labels
+    """(N, 20) raw."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def some(self, rows: Sequence[int]) -> "_Frames":
+        return _Frames(
+            places=[self.places[row] for row in rows],
+            numbers=[self.numbers[row] for row in rows],
+            seconds=self.seconds[list(rows)],
+            labels=self.labels[list(rows)],
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Track:
-    """A track with its source and the frames that may be asked for."""
+    """A track with its source, the frames that may be asked for, and those that may be looked up."""
 
     name: str
     identity: str
     source: Place
     source_frame: int
-    driving: tuple[tuple[Place, int], ...]
-    """Rows and their frame numbers."""
+    driving: _Frames
+    pool: _Frames
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Reference:
     """A pair by its places in the data set."""
 
     group: str
     source: _Track
     driver: _Track
-    place: Place
-    frame: int
+    row: int
+    """Of the driver's frames."""
 
     @property
     def key(self) -> str:
-        return f"{self.group}:{self.source.name}@{self.source.source_frame}>{self.driver.name}@{self.frame}"
+        frame = self.driver.driving.numbers[self.row]
+        return f"{self.group}:{self.source_key}>{self.driver.name}@{frame}"
+
+    @property
+    def source_key(self) -> str:
+        return f"{self.source.name}@{self.source.source_frame}"
+
+    @property
+    def kind(self) -> str:
+        return "self" if self.source is self.driver else "cross"
 
 
 class EvaluationPairs:
@@ -85,21 +128,24 @@ class EvaluationPairs:
         if per_track < 1:
             raise ValueError(f"per_track must be at least 1, not {per_track}")
         self._dataset = dataset
+        self._read: OrderedDict[RowGroup, pa.Table] = OrderedDict()
+        self._zeros: dict[str, Labels] = {}
         self._references: list[_Reference] = []
-        found = {name: evenly(_tracks(dataset, name), tracks) for name in ("held_out", "val")}
+        needed = {"held_out", "val"} if "cross" in wanted else set(wanted)
+        found = {name: _tracks(dataset, name, tracks) if name in needed else [] for name in ("held_out", "val")}
         for name, members in found.items():
             if name in wanted:
                 self._references += [
-                    _Reference(name, track, track, place, frame)
+                    _Reference(name, track, track, row)
                     for track in members
-                    for place, frame in evenly(track.driving, per_track)
+                    for row in evenly(range(len(track.driving)), per_track)
                 ]
         if "cross" in wanted:
             self._references += [
-                _Reference("cross", track, driver, place, frame)
+                _Reference("cross", track, driver, row)
                 for members in found.values()
                 for track, driver in _ring(members)
-                for place, frame in evenly(driver.driving, per_track)
+                for row in evenly(range(len(driver.driving)), per_track)
             ]
         if not self._references:
             every = dataset.meta.get("options", {}).get("every", 1)
@@ -117,30 +163,92 @@ class EvaluationPairs:
 
     def __iter__(self) -> Iterator[EvaluationPair]:
         """The pairs in order. Pictures are (size, size, 3) at the data set's size."""
-        kept: dict[RowGroup, pa.Table] = {}
-        zeros: dict[str, Labels] = {}
-        for reference in self._references:
-            needed = (reference.source.source[0], reference.place[0])
-            kept = {group: kept[group] if group in kept else self._dataset.read(group, COLUMNS) for group in needed}
-            (source_group, source_row), (driving_group, driving_row) = reference.source.source, reference.place
-            driving = kept[driving_group].slice(driving_row, 1).to_pylist()[0]
-            for track in (reference.source, reference.driver):
-                if track.name not in zeros:
-                    zeros[track.name] = track_baseline(self._dataset, track.source[0])
-            yield EvaluationPair(
-                key=reference.key,
-                group=reference.group,
-                kind="self" if reference.source is reference.driver else "cross",
-                source_key=f"{reference.source.name}@{reference.source.source_frame}",
-                track=reference.driver.name,
-                source=_picture(kept[source_group].column("image")[source_row].as_py()),
-                driving=_picture(driving["image"]),
-                attributes=labels_of(kept[driving_group].slice(driving_row, 1))[0],
-                source_attributes=labels_of(kept[source_group].slice(source_row, 1))[0],
-                box=face_box(*(driving[name] for name in PLACES)),
-                driving_baseline=zeros[reference.driver.name],
-                source_baseline=zeros[reference.source.name],
-            )
+        return self.some(range(len(self)))
+
+    def some(self, numbers: Iterable[int]) -> Iterator[EvaluationPair]:
+        """The pairs with these numbers."""
+        for number in numbers:
+            yield self._pair(self._references[number])
+
+    def sources(self) -> list[PairSource]:
+        """Every source of every group once, in order."""
+        known = {(each.group, each.source_key): each.kind for each in self._references}
+        return [PairSource(group=group, kind=kind, key=key) for (group, key), kind in known.items()]  # type: ignore[arg-type]
+
+    def by_source(self) -> list[range]:
+        """The numbers of the pairs of each source of each group: what should not be torn apart."""
+        keys = [(each.group, each.source_key) for each in self._references]
+        starts = [n for n, key in enumerate(keys) if n == 0 or key != keys[n - 1]]
+        return [range(a, b) for a, b in zip(starts, [*starts[1:], len(keys)], strict=True)]
+
+    def attributes(self) -> Labels:
+        """(N, 20) raw: what each pair asks for."""
+        return np.stack([each.driver.driving.labels[each.row] for each in self._references])
+
+    def sequences(self) -> Iterator[FrameSequence]:
+        """At most `SEQUENCES` runs of consecutive frames of each group, spread evenly over its sources."""
+        ways: dict[str, dict[tuple[str, str], _Reference]] = defaultdict(dict)
+        for each in self._references:
+            ways[each.group].setdefault((each.source.name, each.driver.name), each)
+        for group, members in ways.items():
+            runs = [(each, _longest_run(each.driver.driving.numbers)) for each in members.values()]
+            for each, run in evenly([item for item in runs if len(item[1]) >= LEAST_SEQUENCE], SEQUENCES):
+                pairs = [self._pair(replace(each, row=row)) for row in run[:SEQUENCE_FRAMES]]
+                frames = np.array([each.driver.driving.numbers[row] for row in run[:SEQUENCE_FRAMES]], np.int32)
+                labels = smooth(frames, np.stack([pair.attributes for pair in pairs]), SMOOTHED_OVER)
+                smoothed = [replace(pair, attributes=row) for pair, row in zip(pairs, labels, strict=True)]
+                yield FrameSequence(group=group, pairs=tuple(pairs), smoothed=tuple(smoothed))
+
+    def _pair(self, reference: _Reference) -> EvaluationPair:
+        source, driver = reference.source, reference.driver
+        place = driver.driving.places[reference.row]
+        table, row = self._table(place[0]), place[1]
+        driving = table.slice(row, 1).to_pylist()[0]
+        nearest = self._nearest(reference)
+        box = np.array([driving[name] for name in PLACES], np.float32)
+        return EvaluationPair(
+            key=reference.key,
+            group=reference.group,
+            kind=reference.kind,  # type: ignore[arg-type]
+            source_key=reference.source_key,
+            track=driver.name,
+            source=self._picture(source.source),
+            driving=_picture(driving["image"]),
+            attributes=driver.driving.labels[reference.row],
+            source_attributes=labels_of(self._table(source.source[0]).slice(source.source[1], 1))[0],
+            box=face_box(*box),
+            driving_baseline=self._zero(driver),
+            source_baseline=self._zero(source),
+            identity=source.identity,
+            landmarks=np.array(driving["landmarks"], np.float32).reshape(68, 2),
+            retrieved=None if nearest is None else self._picture(source.pool.places[nearest]),
+            **({} if nearest is None else {"retrieved_attributes": source.pool.labels[nearest]}),
+        )
+
+    def _nearest(self, reference: _Reference) -> int | None:
+        """Which frame of the source's pool has the attributes most like those asked; None where none may be taken."""
+        pool, driving = reference.source.pool, reference.driver.driving
+        away = distance_from_neutral(pool.labels - driving.labels[reference.row])
+        if reference.kind == "self":
+            close = np.abs(pool.seconds - driving.seconds[reference.row]) < APART
+            away = np.where(close, np.inf, away)
+        return int(np.argmin(away)) if len(away) and np.isfinite(away).any() else None
+
+    def _table(self, group: RowGroup) -> pa.Table:
+        if group not in self._read:
+            self._read[group] = self._dataset.read(group, COLUMNS)
+        self._read.move_to_end(group)
+        while len(self._read) > KEPT_ROW_GROUPS:
+            self._read.popitem(last=False)
+        return self._read[group]
+
+    def _picture(self, place: Place) -> Pictures:
+        return _picture(self._table(place[0]).column("image")[place[1]].as_py())
+
+    def _zero(self, track: _Track) -> Labels:
+        if track.name not in self._zeros:
+            self._zeros[track.name] = track_baseline(self._dataset, track.source[0])
+        return self._zeros[track.name]
 
 
 def _picture(jpeg: bytes) -> Pictures:
@@ -159,26 +267,27 @@ def face_box(
     return box / np.float32(crop_size)
 
 
-def _tracks(dataset: Dataset, group: str) -> list[_Track]:
-    """The tracks of a group that have a source and something to ask for, in order of their names."""
+def _tracks(dataset: Dataset, group: str, most: int | None) -> list[_Track]:
+    """At most `most` tracks of a group that have a source and something to ask for, spread over their names."""
     if group == "held_out":
         sources, asked = _parts(dataset.row_groups("train")), _parts(dataset.row_groups("train", held_out=True))
     else:
         sources = asked = _parts(dataset.row_groups("val"))
     tracks = []
-    for name in sorted(sources.keys() & asked.keys()):
-        places, frames, labels = _rows(dataset, sources[name])
-        _, source_frame, source = min(zip(distance_from_neutral(labels), frames, places, strict=True))
-        places, frames, _ = _rows(dataset, asked[name])
-        driving = [(place, frame) for place, frame in zip(places, frames, strict=True) if place != source]
-        if driving:
+    for name in evenly(sorted(sources.keys() & asked.keys()), most):
+        pool = _frames(dataset, sources[name])
+        first = int(np.argmin(distance_from_neutral(pool.labels)))
+        driving = _frames(dataset, asked[name]) if group == "held_out" else pool
+        others = [row for row, place in enumerate(driving.places) if place != pool.places[first]]
+        if others:
             tracks.append(
                 _Track(
                     name=name,
                     identity=sources[name][0].identity,
-                    source=source,
-                    source_frame=source_frame,
-                    driving=tuple(driving),
+                    source=pool.places[first],
+                    source_frame=pool.numbers[first],
+                    driving=driving.some(others),
+                    pool=pool,
                 )
             )
     return tracks
@@ -192,17 +301,30 @@ def _parts(row_groups: Iterable[RowGroup]) -> dict[str, list[RowGroup]]:
     return parts
 
 
-def _rows(dataset: Dataset, row_groups: Iterable[RowGroup]) -> tuple[list[Place], list[int], Labels]:
-    """Places, frame numbers and raw attributes (N, 20) of a track's rows in order."""
+def _frames(dataset: Dataset, row_groups: Iterable[RowGroup]) -> _Frames:
+    """A track's rows in order."""
     places: list[Place] = []
-    frames: list[int] = []
-    labels = []
+    tables = []
     for row_group in row_groups:
-        table = dataset.read(row_group, ["frame", *ATTRIBUTE_NAMES])
-        places += [(row_group, row) for row in range(len(table))]
-        frames += table.column("frame").to_pylist()
-        labels.append(labels_of(table))
-    return places, frames, np.concatenate(labels)
+        tables.append(dataset.read(row_group, ["frame", "timestamp", *ATTRIBUTE_NAMES]))
+        places += [(row_group, row) for row in range(len(tables[-1]))]
+    together = pa.concat_tables(tables)
+    return _Frames(
+        places=places,
+        numbers=together.column("frame").to_pylist(),
+        seconds=together.column("timestamp").to_numpy(),
+        labels=labels_of(together),
+    )
+
+
+def _longest_run(numbers: Sequence[int]) -> list[int]:
+    """The rows of the longest stretch of frames that follow each other at the usual step."""
+    steps = np.diff(numbers)
+    if not len(steps):
+        return list(range(len(numbers)))
+    breaks = [0, *(np.flatnonzero(steps != steps.min()) + 1).tolist(), len(numbers)]
+    first, last = max(pairwise(breaks), key=lambda ends: ends[1] - ends[0])
+    return list(range(first, last))
 
 
 def _ring(tracks: list[_Track]) -> Iterator[tuple[_Track, _Track]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from icface.analyzers import create
@@ -17,8 +17,11 @@ from icface.bundle import BundleConfig
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.evaluation import HEADLINE, METRICS, EvaluationPair, Report, analyse, evaluate
+from icface.evaluation.attribute_scores import attribute_scores
+from icface.evaluation.pairs import FrameSequence, PairSource
+from icface.evaluation.reenact import is_same_analyzer
 from icface.evaluation.report import base
-from icface.evaluation.scores import attribute_scores
+from icface.metrics.pictures import HIGHEST_PSNR
 from icface.networks.config import ModelConfig
 from icface.video.reading import read_frames
 
@@ -71,6 +74,17 @@ class Listed:
     def __iter__(self) -> Iterator[EvaluationPair]:
         return iter(self.pairs)
 
+    def sources(self) -> list[PairSource]:
+        known = {(pair.group, pair.source_key): pair.kind for pair in self.pairs}
+        return [PairSource(group=group, kind=kind, key=key) for (group, key), kind in known.items()]
+
+    def attributes(self) -> np.ndarray:
+        return np.stack([pair.attributes for pair in self.pairs])
+
+    def sequences(self) -> Iterator[FrameSequence]:
+        if len(self.pairs) >= 3:
+            yield FrameSequence(group=self.pairs[0].group, pairs=tuple(self.pairs), smoothed=tuple(self.pairs))
+
 
 @pytest.fixture(scope="module")
 def analyzer() -> Iterator[Analyzer]:
@@ -99,6 +113,7 @@ def pairs(sample_clips: dict[str, Path], analyzer: Analyzer) -> list[EvaluationP
             driving=crops[index],
             attributes=faces[index].attributes,
             source_attributes=faces[0].attributes,
+            landmarks=((faces[index].landmarks - squares[index][:2]) / squares[index][2]).astype(np.float32),
             box=np.array([*(boxes[index][:2] - squares[index][:2]), *boxes[index][2:]], np.float32) / squares[index][2],
         )
         for index in range(1, len(frames))
@@ -114,7 +129,12 @@ def test_a_model_that_copies_scores_as_copy_source(copying: Report) -> None:
     scores = copying.groups["held_out"].scores
     assert scores["model"]["face_l1"] is not None and scores["model"]["face_l1"] > 0.01
     for metric, value in scores["copy_source"].items():
-        assert scores["model"][metric] == value, metric
+        assert scores["model"][metric] == pytest.approx(value), metric
+    assert scores["model"]["gain"] == pytest.approx(0, abs=0.02)
+    assert scores["model"]["gain_pose"] == pytest.approx(0, abs=0.02)
+    assert scores["model"]["unit_r"] == scores["model"]["unit_r.AU25"] == 0, "what never changes follows nothing"
+    assert scores["model"]["jitter.pixels"] == scores["model"]["jitter.units"] == 0
+    assert scores["model"]["zero_edit_l1"] == pytest.approx(0, abs=1e-3)
 
 
 def test_a_model_that_answers_with_the_real_frame_scores_as_the_noise_floor(
@@ -123,7 +143,13 @@ def test_a_model_that_answers_with_the_real_frame_scores_as_the_noise_floor(
     report = evaluate(Model(Oracle(pairs)), Listed(pairs), analyzer)  # type: ignore[arg-type]
     scores = report.groups["held_out"].scores
     for metric, value in scores["noise_floor"].items():
-        assert scores["model"][metric] == value, metric
+        assert scores["model"][metric] == pytest.approx(value), metric
+    assert scores["model"]["gain"] == pytest.approx(1, abs=0.2)
+    assert scores["model"]["unit_r"] > 0.8
+    assert scores["model"]["within_share.AU25"] == pytest.approx(1)
+    assert scores["model"]["jitter.pixels"] == pytest.approx(1)
+    assert scores["model"]["landmark_distance"] < 5
+    assert scores["model"]["psnr"] == HIGHEST_PSNR
     assert scores["model"]["face_l1"] == scores["model"]["l1"] == 0
     assert scores["model"]["ssim"] == pytest.approx(1)
     assert scores["model"]["sharpness"] == pytest.approx(1)
@@ -146,14 +172,17 @@ def test_pixels_are_those_of_other_implementations(copying: Report, pairs: list[
         )
         for pair in pairs
     ]
-    assert scores["ssim"] == pytest.approx(np.mean(similar))
+    assert scores["ssim"] == pytest.approx(np.mean(similar), abs=1e-4)  # float32 against float64
+    decibels = [peak_signal_noise_ratio(pair.driving, pair.source, data_range=255) for pair in pairs]
+    assert scores["psnr"] == pytest.approx(np.mean(decibels), rel=1e-5)
+    assert scores["ms_ssim"] is None, "64 px are too few"
     assert scores["face_l1"] is not None and scores["l1"] is not None and scores["face_l1"] != scores["l1"]
 
 
 def test_identity_is_the_distance_from_the_source(pairs: list[EvaluationPair], analyzer: Analyzer) -> None:
     def embedder(picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         assert landmarks.shape == (68, 2) and 0 < landmarks.mean() < 1
-        return picture.mean(axis=(0, 1)).astype(np.float64)
+        return np.resize(picture.mean(axis=(0, 1)), 128) * (np.arange(128) < 3)
 
     report = evaluate(Model(Copy()), Listed(pairs), analyzer, embedder=embedder)
     scores = report.groups["held_out"].scores
@@ -183,6 +212,10 @@ def test_what_cannot_be_said_is_none(copying: Report) -> None:
     assert scores["r.yaw"] is None  # the same source again and again does not vary
     assert scores["r.AU14"] is None and scores["error.AU14"] is None  # nobody measures it
     assert copying.groups["held_out"].correlated["AU14"] == 0
+    assert copying.groups["held_out"].left_out["AU14"] == "not measured"
+    assert copying.groups["held_out"].people == 1
+    assert copying.groups["held_out"].intervals == {}, "one person says nothing about people"
+    assert scores["neutral_variance"] is None, "nor about whether all people get one face"
 
 
 def test_a_report_survives_json(copying: Report) -> None:
@@ -194,14 +227,45 @@ def test_a_report_survives_json(copying: Report) -> None:
 
 def test_the_table_and_the_flat_metrics_say_the_same(copying: Report) -> None:
     rows = copying.rows()
-    assert {len(row) for row in rows} == {5}
+    assert {len(row) for row in rows} == {9}
     face = next(row for row in rows if row[1] == "face_l1")
-    assert face[0] == "held_out (20)"
-    assert face[2] == f"{copying.metrics()['held_out/face_l1']:.3f}"
+    assert face[0] == "held_out (20, 1 person)"
+    assert face[2] == "↓"
+    assert face[3] == f"{copying.metrics()['held_out/face_l1']:.3f}"
+    assert not any(cell.startswith("-0.000") for row in rows for cell in row)
     assert {base(row[1]) for row in rows[1:]} <= METRICS.keys()
     short = copying.rows(HEADLINE)
     assert set(short) < set(rows)
     assert {row[1] for row in short[1:]} <= set(HEADLINE)
+
+
+def test_scores_by_the_analyzer_that_labelled_the_training_say_so(copying: Report) -> None:
+    assert copying.same_analyzer is None, "the model does not say who labelled it"
+    assert "held_out/error.AU25" in replace(copying, same_analyzer=False).metrics()
+    named = replace(copying, same_analyzer=True).metrics()
+    assert "held_out/same_analyzer/error.AU25" in named and "held_out/error.AU25" not in named
+    assert "held_out/face_l1" in named, "pixels know no analyzer"
+    config = Model.config
+    mediapipe = replace(config, analyzer={"name": "mediapipe"})
+    assert is_same_analyzer(mediapipe, "mediapipe-torch") is True
+    assert is_same_analyzer(mediapipe, "dlib") is False
+    taught = replace(config, analyzer={"name": "openface"}, training={"config": {"loss": {"critic": 1.0}}})
+    assert is_same_analyzer(taught, "mediapipe") is True, "the critic's networks are MediaPipe's"
+
+
+def test_evaluations_of_version_0_1_stay_readable(copying: Report) -> None:
+    values = json.loads(json.dumps(copying.to_json()))
+    for name in ("same_analyzer", "identity_scale"):
+        del values[name]
+    for group in values["groups"].values():
+        for name in ("people", "intervals", "left_out", "response", "curves"):
+            del group[name]
+        for name in ("retrieval", "mean_attributes"):
+            del group["scores"][name]
+    old = Report.from_json(values)
+    assert old.metrics() == copying.metrics()
+    assert old.rows()[1][0] == "held_out (20)"
+    assert old.rows()[1][4] == "–"
 
 
 def test_other_pairs_another_analyzer_or_size_cannot_be_compared(copying: Report) -> None:
@@ -226,7 +290,7 @@ def test_groups_stand_apart_and_cross_compares_no_pixels(pairs: list[EvaluationP
     )
     assert {name: group.pairs for name, group in report.groups.items()} == {"held_out": 12, "cross": 6}
     cross = report.groups["cross"].scores["model"]
-    assert cross["face_l1"] is cross["ssim"] is cross["sharpness"] is None
+    assert not {"face_l1", "ssim", "sharpness", "landmark_distance"} & cross.keys()
     assert cross["pose_error"] is not None
     assert seen == [(16, 18), (18, 18)]
 
@@ -235,8 +299,9 @@ def test_the_neutraliser_is_told_the_sources_own_attributes(pairs: list[Evaluati
     model = Model(Copy())
     evaluate(model, Listed(pairs[:2]), analyzer)  # type: ignore[arg-type]
     expected, _ = Model.schema.encode(pairs[0].source_attributes[None])
-    assert len(model.own) == 1
-    np.testing.assert_array_equal(model.own[0].numpy(), expected)
+    assert model.own
+    for own in model.own:
+        np.testing.assert_array_equal(own[:1].numpy(), expected)
 
 
 def test_a_picture_without_a_face_is_counted_and_measured_as_nothing(
@@ -278,11 +343,16 @@ def test_within_leaves_out_what_differs_between_tracks() -> None:
     offset = np.repeat(generator.normal(0, 2, (3, 20)), 30, axis=0)
     asked = (offset + generator.normal(0, 0.3, (90, 20))).astype(np.float32)
     found = (offset + generator.normal(0, 0.3, (90, 20))).astype(np.float32)
-    scores, counts = attribute_scores(asked, found, tracks, AttributeSchema.default())
-    assert scores["r.AU12"] is not None and scores["within.AU12"] is not None
-    assert scores["r.AU12"] > 0.8
-    assert abs(scores["within.AU12"]) < 0.3
-    assert counts["AU12"] == 90
+    people = np.repeat(np.arange(3), 30)
+    scores = attribute_scores(asked, found, tracks, people, 3, AttributeSchema.default())
+    assert scores["r.AU12"].value() > 0.8
+    assert abs(scores["within.AU12"].value()) < 0.3
+    index = ATTRIBUTE_NAMES.index("AU12")
+    assert scores["r.AU12"].value() == pytest.approx(pearsonr(asked[:, index], found[:, index]).statistic)
+    own = [pearsonr(asked[people == p, index], found[people == p, index]).statistic for p in range(3)]
+    deviations = [asked[people == p, index].std() for p in range(3)]
+    expected = np.mean([r for r, deviation in zip(own, deviations, strict=True) if deviation >= 0.3])
+    assert scores["unit_r.AU12"].value() == pytest.approx(expected)
 
 
 def test_a_persons_own_zero_is_taken_off_what_is_asked_and_added_to_what_is_expected() -> None:

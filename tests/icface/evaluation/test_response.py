@@ -6,13 +6,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kendalltau, linregress
 from torch import Tensor, nn
 
 from icface.analyzers.face import Face
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
 from icface.bundle import BundleConfig
 from icface.evaluation import EvaluationPair, evaluate
-from icface.evaluation.response import STEPS, SpreadSources, asked_values, leakage, response_scores, slopes, sweeps
+from icface.evaluation.pairs import PairSource
+from icface.evaluation.response import (
+    STEPS,
+    Sweep,
+    asked_values,
+    chosen_sources,
+    leakage,
+    merged,
+    monotonicity,
+    response_scores,
+    slopes,
+    sweeps,
+)
 from icface.networks.config import ModelConfig
 
 SIZE = 32
@@ -86,7 +99,7 @@ def swept(mixing: np.ndarray, name: str = "", gain: float = 1.0):
 
 
 def test_a_model_that_does_what_it_is_told_has_slope_one_and_leaks_nothing() -> None:
-    scores = response_scores(swept(np.eye(20)), "")
+    scores = scores_of(np.eye(20))
     for name in ("AU01", "AU12", "AU45", "yaw", "pitch"):
         assert scores[f"slope.{name}"] == pytest.approx(1, abs=0.02), name
         assert scores[f"response.{name}"] == pytest.approx(1, abs=0.001), name
@@ -109,14 +122,14 @@ def test_a_flipped_yaw_sign_is_caught() -> None:
     yaw = ATTRIBUTE_NAMES.index("pose_yaw")
     mixing[yaw, yaw] = -1
     mixing[yaw, ATTRIBUTE_NAMES.index("pose_roll")] = 2  # roll stays at its code 0.5, so this adds 1
-    assert response_scores(swept(mixing), "")["slope.yaw"] == pytest.approx(-1, abs=0.02)
+    assert scores_of(mixing)["slope.yaw"] == pytest.approx(-1, abs=0.02)
 
 
 def test_half_an_expression_that_moves_another_is_a_slope_of_a_half_and_a_leak() -> None:
     mixing = np.eye(20)
     mixing[AU12, AU12] = 0.5
     mixing[AU25, AU12] = 0.32
-    scores = response_scores(swept(mixing), "")
+    scores = scores_of(mixing)
     assert scores["slope.AU12"] == pytest.approx(0.5, abs=0.02)
     assert scores["leak.AU12"] == pytest.approx(0.32 / 16, abs=0.003)
 
@@ -155,16 +168,40 @@ def test_what_is_stepped_is_what_was_seen_else_what_is_asked() -> None:
     assert asked_values(untrained, asked) == {}
 
 
+def scores_of(mixing: np.ndarray) -> dict[str, float | None]:
+    return {name: found.value() for name, found in response_scores(swept(mixing), "").items()}
+
+
 def test_sources_are_spread_evenly() -> None:
-    spread = SpreadSources(4)
-    for index in range(100):
-        spread.add(torch.full((1, 1, 1, 1), float(index)))
-    chosen = spread.chosen().ravel().tolist()
-    assert len(chosen) == 4
-    assert chosen[0] == 0 and chosen[-1] > 80 and np.diff(chosen).min() > 15
-    few = SpreadSources(4)
-    few.add(torch.zeros(1, 1, 1, 1))
-    assert len(few.chosen()) == 1
+    sources = [PairSource(group="val", kind="self", key=f"{index:03}") for index in range(100)]
+    chosen = sorted(int(key) for _, key in chosen_sources(sources, 4))
+    assert chosen == [0, 33, 66, 99]
+    crossed = [PairSource(group="cross", kind="cross", key="a")]
+    assert chosen_sources([*sources[:2], *crossed], 4) == {("val", "000"), ("val", "001")}
+    assert chosen_sources(sources, 0) == set()
+
+
+def test_a_curve_that_bends_has_a_lower_r2_and_one_that_turns_is_less_monotonic() -> None:
+    asked = np.array([0.0, 1, 2, 3, 4])
+    assert monotonicity(asked, asked**3) == pytest.approx(1)
+    assert monotonicity(asked, -asked) == pytest.approx(-1)
+    assert monotonicity(asked, asked * 0) == 0
+    assert np.isnan(monotonicity(asked, np.where(asked < 2, asked, np.nan)))
+    ranks = kendalltau(asked, [0, 2, 1, 3, 4]).statistic  # another rank correlation: it must agree on the sign
+    assert 0 < ranks < monotonicity(asked, [0, 2, 1, 3, 4]) < 1
+    found = np.full((2, 5, 20), np.nan)
+    found[:, :, AU12] = [asked * 0.3 + 1, asked**2]
+    scores = response_scores([Sweep(name="AU12", asked=np.stack([asked, asked]), found={"": found})], "")
+    expected = np.mean([linregress(asked, row).rvalue ** 2 for row in found[:, :, AU12]])
+    assert scores["r2.AU12"].value() == pytest.approx(expected)
+
+
+def test_sweeps_of_several_sources_are_one_in_the_order_of_attributes() -> None:
+    first, second = swept(np.eye(20)), swept(np.eye(20))
+    together = merged([*first, *second])
+    assert [sweep.name for sweep in together] == [sweep.name for sweep in first]
+    assert together[0].asked.shape == (6, STEPS + 1)
+    assert leakage(together, "") == leakage(first, "")
 
 
 class Pairs:
@@ -178,6 +215,15 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def sources(self):
+        return [PairSource(group="val", kind="self", key="source")]
+
+    def attributes(self):
+        return self.labels
+
+    def sequences(self):
+        return iter(())
 
     def __iter__(self):
         painter = Painter(np.eye(20))

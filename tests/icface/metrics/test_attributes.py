@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import pearsonr
 from torchmetrics.functional import pearson_corrcoef
 
-from icface.metrics.attributes import centred, mean_error, pearson, pose_error_degrees
+from icface.metrics.attributes import centred, geodesic_degrees, mean_error, pearson, pose_error_degrees
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -64,6 +64,24 @@ def test_centring_skips_what_is_not_measured() -> None:
 
 def test_mean_error_of_nothing_is_nan() -> None:
     assert np.isnan(mean_error([[np.nan]], [[1.0]])).all()
+
+
+def test_the_geodesic_angle_is_the_trace_formula_of_matrices_written_out() -> None:
+    generator = np.random.default_rng(0)
+    asked, found = generator.uniform(-0.7, 0.7, (2, 20, 3))
+
+    def matrix(angles: np.ndarray) -> np.ndarray:
+        (sx, sy, sz), (cx, cy, cz) = np.sin(angles), np.cos(angles)
+        x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+        y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+        return x @ y @ z
+
+    angles = geodesic_degrees(asked, found)
+    for a, b, angle in zip(asked, found, angles, strict=True):
+        trace = np.trace(matrix(a).T @ matrix(b))
+        assert angle == pytest.approx(np.degrees(np.arccos((trace - 1) / 2)))
+    assert np.isnan(geodesic_degrees([[0, np.nan, 0]], [[0, 0, 0]])).all()
 
 
 @pytest.mark.parametrize("axis", range(3))

@@ -1,10 +1,23 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from skimage.filters import laplace
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from icface.metrics.pictures import LUMA, box_l1, l1, laplacian_variance, pixel_boxes, ssim
+from icface.metrics.pictures import (
+    HIGHEST_PSNR,
+    LUMA,
+    box_l1,
+    box_psnr,
+    l1,
+    laplacian_variance,
+    ms_ssim,
+    pixel_boxes,
+    psnr,
+    similarity,
+    ssim,
+)
 
 
 def pictures(seed: int, size: int = 24, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +56,64 @@ def test_ssim_is_scikit_images(size: int) -> None:
         )
         for a, b in zip(first, second, strict=True)
     ]
-    np.testing.assert_allclose(ssim(first, second), expected, rtol=1e-9)
+    np.testing.assert_allclose(ssim(first, second), expected, atol=1e-4)  # float32 against float64
+
+
+def test_ssim_within_a_box_is_scikit_images_map_there() -> None:
+    first, second = pictures(5, size=40)
+    found = similarity(first, second, [[0.25, 0.25, 0.5, 0.5]] * 3)
+    for index, (a, b) in enumerate(zip(first, second, strict=True)):
+        _, full = structural_similarity(
+            *(a, b),
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=255,
+            channel_axis=-1,
+            full=True,
+        )
+        assert found.box[index] == pytest.approx(full[10:30, 10:30].mean(), abs=1e-4)
+        assert found.whole[index] != pytest.approx(found.box[index], abs=1e-5)
+    outside = similarity(first, second, [[0.0, 0.0, 0.05, 0.05]] * 3)
+    np.testing.assert_array_equal(outside.box, outside.whole)
+    with pytest.raises(ValueError, match="at least 11 px"):
+        ssim(first[:, :8, :8], second[:, :8, :8])
+
+
+def test_psnr_is_scikit_images_whole_and_within_a_box() -> None:
+    first, second = pictures(6)
+    expected = [peak_signal_noise_ratio(b, a, data_range=255) for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(psnr(first, second), expected, rtol=1e-5)
+    box = [[0.25, 0.5, 0.5, 0.5]] * 3
+    cut = zip(first[:, 12:, 6:18], second[:, 12:, 6:18], strict=True)
+    inner = [peak_signal_noise_ratio(b, a, data_range=255) for a, b in cut]
+    np.testing.assert_allclose(box_psnr(first, second, box), inner, rtol=1e-5)
+    assert psnr(first, first).tolist() == [HIGHEST_PSNR] * 3
+
+
+def test_ms_ssim_is_its_definition_over_scikit_images_scales() -> None:
+    generator = np.random.default_rng(0)
+    smooth = generator.integers(0, 256, (1, 24, 24, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    noisy = np.clip(smooth + generator.normal(0, 30, smooth.shape), 0, 255).astype(np.uint8)
+    found = ms_ssim(smooth, noisy)[0]
+    assert 0 < found < 1
+    a, b, product = smooth[0].astype(float), noisy[0].astype(float), 1.0
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        product *= contrast(a, b, luminance=scale == 4) ** weight
+        a, b = (x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2, 3).mean(axis=(1, 3)) for x in (a, b))
+    assert found == pytest.approx(product, abs=0.01)  # torchmetrics counts the edge too, which is mirrored
+    assert np.isnan(ms_ssim(smooth[:, :175], noisy[:, :175])).all()
+    assert ms_ssim(smooth, smooth)[0] == pytest.approx(1)
+
+
+def contrast(a: np.ndarray, b: np.ndarray, luminance: bool) -> float:
+    """Structure and contrast of SSIM, on the last scale with luminance, where the window fits."""
+    means = [gaussian_filter(x, 1.5, truncate=3.5, axes=(0, 1)) for x in (a, b, a * a, b * b, a * b)]
+    mean_a, mean_b, aa, bb, ab = (x[5:-5, 5:-5] for x in means)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    structure = (2 * (ab - mean_a * mean_b) + c2) / (aa - mean_a**2 + bb - mean_b**2 + c2)
+    light = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1) if luminance else 1.0
+    return float((structure * light).mean())
 
 
 def test_ssim_falls_with_noise() -> None:

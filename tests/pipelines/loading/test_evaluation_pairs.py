@@ -12,7 +12,7 @@ from icface.errors import IcfaceError
 from icface.images import decode_image, encode_jpeg
 from pipelines.dataset import Dataset
 from pipelines.format import FRAMES, INDEX_SCHEMA, VERSION, FrameWriter, write_table
-from pipelines.loading.evaluation_pairs import EvaluationPairs
+from pipelines.loading.evaluation_pairs import SEQUENCE_FRAMES, EvaluationPairs
 
 SIZE = 16
 
@@ -131,6 +131,62 @@ def test_cross_pairs_never_meet_their_own_identity(dataset: Dataset) -> None:
     pair = next(pair for pair in pairs if pair.track == "b/v/1#0")
     np.testing.assert_array_equal(pair.source, decode_image(encode_jpeg(picture_of("a/v/1", 3))))
     np.testing.assert_array_equal(pair.attributes, labels_of("b/v/1", 20))
+
+
+def test_a_pair_knows_its_people_and_landmarks(dataset: Dataset) -> None:
+    pairs = EvaluationPairs(dataset)
+    listed = list(pairs)
+    assert {pair.person for pair in listed if pair.group == "cross"} == {"a", "b", "d", "e"}
+    assert all(pair.person == pair.source_key[0] for pair in listed)
+    assert (listed[0].landmarks == 0.5).all() and listed[0].landmarks.shape == (68, 2)
+    np.testing.assert_array_equal(pairs.attributes(), [pair.attributes for pair in listed])
+    assert [(each.group, each.key) for each in pairs.sources()] == list(
+        dict.fromkeys((pair.group, pair.source_key) for pair in listed)
+    )
+    blocks = pairs.by_source()
+    assert [number for block in blocks for number in block] == list(range(len(pairs)))
+    assert all(len({(listed[n].group, listed[n].source_key) for n in block}) == 1 for block in blocks)
+    assert [pair.key for pair in pairs.some(blocks[1])] == [listed[n].key for n in blocks[1]]
+
+
+def test_the_frame_that_is_looked_up_is_the_nearest_in_attributes_and_not_the_asked_one(tmp_path: Path) -> None:
+    made = write_dataset(
+        tmp_path,
+        {
+            "train": [("a/v/1", range(40), False), ("a/v/1", range(80, 86), True)],
+            "val": [("d/v/1", range(80), False)],
+        },
+    )
+    for pair in EvaluationPairs(made, groups=["held_out"]):
+        # Attributes grow with the distance from frame 3: of the frames in training the last one is the nearest.
+        np.testing.assert_array_equal(pair.retrieved_attributes, labels_of("a/v/1", 39))
+        np.testing.assert_array_equal(pair.retrieved, decode_image(encode_jpeg(picture_of("a/v/1", 39))))
+    (val,) = [pair for pair in EvaluationPairs(made, groups=["val"], per_track=80) if pair.key.endswith("@10")]
+    # At 25 frames a second those up to 34 are too near in time; 0.02 for each frame from 3 on.
+    assert val.retrieved_attributes[0] == pytest.approx(0.65, abs=0.011)
+    short = write_dataset(tmp_path / "short", {"val": [("d/v/1", range(12), False)]})
+    assert all(pair.retrieved is None for pair in EvaluationPairs(short))
+
+
+def test_sequences_are_consecutive_frames_of_the_pairs_tracks(tmp_path: Path) -> None:
+    made = write_dataset(
+        tmp_path,
+        {
+            "train": [("a/v/1", range(60), False)],
+            "val": [("d/v/1", range(0, 80, 2), False), ("e/v/1", range(6), False), ("f/v/1", range(30), False)],
+        },
+    )
+    sequences = EvaluationPairs(made, per_track=2).sequences()
+    found = {(each.group, each.pairs[0].source_key, each.pairs[0].track): each for each in sequences}
+    assert {key[0] for key in found} == {"val", "cross"}
+    frames = [int(pair.key.split("@")[-1]) for pair in found["val", "d/v/1#0@2", "d/v/1#0"].pairs]
+    assert frames == list(range(4, 4 + 2 * SEQUENCE_FRAMES, 2)), "the longest run, at the track's own step"
+    assert ("val", "e/v/1#0@3", "e/v/1#0") not in found, "too short"
+    sequence = found["val", "f/v/1#0@3", "f/v/1#0"]
+    smoothed = np.stack([pair.attributes for pair in sequence.smoothed])
+    raw = np.stack([pair.attributes for pair in sequence.pairs])
+    np.testing.assert_allclose(smoothed[1, 0], raw[:3, 0].mean())
+    assert [pair.key for pair in sequence.smoothed] == [pair.key for pair in sequence.pairs]
 
 
 def test_pairs_of_one_source_come_one_after_another(dataset: Dataset) -> None:
