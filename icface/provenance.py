@@ -1,4 +1,6 @@
-"""Marking what is made: IPTC's DigitalSourceType, this version and the model's hash as XMP in png and mp4 files.
+"""Marking what is made: IPTC's DigitalSourceType, this version and the model's hash, in every file that is written.
+
+As XMP in png, jpeg, gif and mp4, as tags in webm.
 
 The mark tells programs that a picture is synthetic. It is metadata: who wants to can strip it.
 """
@@ -26,6 +28,10 @@ XMP_KEYWORD = b"XML:com.adobe.xmp"
 """Of the iTXt chunk that holds XMP in a PNG (XMP specification, part 3)."""
 XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """Of the box that holds XMP in an mp4 (ibid.)."""
+XMP_GIF = b"XMP DataXMP"
+"""Name of the application extension that holds XMP in a GIF (ibid.)."""
+XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
+"""Begins the APP1 segment that holds XMP in a JPEG (ibid.)."""
 SPARE = 32
 """Bytes of the free box after it."""
 
@@ -42,6 +48,14 @@ class Mark:
     @property
     def source_type(self) -> str:
         return COMPOSITE if self.composite else SYNTHETIC
+
+    def tags(self) -> dict[str, str]:
+        """The same as names and values, for containers without XMP (webm)."""
+        return {
+            "DIGITAL_SOURCE_TYPE": self.source_type,
+            "ICFACE_VERSION": icface.__version__,
+            "ICFACE_BUNDLE": self.bundle,
+        }
 
     def xmp(self) -> bytes:
         """The XMP packet, UTF-8."""
@@ -88,6 +102,28 @@ def mark_png(data: bytes, mark: Mark) -> bytes:
     body = b"iTXt" + XMP_KEYWORD + b"\0\0\0\0\0" + mark.xmp()
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     return data[:header_ends] + chunk + data[header_ends:]
+
+
+def mark_jpeg(data: bytes, mark: Mark) -> bytes:
+    """A JPEG with the mark in it; the pixels stay as they are. Raises ValueError when `data` is no JPEG."""
+    if not data.startswith(b"\xff\xd8"):
+        raise ValueError("only a JPEG can be marked here")
+    # JFIF, where it stands, must stay the first segment.
+    at = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 2
+    body = XMP_JPEG + mark.xmp()
+    return data[:at] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[at:]
+
+
+def mark_gif(path: str | os.PathLike[str], mark: Mark) -> None:
+    """Put the mark before the end of a complete GIF."""
+    # After the packet a run that leads a reader of sub-blocks, wherever it lands in the text, to the closing 0.
+    tail = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+    with Path(path).open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) != b";":
+            raise ValueError(f"{path} is no complete GIF")
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\x21\xff" + bytes([len(XMP_GIF)]) + XMP_GIF + mark.xmp() + tail + b";")
 
 
 def mark_mp4(path: str | os.PathLike[str], mark: Mark) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from icface.errors import IcfaceError
 from icface.files import replacing
-from icface.provenance import Mark, mark_mp4
+from icface.provenance import Mark, mark_gif, mark_mp4
 
 Frame = npt.NDArray[np.uint8]
 
@@ -75,7 +75,7 @@ def write_video(
     """Write frames (H, W, 3) uint8 RGB as H.264, yuv420p, index first, so that a browser plays it at once.
 
     A `path` that ends in .webm gets VP9 and Opus instead. `sound`: what is heard, as long as frames are shown;
-    `mark`: what an mp4 says of its making.
+    `mark`: what the file says of its making.
 
     `times`: seconds at which each frame is shown, from 0, ascending; without them they come at `fps`. `crf` is x264's
     quality, 0 (lossless) to 51. An odd height or width is made even by repeating the last row or column, which yuv420p
@@ -92,6 +92,8 @@ def write_video(
         av.open(str(temporary), "w", options=options) as out,
     ):
         stream = out.add_stream("libvpx-vp9" if webm else "libx264", rate=Fraction(fps).limit_denominator(65535))
+        if webm and mark is not None:
+            out.metadata.update(mark.tags())
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         quick = {"deadline": "realtime", "cpu-used": "6", "b": "0"} if webm else {"preset": "medium"}
@@ -121,11 +123,17 @@ def write_video(
     return Path(path)
 
 
-def write_gif(path: str | Path, frames: Iterable[Frame], fps: float, times: Sequence[float] | None = None) -> Path:
+def write_gif(
+    path: str | Path,
+    frames: Iterable[Frame],
+    fps: float,
+    times: Sequence[float] | None = None,
+    mark: Mark | None = None,
+) -> Path:
     """Write frames (H, W, 3) uint8 RGB as a GIF that loops for ever (at most 50 frames/s: players slow down above).
 
-    `times`: seconds at which each frame is shown; without them they come at `fps`. Returns `path`.
-    Raises IcfaceError as `write_video` does.
+    `times`: seconds at which each frame is shown; without them they come at `fps`. `mark`: what the file says of its
+    making. Returns `path`. Raises IcfaceError as `write_video` does.
     """
     first, rest = _first(frames, path)
     pictures = []
@@ -138,6 +146,8 @@ def write_gif(path: str | Path, frames: Iterable[Frame], fps: float, times: Sequ
         shown = [max(LEAST_MS, round(1000 * step)) for step in steps]
     with _replacing(path, ".gif") as temporary:
         pictures[0].save(temporary, save_all=True, append_images=pictures[1:], duration=shown, loop=0)
+        if mark is not None:
+            mark_gif(temporary, mark)
     return Path(path)
 
 
