@@ -45,23 +45,25 @@ class Row:
             raise ValueError(f"{len(self.pictures)} pictures cannot have {len(self.captions)} captions")
 
 
-def contact_sheet(rows: Sequence[Row], *, cell: int = 144, title: str = "") -> Picture:
+def contact_sheet(rows: Sequence[Row], *, cell: int | tuple[int, int] = 144, title: str = "") -> Picture:
     """Rows of pictures on white with headings and captions: (H, W, 3) uint8 RGB.
 
-    Every picture is `cell` px wide and high; rows start at the left.
+    Every picture fills its cell of `cell` px, (width, height) or a square, as far as its shape allows; rows start at
+    the left.
 
     >>> face = np.zeros((64, 64, 3), np.uint8)
     >>> contact_sheet([Row(heading="source", pictures=[face, face])], cell=100).shape
     (175, 258, 3)
     """
+    across, down = (cell, cell) if isinstance(cell, int) else cell
     columns = max((len(row.pictures) for row in rows), default=0)
-    width = 2 * MARGIN + columns * cell + max(0, columns - 1) * GAP
+    width = 2 * MARGIN + columns * across + max(0, columns - 1) * GAP
     width = max(width, *(2 * MARGIN + round(_font(HEADING).getlength(text)) for text in _headings(rows, title)))
     top = MARGIN + (HEADING + 2 * GAP if title else 0)
     tops = []
     for row in rows:
         tops.append(top)
-        top += _height(row, cell)
+        top += _height(row, down)
     sheet = Image.new("RGB", (width, top - GAP + MARGIN if rows else top + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
     if title:
@@ -71,11 +73,14 @@ def contact_sheet(rows: Sequence[Row], *, cell: int = 144, title: str = "") -> P
             draw.text((MARGIN, y), row.heading, INK, _font(HEADING))
             y += HEADING + GAP
         for index, picture in enumerate(row.pictures):
-            x = MARGIN + index * (cell + GAP)
-            sheet.paste(Image.fromarray(resize(picture, cell)), (x, y))
+            x = MARGIN + index * (across + GAP)
+            share = min(across / picture.shape[1], down / picture.shape[0])
+            wide, high = max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share))
+            shown = Image.fromarray(resize(picture, (high, wide)))
+            sheet.paste(shown, (x + (across - wide) // 2, y + (down - high) // 2))
             if row.captions:
-                caption = _fit(row.captions[index], cell)
-                draw.text((x + cell / 2, y + cell + 4), caption, FAINT, _font(CAPTION), anchor="ma")
+                caption = _fit(row.captions[index], across)
+                draw.text((x + across / 2, y + down + 4), caption, FAINT, _font(CAPTION), anchor="ma")
     return np.array(sheet)
 
 

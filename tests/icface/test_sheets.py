@@ -42,6 +42,14 @@ def test_pictures_stand_where_they_belong_on_white() -> None:
     assert (sheet[outside] == 255).all()
 
 
+def test_a_picture_keeps_its_shape() -> None:
+    wide = np.full((20, 40, 3), (255, 0, 0), np.uint8)
+    for cell, (width, height) in ((60, (60, 30)), ((100, 40), (80, 40))):
+        sheet = contact_sheet([Row(heading="", pictures=[wide])], cell=cell)
+        red = np.argwhere((sheet == (255, 0, 0)).all(axis=2))
+        assert (np.ptp(red[:, 1]) + 1, np.ptp(red[:, 0]) + 1) == (width, height)
+
+
 def test_headings_and_captions_are_written() -> None:
     pictures = coloured((9, 9, 9))
     plain = contact_sheet([Row(heading="", pictures=pictures)])
