@@ -10,7 +10,8 @@ from icface.analyzers.face import Analyzer, Face
 from icface.analyzers.following import follow
 from icface.analyzers.openface_csv import COLUMNS, attributes_from_rows, is_openface, one_face, read_openface_csv
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.control.tables import COMPANIONS, DEFAULT_FPS, check_columns
+from icface.control.motion import Interpolation, between_keys
+from icface.control.tables import ANALYZER, COMPANIONS, DEFAULT_FPS, check_columns
 from icface.csv_numbers import MISSING, without_infinity
 from icface.errors import IcfaceError, first_line
 from icface.images import read_image
@@ -25,15 +26,22 @@ SMOOTHED_FRAMES = 5
 """A video's labels jitter from frame to frame; they are averaged over so many, without delay."""
 SEVERAL = "several_faces"
 """In a table's `attrs`: how many of its frames show more than one face."""
+KEY_SECONDS = 0.2
+"""Rows of a csv that are as far apart are keyframes: nobody films five frames a second."""
 
 
 def read_driving(
-    path: str | Path, analyzer: Analyzer | None, progress: Callable[[int, int], None] = lambda done, total: None
+    path: str | Path,
+    analyzer: Analyzer | None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    interpolation: Interpolation = "smooth",
 ) -> pd.DataFrame:
     """The attributes of a driver, one row a frame.
 
     `path` is a video or a picture, which `analyzer` measures, or a csv: one with our column names (`frame` and
     `timestamp` may be missing) or one that OpenFace 2 wrote, with or without the spaces before its column names.
+    Rows of a csv that are `KEY_SECONDS` and more apart are keyframes: they become a table at 25 frames/s, whose values
+    run between them as `interpolation` says.
     Returns float32 columns in raw units named as in `icface.attributes` (those that a csv has), and `frame` (int),
     `timestamp` (seconds) and `face` (bool). Where no face is measured, `face` is False and the row is filled: a gap
     of at most `LONGEST_GAP` is interpolated, over a longer one the last face is held (at the start, the first).
@@ -50,7 +58,11 @@ def read_driving(
     if not file.is_file():
         raise IcfaceError(f"{path}: there is no such file to drive with")
     if file.suffix.lower() == ".csv":
-        return fill_gaps(_read_csv(file))
+        table = fill_gaps(_read_csv(file))
+        if not sparse(table):
+            return table
+        keys = table.drop(columns=["frame", "face"]).assign(timestamp=table["timestamp"] - table["timestamp"].iloc[0])
+        return between_keys(keys, interpolation, str(path)).assign(face=True)
     if analyzer is None:
         raise ValueError("a video or a picture needs an analyzer")
     picture = file.suffix.lower() in PICTURES
@@ -58,6 +70,32 @@ def read_driving(
     if not table["face"].any():
         raise IcfaceError(f"{path}: no face is found in it; take a driver whose face can be seen")
     return fill_gaps(table)
+
+
+def sparse(table: pd.DataFrame) -> bool:
+    """Whether a table's rows are keyframes rather than frames: `KEY_SECONDS` and more apart, by the median.
+
+    >>> sparse(pd.DataFrame({"timestamp": [0.0, 0.5, 1.0]})), sparse(pd.DataFrame({"timestamp": [0.0, 0.1, 1.0]}))
+    (True, True)
+    >>> sparse(pd.DataFrame({"timestamp": [0.0, 0.04, 0.08]}))
+    False
+    """
+    return len(table) > 1 and float(np.median(np.diff(table["timestamp"]))) >= KEY_SECONDS - 1e-6
+
+
+def measured_by(path: str | Path) -> str | None:
+    """Name of the analyzer whose scale a csv's attributes have; None when it does not say.
+
+    OpenFace's own files are known by their columns, those that icface writes by their column `analyzer`. A missing or
+    damaged file gives None: whoever reads it says so.
+    """
+    try:
+        head = pd.read_csv(path, skipinitialspace=True, nrows=1, dtype=str)
+    except (OSError, ValueError):
+        return None
+    if is_openface(head.columns):
+        return "openface"
+    return str(head[ANALYZER].iloc[0]) if ANALYZER in head.columns and len(head) else None
 
 
 def fill_gaps(table: pd.DataFrame, longest: float = LONGEST_GAP) -> pd.DataFrame:
@@ -144,6 +182,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if is_openface(table.columns):
         return _read_openface(path)
     table.columns = [str(column).strip() for column in table.columns]
+    table = table.drop(columns=ANALYZER, errors="ignore")
     check_columns(table, str(path))
     names = [name for name in ATTRIBUTE_NAMES if name in table.columns]
     if not names:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from icface.attributes import ATTRIBUTE_NAMES, REGIONS
 from icface.control.tables import COMPANIONS, seconds
 from icface.errors import IcfaceError
-from icface.labels import baseline, less_baseline
+from icface.labels import BASELINE_FRAMES, BASELINE_PERCENTILES, baseline, less_baseline
 
 EYES = REGIONS["brows"] + REGIONS["eyes"]
 """FACS's upper face: brows, lids, the cheeks under them, the blink."""
@@ -84,13 +85,35 @@ def trim(table: pd.DataFrame, start: float | None = None, end: float | None = No
 
 
 def relative(table: pd.DataFrame) -> pd.DataFrame:
-    """The table less the driver's own resting face (`icface.labels.baseline`): its zero may differ from the source's.
+    """The table less the driver's own resting face: its zero may differ from the source's.
 
-    Rows without a face do not count. A driver of fewer than `icface.labels.BASELINE_FRAMES` such rows stays as it is.
+    The resting face is `icface.labels.baseline` of the rows with a face. Where these are too few to tell it
+    (`knows_rest`), it is the first face: then a driver should begin relaxed.
+
+    Raises IcfaceError when the driver has fewer than two faces, and so no motion.
     """
     names = [name for name in ATTRIBUTE_NAMES if name in table.columns]
     labels = table.reindex(columns=list(ATTRIBUTE_NAMES)).to_numpy(np.float32)
-    seen = table["face"].to_numpy(bool) if "face" in table.columns else np.full(len(table), True)
+    faces = labels[_with_face(table)]
+    if len(faces) < 2:
+        raise IcfaceError("a driver of one face has no motion: drive with several frames, or not relative to its rest")
+    zero = baseline(faces)
+    if not knows_rest(table):
+        at = [ATTRIBUTE_NAMES.index(name) for name in BASELINE_PERCENTILES]
+        zero[at] = np.nan_to_num(faces[0, at])
     result = table.copy()
-    result[names] = pd.DataFrame(less_baseline(labels, baseline(labels[seen])), table.index, ATTRIBUTE_NAMES)[names]
+    result[names] = pd.DataFrame(less_baseline(labels, zero), table.index, ATTRIBUTE_NAMES)[names]
     return result
+
+
+def knows_rest(table: pd.DataFrame) -> bool:
+    """Whether a driver has enough faces (`icface.labels.BASELINE_FRAMES`) to tell its person's resting face.
+
+    >>> knows_rest(pd.DataFrame({"AU12": [0.0] * 49}))
+    False
+    """
+    return int(_with_face(table).sum()) >= BASELINE_FRAMES
+
+
+def _with_face(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    return table["face"].to_numpy(bool) if "face" in table.columns else np.full(len(table), True)

@@ -1,6 +1,7 @@
 """Tables that no clip is needed for: gestures by name and keyframes; and smoothing of those that jitter."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +68,15 @@ def read_keyframes(path: str | Path, interpolation: Interpolation = "smooth") ->
     keys = _read_keys(Path(path))
     if "timestamp" not in keys.columns:
         raise IcfaceError(f"{path}: keyframes need a `timestamp` in seconds")
-    check_columns(keys, str(path))
+    return between_keys(keys, interpolation, str(path))
+
+
+def between_keys(keys: pd.DataFrame, interpolation: Interpolation, path: str) -> pd.DataFrame:
+    """Keyframes (a column `timestamp`, NaN is no key) as a table at 25 frames/s; errors name `path`.
+
+    Raises IcfaceError when there is no key, or one is unknown, no number or out of order.
+    """
+    check_columns(keys, path)
     numbers = keys.apply(pd.to_numeric, errors="coerce")
     if (numbers.isna() & keys.notna()).any().any():
         raise IcfaceError(f"{path}: a keyframe holds a value that is not a number")
@@ -105,6 +114,32 @@ def one_euro(table: pd.DataFrame, cutoff: float = 2.0, speed: float = 1.0) -> pd
             values[there] = (forwards + backwards) / 2
             result[name] = values.astype(np.float32)
     return result
+
+
+class LiveSmoother:
+    """The same filter for attributes that come one row after the other: forwards only, so with a little delay."""
+
+    def __init__(self, cutoff: float = 2.0, speed: float = 1.0) -> None:
+        self._cutoff = cutoff
+        self._speed = speed
+        self._last: tuple[float, dict[str, float], dict[str, float]] | None = None
+
+    def __call__(self, time: float, values: Mapping[str, float]) -> dict[str, float]:
+        """The values of this moment (seconds, later than the last one), filtered; AU45 and NaN stay as they are."""
+        before = self._last
+        filtered, slopes = dict(values), dict.fromkeys(values, 0.0)
+        if before is not None:
+            step = time - before[0]
+            for name, value in values.items():
+                last = before[1].get(name, np.nan)
+                if name == "AU45" or not (np.isfinite(value) and np.isfinite(last)):
+                    continue
+                slope = before[2][name]
+                slopes[name] = slope + _share(1.0, step) * ((value - last) / step - slope)
+                share = _share(self._cutoff + self._speed * abs(slopes[name]), step)
+                filtered[name] = last + share * (value - last)
+        self._last = (time, filtered, slopes)
+        return filtered
 
 
 def _one_euro(

@@ -15,6 +15,8 @@ from icface.errors import IcfaceError
 COMPANIONS = ("frame", "timestamp", "face")
 """Columns that a table of attributes may have beside attributes: index in the clip, seconds, whether a face was
 measured there (False: filled from the frames around it)."""
+ANALYZER = "analyzer"
+"""Column of files alone: the name of the analyzer whose scale the attributes have, the same in every row."""
 DEGREES = {"pitch": "pose_pitch", "yaw": "pose_yaw", "roll": "pose_roll"}
 """Names on the command line and the page, in degrees, of the pose in files and interfaces, in radians."""
 ACTION_UNIT_WORDS = {

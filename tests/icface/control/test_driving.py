@@ -12,7 +12,7 @@ from icface.analyzers.openface import OpenFaceAnalyzer
 from icface.analyzers.openface_csv import POSE_COLUMNS
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.control import read_driving
-from icface.control.driving import fill_gaps
+from icface.control.driving import fill_gaps, measured_by
 from icface.errors import IcfaceError
 from icface.images import encode_png
 from icface.video.reading import read_frames
@@ -224,3 +224,29 @@ def test_a_failed_row_of_openface_has_no_face_whatever_its_numbers(word: str, tm
     read = read_driving(path, None)
     assert read["face"].tolist() == [True, False, True]
     assert read["AU12"].notna().all()
+
+
+def test_rows_far_apart_are_keyframes(tmp_path: Path) -> None:
+    keys, frames = tmp_path / "keys.csv", tmp_path / "frames.csv"
+    keys.write_text("timestamp,AU12,AU45\n0,0,\n0.5,2,1\n1.0,1,\n")
+    table = read_driving(keys, None, interpolation="linear")
+    assert len(table) == 26 and table["face"].all()
+    np.testing.assert_allclose(table["AU12"], np.interp(np.arange(26) / 25, [0, 0.5, 1], [0, 2, 1]), atol=1e-6)
+    assert (table["AU45"] == 1).all()
+    np.testing.assert_allclose(read_driving(keys, None)["AU12"].iloc[[0, -1]], [0, 1], atol=1e-6)
+    frames.write_text("timestamp,AU12\n0,0\n0.1,2\n0.2,1\n")
+    assert read_driving(frames, None)["AU12"].tolist() == [0, 2, 1]
+
+
+def test_who_measured_a_csv(tmp_path: Path) -> None:
+    texts = {
+        "ours.csv": ("timestamp,AU12,analyzer\n0,1,dlib\n0.04,2,dlib\n", "dlib"),
+        "hand.csv": ("timestamp,AU12\n0,1\n", None),
+        "openface.csv": ("frame, timestamp, confidence, success, pose_Rx, AU12_r\n1,0,1,1,0,1\n", "openface"),
+        "empty.csv": ("", None),
+    }
+    for name, (text, who) in texts.items():
+        (tmp_path / name).write_text(text)
+        assert measured_by(tmp_path / name) == who
+    assert measured_by(tmp_path / "none.csv") is None
+    assert read_driving(tmp_path / "ours.csv", None)["AU12"].tolist() == [1, 2]

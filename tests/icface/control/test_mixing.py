@@ -72,9 +72,18 @@ def test_relative_takes_the_drivers_rest_away() -> None:
     np.testing.assert_array_equal(result["pose_yaw"], driver["pose_yaw"].astype(np.float32))
 
 
-def test_a_short_driver_has_no_resting_face() -> None:
-    driver = table(49, 25, 0)
-    pd.testing.assert_frame_equal(relative(driver), driver, check_dtype=False)
+def test_the_first_face_of_a_short_driver_is_its_resting_face() -> None:
+    driver = table(49, 25, 0).assign(face=[False] + [True] * 48)
+    result = relative(driver)
+    for name in ("AU12", "AU45"):
+        np.testing.assert_allclose(result[name], np.maximum(driver[name] - driver[name][1], 0), atol=1e-6)
+    np.testing.assert_allclose(result["pose_pitch"], driver["pose_pitch"] - driver["pose_pitch"][1], atol=1e-6)
+    np.testing.assert_array_equal(result["pose_yaw"], driver["pose_yaw"].astype(np.float32))
+
+
+def test_one_face_has_no_motion() -> None:
+    with pytest.raises(IcfaceError, match="no motion"):
+        relative(table(1, 25, 0))
 
 
 @pytest.mark.parametrize(

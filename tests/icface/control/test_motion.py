@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
-from icface.control.motion import GESTURES, gesture, one_euro, read_keyframes
+from icface.control.motion import GESTURES, LiveSmoother, gesture, one_euro, read_keyframes
 from icface.errors import IcfaceError
 
 
@@ -79,3 +79,25 @@ def test_one_euro_takes_jitter_off_and_leaves_a_fast_movement_where_it_is() -> N
     assert np.isnan(filtered["AU12"][7]) and filtered["AU12"].notna().sum() == 199
     # Without delay: the middle of the step stays at 4 s.
     assert times[int(np.argmax(filtered["AU25"].to_numpy() > 1))] == pytest.approx(4.0, abs=0.05)
+
+
+def test_the_live_filter_is_the_forward_half_of_the_filter() -> None:
+    generator = np.random.default_rng(3)
+    times = np.cumsum(generator.uniform(0.02, 0.06, 60))
+    values = np.cumsum(generator.normal(0, 0.1, 60))
+    smoother = LiveSmoother()
+    live = [smoother(float(time), {"AU12": float(value)})["AU12"] for time, value in zip(times, values, strict=True)]
+    # The whole filter is the mean of both directions; backwards it is the forward one of the mirrored table.
+    mirror = LiveSmoother()
+    back = [mirror(float(-t), {"AU12": float(v)})["AU12"] for t, v in zip(times[::-1], values[::-1], strict=True)][::-1]
+    whole = one_euro(pd.DataFrame({"timestamp": times, "AU12": values}))["AU12"]
+    np.testing.assert_allclose((np.array(live) + np.array(back)) / 2, whole, atol=1e-5)
+
+
+def test_the_live_filter_leaves_blinks_and_what_is_not_measured() -> None:
+    smoother = LiveSmoother()
+    assert smoother(0.0, {"AU45": 0.0, "AU12": 1.0, "AU14": float("nan")})["AU12"] == 1.0
+    second = smoother(0.04, {"AU45": 1.0, "AU12": 2.0, "AU14": float("nan")})
+    assert second["AU45"] == 1.0 and 1.0 < second["AU12"] < 2.0 and np.isnan(second["AU14"])
+    assert smoother(0.08, {"AU12": float("nan"), "AU45": 0.0})["AU45"] == 0.0
+    assert smoother(0.12, {"AU12": 3.0, "AU45": 0.0})["AU12"] == 3.0  # begins again after a gap
