@@ -1,11 +1,13 @@
 """Animating a portrait from files: drivers read and mixed, edits applied, the result written."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from icface.animate import Animator, Picture, Source
@@ -15,27 +17,27 @@ from icface.control import apply_edits, clamp_to_seen, parse_edits, seconds
 from icface.control.driving import SEVERAL
 from icface.control.edits import complete
 from icface.control.mixing import mix_regions
-from icface.control.tables import DEFAULT_FPS
 from icface.errors import IcfaceError
-from icface.files import replacing
-from icface.images import encode_png, read_image
-from icface.provenance import Mark, bundle_hash, mark_png
-from icface.sheets import Row, contact_sheet
-from icface.spread import evenly
-from icface.video.writing import Sound, write_gif, write_video
+from icface.images import read_image
+from icface.provenance import Mark, bundle_hash
+from icface.signing import SigningKey
 from icface.video_source import edited_frames, measure_source
+from orchestration.animation_files import Beside, save_curves, unheard, write_output
 from orchestration.config import OWN, AnimateJob
 from orchestration.devices import device_asked
-from orchestration.driving import driver_frames, driving_table, followed, scales
+from orchestration.driving import (
+    Drivers,
+    cameras_recorded,
+    can_be_shown,
+    driver_frames,
+    driving_table,
+    followed,
+    scales,
+)
 from orchestration.registry.references import resolve
-from pipelines.storage import Folder
 
-SHEET_FRAMES = 12
-"""Frames of a sheet."""
 VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
 """Endings of a source that is a video."""
-UNEVEN = 0.1
-"""Share of the usual step between two frames by which another step may differ before the rate counts as varying."""
 MORPH_FRAMES = 50
 """Frames of a video without a driver, from the source's face to the edited one and back."""
 
@@ -58,59 +60,79 @@ def animate(job: AnimateJob, progress: Callable[[int, int], None] = lambda done,
     """Animate and write. Raises IcfaceError for everything that is missing, unknown or out of range."""
     device = device_asked(job.gpu)
     _check_output(job)
+    key = SigningKey.read(job.sign_key, job.sign_certificates) if job.sign_key and job.sign_certificates else None
     folder = resolve(job.model).folder
     animator = Animator.from_bundle(folder, device=device)
+    mark = Mark(bundle=bundle_hash(folder), composite=job.paste_back or len(job.shown) > 1)
     try:
-        schema = animator.model.schema
-        edits = {
-            "scale": scales(job, schema),
-            "add": parse_edits(job.add, schema, "add"),
-            "set": parse_edits(job.set, schema, "set"),
-        }
-        edits["set"], notices = clamp_to_seen(edits["set"], schema)
-        mark = Mark(bundle=bundle_hash(folder), composite=job.paste_back or len(job.shown) > 1)
-        if Path(job.source_image).suffix.lower() in VIDEOS:
-            return _edit_video(job, animator, edits, notices, mark, progress)
-        if job.replace is not None:
-            raise IcfaceError(
-                f"--replace is for a video as source, and {job.source_image} is a picture: see --eyes-from"
-            )
-        picture = read_image(job.source_image)
-        source = animator.prepare(picture, job.face - 1)
-        if source.faces > 1:
-            notices.append(
-                f"{job.source_image} shows {source.faces} faces, the largest is face 1: face {job.face} is animated; "
-                "--face takes another"
-            )
-        table = driving_table(job, animator, source, notices.append)
-        video = Path(job.output).suffix.lower() != ".png"
-        if table is None:
-            still = pd.DataFrame(index=range(1))
-            edited = apply_edits(still, schema, source.attributes, **edits)
-            table = _morph(edited, source.attributes) if video and not job.neutral else edited
-        else:
-            table = apply_edits(table, schema, source.attributes, **edits)
-        faces = iter([animator.neutral(source)]) if job.neutral else animator.animate(source, table)
-        frames = _counted(_composed(job, faces, picture, source, table), len(table), progress)
-        notices += _unheard(job, job.drive)
-        _write(job, frames, table, mark, sound_of=job.drive)
-        _save(job, complete(table, schema, source.attributes))
-        return Animated(
-            output=job.output,
-            frames=len(table),
-            clamped=animator.clamped,
-            notices=tuple(notices),
-            left_alone=source.left_alone,
-        )
+        with cameras_recorded(job) as ready:
+            made = _animate(ready, animator, mark, progress)
+        if key is not None:
+            key.sign(job.output, mark)
+        return made
+    except OSError as error:  # inputs have errors of their own
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise IcfaceError(f"{job.output}, or what goes with it, cannot be written: {reason}") from None
     finally:
         animator.analyzer.close()
+
+
+def _animate(job: AnimateJob, animator: Animator, mark: Mark, progress: Callable[[int, int], None]) -> Animated:
+    if "driver" in job.shown and not can_be_shown(job.drive):
+        raise IcfaceError(f"--layout with driver: {job.drive} is a table, which shows nothing")
+    schema = animator.model.schema
+    edits = {
+        "scale": scales(job, schema),
+        "add": parse_edits(job.add, schema, "add"),
+        "set": parse_edits(job.set, schema, "set"),
+    }
+    edits["set"], notices = clamp_to_seen(edits["set"], schema)
+    drivers = Drivers(job, animator)
+    drivers.notices += notices
+    if Path(job.source_image).suffix.lower() in VIDEOS:
+        return _edit_video(job, animator, drivers, edits, mark, progress)
+    if job.replace is not None:
+        raise IcfaceError(f"--replace is for a video as source, and {job.source_image} is a picture: see --eyes-from")
+    picture = read_image(job.source_image)
+    source = animator.prepare(picture, job.face - 1)
+    if source.faces > 1:
+        drivers.note(
+            f"{job.source_image} shows {source.faces} faces, the largest is face 1: face {job.face} is animated; "
+            "--face takes another"
+        )
+    table = driving_table(job, drivers, source)
+    video = Path(job.output).suffix.lower() != ".png"
+    if table is None:
+        still = pd.DataFrame(index=range(1))
+        edited = apply_edits(still, schema, source.attributes, **edits)
+        table = _morph(edited, source.attributes) if video and not job.neutral else edited
+    else:
+        table = apply_edits(table, schema, source.attributes, **edits)
+    neutral = animator.neutral(source)
+    faces = iter([neutral]) if job.neutral else animator.animate(source, table)
+    frames = _counted(_composed(job, faces, picture, source, table), len(table), progress)
+    panels = Beside(
+        pictures=[source.crop, neutral],
+        captions=["source", "neutral"],
+        driver=table if can_be_shown(job.drive) and "frame" in table.columns else None,
+    )
+    drivers.notices += unheard(job, job.drive)
+    write_output(job, frames, table, mark, job.drive, panels)
+    save_curves(job, complete(table, schema, source.attributes), animator.model.config)
+    return Animated(
+        output=job.output,
+        frames=len(table),
+        clamped=animator.clamped,
+        notices=tuple(drivers.notices),
+        left_alone=source.left_alone,
+    )
 
 
 def _edit_video(
     job: AnimateJob,
     animator: Animator,
+    drivers: Drivers,
     edits: dict[str, dict[str, float]],
-    notices: list[str],
     mark: Mark,
     progress: Callable[[int, int], None],
 ) -> Animated:
@@ -121,22 +143,37 @@ def _edit_video(
     schema = animator.model.schema
     source = measure_source(animator, job.source_image)
     if count := source.table.attrs.get(SEVERAL):
-        notices.append(followed(job.source_image, count, len(source.table)))
-    driver = driving_table(job, animator, None, notices.append)
+        drivers.note(followed(job.source_image, count, len(source.table)))
+    driver = driving_table(job, drivers, None)
     table = source.table
     if driver is not None:
         names = job.replaced or [name for name, path in job.parts.items() if path] or list(REGIONS)
         table = mix_regions(table, {region: driver for region in names if job.parts.get(region) != OWN})
     table = apply_edits(table, schema, {}, **edits)
     pairs = edited_frames(animator, source, table, whole=job.paste_back)
-    drivers = driver_frames(str(job.drive), table) if "driver" in job.shown else repeat(None)
-    frames = _beside(job, pairs, drivers)
-    notices += _unheard(job, job.source_image)
-    _write(job, _counted(frames, len(table), progress), table, mark, sound_of=job.source_image)
-    _save(job, complete(table, schema, {}))
+    shown: Iterator[Picture | None] = repeat(None)
+    panels = Beside()
+    if job.drive is not None and can_be_shown(job.drive):
+        panels = Beside(driver=_shown_at(drivers.table(job.drive), seconds(table)))
+        if "driver" in job.shown and panels.driver is not None:
+            shown = driver_frames(job.drive, panels.driver)
+    frames = _counted(_beside(job, pairs, shown), len(table), progress)
+    drivers.notices += unheard(job, job.source_image)
+    write_output(job, frames, table, mark, job.source_image, panels)
+    save_curves(job, complete(table, schema, {}), animator.model.config)
     return Animated(
-        output=job.output, frames=len(table), clamped=animator.clamped, notices=tuple(notices), left_alone=()
+        output=job.output,
+        frames=len(table),
+        clamped=animator.clamped,
+        notices=tuple(drivers.notices),
+        left_alone=(),
     )
+
+
+def _shown_at(driver: pd.DataFrame, times: npt.NDArray[np.float64]) -> pd.DataFrame:
+    """The driver's row that is shown at each time: the last one that has begun, at the end the last one for good."""
+    rows = np.searchsorted(seconds(driver), times, side="right") - 1
+    return driver.iloc[np.maximum(rows, 0)]
 
 
 def _beside(
@@ -148,23 +185,18 @@ def _beside(
         yield side_by_side(shown, height=len(result)) if len(shown) > 1 else result
 
 
-def _save(job: AnimateJob, used: pd.DataFrame) -> None:
-    if job.save_attributes is not None:
-        with replacing(job.save_attributes, ".csv") as temporary:
-            used.to_csv(temporary, index=False, float_format="%.6g")
-
-
 def _check_output(job: AnimateJob) -> None:
     """Refuse to write over an input, whatever its name, or over anything else without being asked to."""
-    output = Path(job.output)
-    inputs = (job.source_image, job.drive, job.keyframes, *job.parts.values())
-    if not output.exists():
-        return
-    for path in inputs:
-        if path is not None and Path(path).exists() and output.samefile(path):
-            raise IcfaceError(f"-o {job.output} is {path}, which this command reads; choose another name")
-    if not job.overwrite:
-        raise IcfaceError(f"{job.output} exists; add --overwrite to replace it, or choose another name with -o")
+    outputs = {"-o": job.output, "--save-attributes": job.save_attributes, "--plot": job.plot}
+    inputs = (job.source_image, job.drive, job.keyframes, *job.parts.values(), job.sign_key, job.sign_certificates)
+    for option, name in outputs.items():
+        if name is None or not Path(name).exists():
+            continue
+        for path in inputs:
+            if path is not None and Path(path).exists() and Path(name).samefile(path):
+                raise IcfaceError(f"{option} {name} is {path}, which this command reads; choose another name")
+        if not job.overwrite:
+            raise IcfaceError(f"{name} exists; add --overwrite to replace it, or choose another name with {option}")
 
 
 def _composed(
@@ -187,64 +219,7 @@ def _morph(edited: pd.DataFrame, own: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _fps(table: pd.DataFrame) -> float:
-    if len(table) < 2:
-        return DEFAULT_FPS
-    return float(1 / np.median(np.diff(seconds(table))))
-
-
-def _uneven_times(table: pd.DataFrame) -> list[float] | None:
-    """Seconds at which each row is shown, from 0, where a driver's rate varies; None where it is constant."""
-    times = seconds(table)
-    steps = np.diff(times)
-    if len(steps) < 1 or (steps <= 0).any() or np.abs(steps - np.median(steps)).max() <= UNEVEN * np.median(steps):
-        return None
-    return [float(time) for time in times - times[0]]
-
-
 def _counted(frames: Iterator[Picture], total: int, progress: Callable[[int, int], None]) -> Iterator[Picture]:
     for number, frame in enumerate(frames, 1):
         progress(number, total)
         yield frame
-
-
-def _write(job: AnimateJob, frames: Iterator[Picture], table: pd.DataFrame, mark: Mark, sound_of: str | None) -> None:
-    suffix = Path(job.output).suffix.lower()
-    fps, times = _fps(table), _uneven_times(table)
-    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-    if suffix in (".mp4", ".webm"):
-        sound = None if sound_of is None else Sound.of(sound_of, job.start or 0.0)
-        write_video(job.output, frames, fps, times=times, sound=sound, mark=mark)
-    elif suffix == ".gif":
-        write_gif(job.output, frames, fps, times)
-    else:
-        pictures = list(frames)
-        picture = pictures[0] if len(pictures) == 1 else _sheet(pictures)
-        path = Path(job.output).absolute()
-        Folder.at(path.parent).write(path.name, mark_png(encode_png(picture), mark))
-
-
-def _unheard(job: AnimateJob, sound_of: str | None) -> Iterator[str]:
-    """A line for each input whose sound is not in the output."""
-    suffix = Path(job.output).suffix.lower()
-    for path in dict.fromkeys((job.source_image, job.drive, *job.parts.values())):
-        if path is None or path == OWN or suffix == ".png" or Sound.of(path) is None:
-            continue
-        if suffix == ".gif":
-            yield f"the sound of {path} is left out: a gif has none; write an mp4 or a webm"
-        elif path != sound_of:
-            whose = (
-                f"that of {sound_of} is taken" if sound_of and Sound.of(sound_of) else "only that of --drive is taken"
-            )
-            yield f"the sound of {path} is left out: {whose}"
-
-
-def _sheet(pictures: list[Picture]) -> Picture:
-    chosen = evenly(range(len(pictures)), SHEET_FRAMES)
-    rows = [chosen[start : start + 6] for start in range(0, len(chosen), 6)]
-    return contact_sheet(
-        [
-            Row(heading="", pictures=[pictures[index] for index in row], captions=[f"frame {index}" for index in row])
-            for row in rows
-        ]
-    )

@@ -13,7 +13,11 @@ from icface.errors import IcfaceError
 from icface.training.config import TrainConfig
 
 ENDINGS = (".mp4", ".webm", ".gif", ".png")
+OUTPUT = "animated.mp4"
+"""Where an animation goes by default."""
 LAYOUT = ("source", "driver", "result")
+LONGEST_RECORDING = 600.0
+"""Seconds."""
 OWN = "source"
 """In place of a driver: the source's own values."""
 
@@ -103,11 +107,14 @@ class AnimateJob:
     source_image: str
     """The portrait: an image with a face, or a video, whose frames are edited one by one."""
     drive: str | None = None
-    """Driver of all attributes: a video, an image or an attribute csv."""
+    """Driver of all attributes: a video, an image, an attribute csv, a clip of a data set as DATASET#CLIP, or
+    camera:0, which is recorded first."""
     keyframes: str | None = None
     """Keyframes instead of a driver: a csv or JSON file."""
     interpolate: Literal["smooth", "linear"] = "smooth"
-    """How values run from one keyframe to the next."""
+    """How values run from one keyframe to the next. A csv whose rows are 0.2 s and more apart is keyframes too."""
+    record: float = 5.0
+    """Seconds that are recorded of a camera."""
     gesture: Literal["smile", "blink", "nod", "shake", "look-around"] | None = None
     """A built-in gesture instead of a driver."""
     pose_from: str | None = None
@@ -138,19 +145,33 @@ class AnimateJob:
     scale: tuple[str, ...] = ()
     """NAME=FACTOR."""
     relative: bool = False
-    """Subtract the driver's resting face, so that only its motion is transferred."""
-    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "animated.mp4"
-    """OUT.mp4, OUT.webm, OUT.gif or OUT.png (several frames: a sheet of them)."""
+    """Subtract the driver's resting face, so that only its motion is transferred. Of a driver under 50 frames, its
+    first face is taken for it."""
+    map_attributes: bool = False
+    """Convert a table that another analyzer than the model's measured. Without it, such a table is refused."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = OUTPUT
+    """OUT.mp4, OUT.webm, OUT.gif or OUT.png. A drive as OUT.png is a sheet: 12 frames under those of the driver."""
     neutral: bool = False
     """Write the neutral face itself; takes neither drivers nor edits."""
     face: int = 1
     """Which face of the portrait, the largest first."""
     paste_back: bool = False
     """Put the face back into the full picture, with a soft edge."""
-    layout: str = "result"
-    """What is shown side by side: source, driver and result, as in source,driver,result."""
+    layout: str | None = None
+    """What is shown side by side: source, driver and result, as in source,driver,result. Default: result, and
+    driver,result with `--live`."""
     save_attributes: str | None = None
     """Also write the 20 curves that were used to this csv, which drives again."""
+    plot: str | None = None
+    """Also draw the curves that were used over time, to this png."""
+    sign_key: str | None = None
+    """Sign the output by C2PA with this private key, a PEM file. Needs `--sign-certificates` and c2pa-python."""
+    sign_certificates: str | None = None
+    """The certificates of `--sign-key`, a PEM file: its own first, then those that vouch for it."""
+    live: bool = False
+    """Show the portrait on a local page, following `--drive` (camera:0, or a video) at the speed of this machine."""
+    port: int = 7860
+    """Port of the `--live` page; 0 takes any free one."""
     overwrite: bool = False
     """Replace the output when it exists. The portrait and the drivers are never replaced."""
     gpu: bool = False
@@ -159,6 +180,8 @@ class AnimateJob:
     def __post_init__(self) -> None:
         if Path(self.output).suffix.lower() not in ENDINGS:
             raise IcfaceError(f"-o {self.output}: the name must end in {', '.join(ENDINGS)}")
+        if self.live:
+            self._check_live()
         main = [name for name in ("drive", "keyframes", "gesture") if getattr(self, name) is not None]
         if len(main) > 1:
             raise IcfaceError(f"--{main[0]} and --{main[1]} both drive everything: give one of them")
@@ -183,8 +206,35 @@ class AnimateJob:
             raise IcfaceError(f"--layout {self.layout}: name some of {', '.join(LAYOUT)}, result among them")
         if "driver" in self.shown and self.drive is None:
             raise IcfaceError("--layout with driver needs --drive: a video or a picture that can be shown")
+        if self.plot is not None and not self.plot.lower().endswith(".png"):
+            raise IcfaceError(f"--plot {self.plot}: the name must end in .png")
+        if self.plot is not None and Path(self.plot) == Path(self.output):
+            raise IcfaceError(f"--plot and -o are both {self.plot}: choose two names")
+        if not 0 < self.record <= LONGEST_RECORDING:
+            raise IcfaceError(f"--record {self.record:g}: seconds must lie in 0..{LONGEST_RECORDING:g}")
+        if (self.sign_key is None) != (self.sign_certificates is None):
+            raise IcfaceError("--sign-key and --sign-certificates belong together: give both")
+        if self.sign_key is not None and Path(self.output).suffix.lower() == ".webm":
+            raise IcfaceError(f"-o {self.output}: C2PA cannot sign a webm; write an mp4, a gif or a png")
         if self.save_attributes is not None and not self.save_attributes.lower().endswith(".csv"):
             raise IcfaceError(f"--save-attributes {self.save_attributes}: the name must end in .csv")
+
+    def _check_live(self) -> None:
+        if self.drive is None or Path(self.drive).suffix.lower() in (".csv", ".json"):
+            raise IcfaceError("--live needs --drive with a camera or a video, as in --drive camera:0")
+        unused = {
+            "-o": self.output != OUTPUT,
+            "--paste-back": self.paste_back,
+            "--map-attributes": self.map_attributes,
+            **{f"--{region}-from": path is not None for region, path in self.parts.items()},
+        }
+        for name in ("save_attributes", "plot", "sign_key", "start", "end", "replace"):
+            unused[f"--{name.replace('_', '-')}"] = getattr(self, name) is not None
+        given = [option for option, there in unused.items() if there]
+        if given:
+            raise IcfaceError(f"--live shows a page, follows one driver and writes nothing: leave {given[0]} out")
+        if not 0 <= self.port <= 65535:
+            raise IcfaceError(f"--port must lie in 0..65535, not {self.port}")
 
     @property
     def parts(self) -> dict[str, str | None]:
@@ -205,7 +255,8 @@ class AnimateJob:
     @property
     def shown(self) -> tuple[str, ...]:
         """The pictures of `layout`."""
-        return tuple(name.strip() for name in self.layout.split(","))
+        layout = self.layout or ("driver,result" if self.live else "result")
+        return tuple(name.strip() for name in layout.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,12 @@ from starlette.staticfiles import StaticFiles
 import icface
 from icface.errors import IcfaceError
 from icface.studio.guard import Guard
+from icface.studio.live import LiveDrive
 from icface.studio.resolvers import Resolvers
 from icface.studio.routes_data import data_routes
 from icface.studio.routes_face import face_routes
 from icface.studio.routes_film import FilmDesk, film_routes
+from icface.studio.routes_live import live_routes
 from icface.studio.uploads import Limits
 from icface.studio.workshop import Workshop
 
@@ -44,10 +46,15 @@ def create_app(
     workshop = Workshop(resolvers, device)
     folder = Path(tempfile.mkdtemp(prefix="icface-studio-"))
     desk = FilmDesk(workshop, folder, limits)
+    live = LiveDrive(workshop, resolvers.live) if resolvers.live is not None else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if live is not None:
+            live.start()
         yield
+        if live is not None:
+            live.stop()
         desk.close()
         workshop.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,9 +62,11 @@ def create_app(
     # Without the pages of FastAPI's own, which load scripts from elsewhere.
     app = FastAPI(title="icface studio", version=icface.__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(Guard, token=token, hosts=hosts)
-    app.include_router(face_routes(workshop, limits))
+    app.include_router(face_routes(workshop, limits, live.portrait if live is not None else None))
     app.include_router(film_routes(workshop, desk))
     app.include_router(data_routes(workshop, desk))
+    if live is not None:
+        app.include_router(live_routes(live))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/")

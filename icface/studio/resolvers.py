@@ -1,6 +1,6 @@
 """What the page is given from outside: models, sample portraits and data sets. `orchestration` fills these in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing import Protocol
 import pandas as pd
 
 from icface.images import Picture
+from icface.video.camera import LiveFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,30 @@ class ClipLibrary(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LiveSetting:
+    """What `icface animate --live` shows."""
+
+    model: str
+    """Reference of one of the models on offer."""
+    portrait: Picture
+    name: str
+    """Of the portrait's file."""
+    driver: str
+    """Name of the camera or the film, for show only."""
+    frames: Callable[[], Iterator[LiveFrame]]
+    """The driver's frames from now on."""
+    edit: Callable[[pd.DataFrame, Mapping[str, float]], pd.DataFrame]
+    """Makes of a row (raw attributes) and the portrait's own values the row that is shown."""
+    layout: tuple[str, ...] = ("driver", "result")
+    relative: bool = False
+    """Whether the driver's first face is taken off."""
+    smooth: bool = True
+    """Whether the jitter of what is measured is filtered."""
+    face: int = 0
+    """Which face of the portrait, the largest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resolvers:
     """Everything that the page may reach; it opens no path that a visitor names."""
 
@@ -66,3 +91,5 @@ class Resolvers:
     """Portraits by name."""
     libraries: Mapping[str, ClipLibrary] = field(default_factory=dict)
     """Data sets by name."""
+    live: LiveSetting | None = None
+    """A portrait that follows a camera or a film from the start."""

@@ -13,7 +13,7 @@ from icface.errors import IcfaceError
 from icface.studio.clip_filter import parse_filter
 from icface.studio.film import shown
 from icface.studio.resolvers import ClipLibrary
-from icface.studio.routes_face import png
+from icface.studio.routes_face import described, png
 from icface.studio.routes_film import FilmDesk
 from icface.studio.workshop import Portrait, Workshop
 
@@ -72,12 +72,8 @@ def data_routes(workshop: Workshop, desk: FilmDesk) -> APIRouter:
     def as_portrait(name: str, chosen: ClipFrame) -> dict[str, Any]:
         picture = library(name).picture(chosen.clip, chosen.frame)
         title = f"{chosen.clip} frame {chosen.frame}"
-        return {
-            "portrait": workshop.portraits.add(Portrait(picture=picture, name=title)),
-            "name": title,
-            "width": picture.shape[1],
-            "height": picture.shape[0],
-        }
+        portrait = Portrait(picture=picture, name=title)
+        return described(workshop.portraits.add(portrait), portrait)
 
     @router.post("/{name}/driver")
     def as_driver(name: str, chosen: ClipFrame) -> dict[str, str]:

@@ -47,8 +47,14 @@ def file_name(request: Request) -> str:
     return kept[:80] or "picture"
 
 
-def face_routes(workshop: Workshop, limits: Limits) -> APIRouter:
-    """Their router."""
+def described(name: str, portrait: Portrait) -> dict[str, Any]:
+    """A kept portrait as the page knows it."""
+    height, width = portrait.picture.shape[:2]
+    return {"portrait": name, "name": portrait.name, "width": width, "height": height}
+
+
+def face_routes(workshop: Workshop, limits: Limits, live: str | None) -> APIRouter:
+    """Their router. `live`: id of the portrait that follows a driver from the start."""
     router = APIRouter(prefix="/api")
 
     @router.get("/state")
@@ -59,6 +65,7 @@ def face_routes(workshop: Workshop, limits: Limits) -> APIRouter:
             "samples": list(resolvers.samples),
             "libraries": list(resolvers.libraries),
             "limits": vars(limits),
+            "live": described(live, workshop.portraits.get(live)) if live is not None else None,
         }
 
     @router.post("/models")
@@ -80,9 +87,7 @@ def face_routes(workshop: Workshop, limits: Limits) -> APIRouter:
         return kept(Portrait(picture=samples[name](), name=name))
 
     def kept(portrait: Portrait) -> dict[str, Any]:
-        height, width = portrait.picture.shape[:2]
-        name = workshop.portraits.add(portrait)
-        return {"portrait": name, "name": portrait.name, "width": width, "height": height}
+        return described(workshop.portraits.add(portrait), portrait)
 
     @router.post("/prepare")
     def prepare(chosen: Chosen) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from icface.errors import IcfaceError
 from icface.words import counted
 from orchestration.commands import parse
 from orchestration.config import AnimateJob
@@ -10,6 +11,14 @@ from orchestration.terminal import Reporter
 
 def main(argv: Sequence[str]) -> None:
     job = parse(AnimateJob, argv, "animate")
+    if job.live:
+        try:
+            from orchestration.live import show_live
+        except ModuleNotFoundError as error:
+            raise IcfaceError(f"--live needs {error.name}: pip install 'icface[studio]'") from None
+        with Reporter(plain=True) as reporter:
+            show_live(job, reporter.say)
+        return
     from orchestration.animation import animate
 
     with Reporter() as reporter:

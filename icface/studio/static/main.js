@@ -3,14 +3,15 @@
 import { start_compare } from "./compare.js";
 import { start_data } from "./data.js";
 import { start_film } from "./film.js";
+import { start_live } from "./live_tab.js";
 import { start_portrait } from "./portrait.js";
 import { start_sliders } from "./sliders.js";
-import { fire } from "./state.js";
+import { fire, state } from "./state.js";
 
-const tabs = [...document.querySelectorAll('[role="tab"]')];
+const all = [...document.querySelectorAll('[role="tab"]')];
 
 export function choose(tab) {
-  for (const each of tabs) {
+  for (const each of all) {
     const selected = each === tab;
     each.setAttribute("aria-selected", selected);
     each.tabIndex = selected ? 0 : -1;
@@ -19,12 +20,13 @@ export function choose(tab) {
   fire(tab.id);
 }
 
-for (const [index, tab] of tabs.entries()) {
+for (const tab of all) {
   tab.addEventListener("click", () => choose(tab));
   tab.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
-    const next = tabs[(index + step + tabs.length) % tabs.length];
+    const tabs = all.filter((each) => !each.hidden);
+    const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
     choose(next);
     next.focus();
   });
@@ -34,5 +36,7 @@ start_sliders();
 start_film();
 start_compare();
 start_data();
+start_live();
 await start_portrait();
+if (state.live) choose(document.getElementById("tab-live"));
 document.body.dataset.ready = "true";

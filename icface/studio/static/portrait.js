@@ -86,6 +86,7 @@ export async function start_portrait() {
   if (!found) return;
   state.models = found.models;
   state.libraries = found.libraries;
+  state.live = found.live;
   for (const id of ["model", "first", "second"]) {
     element(id).replaceChildren(...found.models.map((model) => option(model.reference, model.label)));
   }
@@ -110,4 +111,5 @@ export async function start_portrait() {
   element("shoot").addEventListener("click", shoot);
   fire("start");
   if (found.models.length) await openModel(found.models[0].reference);
+  if (found.live) await usePortrait(found.live);
 }

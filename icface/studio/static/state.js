@@ -4,6 +4,7 @@ const listeners = new Map();
 
 export const state = {
   models: [],
+  live: null,       // the portrait that follows a driver from the start
   model: null,      // what the server says of the open model
   portrait: null,   // { portrait, name, width, height }
   face: 0,
