@@ -99,7 +99,7 @@ def _range(curves: Sequence[npt.NDArray[np.float64]], symmetric: bool) -> tuple[
     """Ends of the axis: action units from 0, poses to both sides, in steps that can be read."""
     known = np.concatenate([values[np.isfinite(values)] for values in curves])
     largest = float(np.abs(known).max()) if len(known) else 0.0
-    high = max(10.0, 10.0 * math.ceil(largest / 10)) if symmetric else max(1.0, math.ceil(2 * largest) / 2)
+    high = max(10.0, 10.0 * math.ceil(largest / 10)) if symmetric else max(1.0, float(math.ceil(largest)))
     return (-high if symmetric else 0.0), high
 
 

@@ -26,7 +26,8 @@ from pipelines.storage import Folder
 
 SHEET_FRAMES = 12
 """Frames of a sheet."""
-SHEET_COLUMNS = 6
+SHEET_COLUMNS, SHEET_WIDTH = 6, 1600
+"""Frames in a row at most, and px of their width together."""
 CELL = 144
 """Height of a sheet's pictures, px."""
 UNEVEN = 0.1
@@ -103,16 +104,18 @@ def _sheet(job: AnimateJob, frames: Iterator[Picture], table: pd.DataFrame, pane
     drivers: list[Picture] = []
     if panels.driver is not None and "driver" not in job.shown:
         drivers = list(driver_frames(str(job.drive), panels.driver.iloc[chosen]))
-    for start in range(0, len(chosen), SHEET_COLUMNS):
-        part = slice(start, start + SHEET_COLUMNS)
+    height, width = results[0].shape[:2]
+    cell = (max(CELL // 2, round(CELL * width / height)), CELL)
+    columns = max(1, min(SHEET_COLUMNS, SHEET_WIDTH // cell[0]))
+    for start in range(0, len(chosen), columns):
+        part = slice(start, start + columns)
         captions = [f"{time:.2f} s" for time in times[part]]
         if len(drivers) == len(chosen):
             rows.append(Row(heading="Driver", pictures=drivers[part]))
             rows.append(Row(heading="Result", pictures=results[part], captions=captions))
         else:
             rows.append(Row(heading="", pictures=results[part], captions=captions))
-    height, width = results[0].shape[:2]
-    return contact_sheet(rows, cell=(max(CELL // 2, round(CELL * width / height)), CELL))
+    return contact_sheet(rows, cell=cell)
 
 
 def _fps(table: pd.DataFrame) -> float:

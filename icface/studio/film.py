@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from icface.animate import Source
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, REGIONS, AttributeSchema
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, REGIONS, AttributeSchema, Seen
 from icface.control import apply_edits, parse_edits, relative
 from icface.control.mixing import mix_regions, trim
 from icface.control.tables import DEGREES, frames_per_second
@@ -35,6 +35,10 @@ class Task:
     result: Any = None
     path: Path | None = None
     """A file that belongs to it and goes with it."""
+    analyzer: str | None = None
+    """Of a driver: who measured it; None for the model's own scale."""
+    seen: Mapping[str, Seen] | None = None
+    """Of a driver: what that analyzer saw in the whole data set."""
     _future: "Future[None] | None" = field(default=None, repr=False)
     _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -97,6 +101,8 @@ class FilmPlan:
     end: float | None = None
     """Seconds of the driver; all of it by default."""
     relative: bool = False
+    map_attributes: bool = False
+    """Convert drivers that another analyzer than the model's measured."""
     gain: Mapping[str, float] = field(default_factory=dict)
     """Factor by attribute, named as on the command line."""
     offset: Mapping[str, float] = field(default_factory=dict)
@@ -159,6 +165,7 @@ class FilmPlan:
                 for region in FOLLOWED:
                     words += [f"--{region}-from", names[self.follows[region]] if region in self.follows else "source"]
             words += ["--relative"] if self.relative else []
+            words += ["--map-attributes"] if self.map_attributes else []
             for option, value in (("--start", self.start), ("--end", self.end)):
                 words += [] if value is None else [option, f"{value:g}"]
             for option, values in (("--scale", self.gain), ("--add", self.offset)):

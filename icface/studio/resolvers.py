@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from icface.attributes import Seen
 from icface.images import Picture
 from icface.video.camera import LiveFrame
 
@@ -38,6 +39,16 @@ class ClipLibrary(Protocol):
     """A data set, as the page looks at it."""
 
     name: str
+
+    @property
+    def analyzer(self) -> str:
+        """Name of who measured it."""
+        ...
+
+    @property
+    def seen(self) -> Mapping[str, Seen]:
+        """Which values its training frames show, by attribute."""
+        ...
 
     def clips(self) -> Sequence[ClipSummary]:
         """Every clip that has frames, in order."""

@@ -77,6 +77,8 @@ def data_routes(workshop: Workshop, desk: FilmDesk) -> APIRouter:
 
     @router.post("/{name}/driver")
     def as_driver(name: str, chosen: ClipFrame) -> dict[str, str]:
-        return {"driver": desk.add_table(library(name).table(chosen.clip), chosen.clip)}
+        found = library(name)
+        title = f"{name}#{chosen.clip}"
+        return {"driver": desk.add_table(found.table(chosen.clip), title, found.analyzer, found.seen)}
 
     return router

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
 from icface import analyzers
+from icface.analyzers.registry import DEFAULT
+from icface.attributes import Seen
 from icface.control import read_driving
+from icface.control.driving import measured_by
 from icface.control.edits import complete
-from icface.control.tables import frames_per_second
+from icface.control.mapping import map_attributes, same_scale
+from icface.control.tables import ANALYZER, frames_per_second
 from icface.errors import IcfaceError
 from icface.studio.film import Background, FilmPlan, Task, curves_json
 from icface.studio.kept import Kept
 from icface.studio.routes_face import Chosen, file_name
 from icface.studio.uploads import MIB, Limits, keep_driver, receive
-from icface.studio.workshop import Workshop
+from icface.studio.workshop import OpenModel, Workshop
 from icface.video.writing import write_video
 
 DRIVERS = 16
@@ -36,12 +41,13 @@ class Planned(Chosen):
     start: float | None = None
     end: float | None = None
     relative: bool = False
+    map_attributes: bool = False
     gain: dict[str, float] = Field(default_factory=dict)
     offset: dict[str, float] = Field(default_factory=dict)
     drawn: dict[str, dict[int, float]] = Field(default_factory=dict)
 
     def plan(self) -> FilmPlan:
-        names = ("follows", "start", "end", "relative", "gain", "offset", "drawn")
+        names = ("follows", "start", "end", "relative", "map_attributes", "gain", "offset", "drawn")
         return FilmPlan(**{name: getattr(self, name) for name in names})
 
 
@@ -70,6 +76,7 @@ class FilmDesk:
         def measure(task: Task) -> pd.DataFrame:
             assert task.path is not None
             if task.path.suffix == ".csv":
+                task.analyzer = measured_by(task.path)
                 return read_driving(task.path, None)
             # One of its own: a long video must not keep the portraits waiting.
             own = analyzers.from_record(record, self.workshop.device)
@@ -80,16 +87,17 @@ class FilmDesk:
 
         return self.drivers.add(self.background.start(task, measure))
 
-    def add_table(self, table: pd.DataFrame, name: str) -> str:
-        """A driver whose attributes are known already."""
-        return self.drivers.add(Task(name=name, done=len(table), total=len(table), result=table))
+    def add_table(self, table: pd.DataFrame, name: str, analyzer: str, seen: Mapping[str, Seen]) -> str:
+        """A clip of a data set as a driver: `analyzer` measured it, and saw these values in the whole data set."""
+        count = len(table)
+        return self.drivers.add(Task(name=name, done=count, total=count, result=table, analyzer=analyzer, seen=seen))
 
     def curves(self, asked: Planned) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The film's table before and after the edits."""
         model = self.workshop.model(asked.model)
         source = self.workshop.prepared(model, asked.portrait, asked.face)
         plan = asked.plan()
-        return plan.curves(self._tables(plan), model.animator.model.schema, source.attributes)
+        return plan.curves(self._tables(plan, model), model.animator.model.schema, source.attributes)
 
     def command(self, asked: Planned) -> str:
         """The same as a command line."""
@@ -117,7 +125,8 @@ class FilmDesk:
                     yield frame
 
             write_video(task.path, counted(), frames_per_second(table), mark=model.mark)
-            return complete(table, model.animator.model.schema, source.attributes)
+            used = complete(table, model.animator.model.schema, source.attributes)
+            return used.assign(**{ANALYZER: model.animator.model.config.analyzer.get("name", DEFAULT)})
 
         return self.films.add(self.background.start(task, make))
 
@@ -127,13 +136,22 @@ class FilmDesk:
         self.films.clear()
         self.background.close()
 
-    def _tables(self, plan: FilmPlan) -> dict[str, pd.DataFrame]:
+    def _tables(self, plan: FilmPlan, model: OpenModel) -> dict[str, pd.DataFrame]:
+        own = str(model.animator.model.config.analyzer.get("name", DEFAULT))
         tables = {}
         for name in set(plan.follows.values()):
             driver = self.drivers.get(name)
             if driver.state != "done":
                 raise IcfaceError(driver.error or f"{driver.name} is still being measured")
             tables[name] = driver.result
+            if driver.analyzer is None or same_scale(driver.analyzer, own):
+                continue
+            if not plan.map_attributes:
+                raise IcfaceError(
+                    f"{driver.name} was measured by {driver.analyzer}, and the model's attributes by {own}, "
+                    "whose scale is another: tick the box that converts them"
+                )
+            tables[name] = map_attributes(driver.result, model.animator.model.schema, driver.seen)
         return tables
 
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ def is_camera(name: str) -> bool:
     return _number(name) is not None
 
 
-def camera_frames(name: str, clock: Callable[[], float] = time.monotonic) -> Iterator[LiveFrame]:
+def camera_frames(name: str, clock: Callable[[], float] = time.monotonic) -> Generator[LiveFrame, None, None]:
     """Frames of the camera `camera:N` or /dev/videoN until the consumer stops.
 
     Raises IcfaceError when there is none, it is taken, or it stops giving frames.

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pyexiv2
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 import icface
 from icface.errors import IcfaceError
@@ -51,7 +51,7 @@ def test_marks_of_gif_and_webm(tmp_path: Path) -> None:
     assert ElementTree.fromstring(packet[11 : packet.rindex(b"?>") + 2]).find(".//{*}Description") is not None
     assert HASH.encode() in packet and b"/trainedAlgorithmicMedia" in packet
     with Image.open(tmp_path / "a.gif") as opened:
-        assert opened.n_frames == 3
+        assert len(list(ImageSequence.Iterator(opened))) == 3
         opened.seek(2)
         assert np.asarray(opened.convert("RGB")).min() == 255
     write_video(tmp_path / "a.webm", pictures, 25, mark=mark)

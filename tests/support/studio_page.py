@@ -4,7 +4,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 import uvicorn
 
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
 from icface.bundle import BundleConfig, ICface
 from icface.crop import CropRule
 from icface.errors import IcfaceError
@@ -46,6 +46,8 @@ class Library:
     """Two clips of noise with known curves."""
 
     name = "noise"
+    analyzer = "dlib"
+    seen: Mapping[str, Seen] = {"AU12": Seen(min=0, p01=0, p50=0.5, p99=1.5, max=2)}
 
     def clips(self) -> list[ClipSummary]:
         return [

@@ -45,6 +45,14 @@ export async function followDriver(id, name) {
   update();
 }
 
+// Sends a file and follows its measuring.
+export async function addDriver(file) {
+  if (!state.model) return;
+  const query = new URLSearchParams({ model: state.model.reference });
+  const added = await guarded(() => send(`/api/drivers?${query}`, file));
+  if (added) { tell(""); await followDriver(added.driver, file.name); }
+}
+
 function plan() {
   const follows = {};
   for (const region of REGIONS) {
@@ -52,7 +60,7 @@ function plan() {
     if (id) follows[region] = id;
   }
   const number = (id) => (element(id).value === "" ? null : Number(element(id).value));
-  return { ...chosen(), follows, start: number("start"), end: number("end"), relative: element("relative").checked, ...edits };
+  return { ...chosen(), follows, start: number("start"), end: number("end"), relative: element("relative").checked, map_attributes: element("map-attributes").checked, ...edits };
 }
 
 function usable() {
@@ -198,13 +206,10 @@ export function start_film() {
   element("make-film").disabled = true;
   element("driver-upload").addEventListener("change", async () => {
     const file = element("driver-upload").files[0];
-    if (!file || !state.model) return;
-    const query = new URLSearchParams({ model: state.model.reference });
-    const added = await guarded(() => send(`/api/drivers?${query}`, file));
+    if (file) await addDriver(file);
     element("driver-upload").value = "";
-    if (added) { tell(""); await followDriver(added.driver, file.name); }
   });
-  for (const id of ["start", "end", "relative"]) {
+  for (const id of ["start", "end", "relative", "map-attributes"]) {
     // Rows are counted from the trimmed start: what was drawn would move.
     element(id).addEventListener("change", () => { edits.drawn = {}; update(); });
   }

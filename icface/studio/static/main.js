@@ -5,6 +5,7 @@ import { start_data } from "./data.js";
 import { start_film } from "./film.js";
 import { start_live } from "./live_tab.js";
 import { start_portrait } from "./portrait.js";
+import { start_record } from "./record.js";
 import { start_sliders } from "./sliders.js";
 import { fire, state } from "./state.js";
 
@@ -37,6 +38,7 @@ start_film();
 start_compare();
 start_data();
 start_live();
+start_record();
 await start_portrait();
 if (state.live) choose(document.getElementById("tab-live"));
 document.body.dataset.ready = "true";

@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
-from support.studio_page import UNTRAINED, Page
+from support.studio_page import UNTRAINED, Page, run_page
 
 from icface.images import Picture, decode_image, encode_png
+from icface.studio.resolvers import LiveSetting, ModelChoice, Resolvers
+from icface.video.camera import played_frames
 
 pytestmark = pytest.mark.system
 
@@ -191,7 +193,7 @@ def test_two_models_are_compared(tab: Tab, picture_file: Path) -> None:
     expect(words).to_have_text("Mean difference: 0.00 of 255.")
 
 
-def test_clips_of_a_data_set(tab: Tab) -> None:
+def test_clips_of_a_data_set(tab: Tab, picture_file: Path) -> None:
     tab.locator("#tab-data").click()
     expect(tab.locator("#clips button")).to_have_count(2)
     tab.locator("#filter").fill("AU12 > 1.5")
@@ -201,6 +203,10 @@ def test_clips_of_a_data_set(tab: Tab) -> None:
     expect(tab.locator("#clip-words")).to_contain_text("AU12 1.556")  # the first frame that the filter lets through
     tab.get_by_role("button", name="Use the clip as driver").click()
     expect(tab.locator("#drivers li")).to_contain_text("id/v/2: 0.7 s")
+    tab.set_input_files("#upload", str(picture_file))
+    expect(tab.locator("#message")).to_contain_text("was measured by dlib")
+    tab.locator("#map-attributes").check()
+    expect(tab.locator("#film-command")).to_contain_text("--drive 'noise#id/v/2' --map-attributes")
 
 
 def test_bad_files_are_told_and_the_page_goes_on(tab: Tab, picture_file: Path, tmp_path: Path) -> None:
@@ -220,6 +226,46 @@ def test_the_camera(tab: Tab) -> None:
     tab.get_by_role("button", name="Take the picture").click()
     # Chromium's stand-in for a camera shows no face.
     expect(tab.locator("#message")).to_contain_text("no face is found")
+
+
+def test_the_camera_is_recorded_as_a_driver(tab: Tab) -> None:
+    tab.locator("#tab-video").click()
+    tab.get_by_role("button", name="Record the camera").click()
+    tab.locator("#record-start").click()
+    expect(tab.locator("#record-words")).to_contain_text("1 s")
+    tab.locator("#record-stop").click()
+    # The recording was taken as a video and measured; Chromium's stand-in for a camera shows no face.
+    expect(tab.locator("#message")).to_contain_text("no face is found")
+    expect(tab.locator("#record-box")).to_be_hidden()
+
+
+def test_live_follows_a_film(
+    browser: Browser, face: Picture, bundles: dict[str, Path], sample_clips: dict[str, Path]
+) -> None:
+    live = LiveSetting(
+        model="first",
+        portrait=face,
+        name="me.png",
+        driver="film.mp4",
+        frames=lambda: played_frames(str(sample_clips["single_face.mp4"]), repeat=True),
+        edit=lambda row, own: row,
+    )
+    choice = ModelChoice(reference="first", label="the first")
+    for page in run_page(Resolvers(models=lambda: [choice], bundle=bundles.__getitem__, live=live)):
+        tab = browser.new_page()
+        tab.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        tab.goto(f"http://127.0.0.1:{page.port}/")
+        expect(tab.locator("#live-words")).to_contain_text("film.mp4:")
+        picture = tab.locator("#live-picture")
+        picture.and_(tab.locator("[data-number]")).wait_for()
+        first, number = shown(picture), picture.get_attribute("data-number")
+        assert first.shape[0] == 256
+        expect(picture).not_to_have_attribute("data-number", str(number))
+        assert (shown(picture) != first).any()
+        tab.locator("#live-stop").click()
+        expect(tab.locator("#live-words")).to_contain_text("(stopped)")
+        tab.close()
 
 
 @pytest.mark.parametrize("width", [390, 1200])

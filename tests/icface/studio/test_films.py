@@ -69,6 +69,22 @@ def test_a_film_has_the_planned_frames_and_drives_again(page: Page, portrait: st
     assert page.finished(f"/api/drivers/{again}")["state"] == "done"
 
 
+def test_attributes_of_another_analyzer_are_converted_only_when_asked(page: Page, portrait: str) -> None:
+    clip = page.post("/api/libraries/noise/driver", {"clip": "id/v/2"})["driver"]  # measured by dlib
+    said = page.refused("POST", "/api/curves", plan(portrait, clip))
+    assert "noise#id/v/2 was measured by dlib" in said and "tick the box" in said
+    found = page.post("/api/curves", plan(portrait, clip, map_attributes=True))
+    # The model does not say what it has seen, and ten frames tell no resting face: they stay.
+    assert found["curves"]["AU12"]["before"][-1] == pytest.approx(2.0)
+    assert "--mouth-from 'noise#id/v/2' --map-attributes" in found["command"]
+    other = b"timestamp,AU12,analyzer\n" + b"".join(b"%.2f,1,openface\n" % (n / 25) for n in range(60))
+    csv = page.post("/api/drivers?model=first", other)["driver"]
+    assert page.finished(f"/api/drivers/{csv}")["state"] == "done"
+    assert "measured by openface" in page.refused("POST", "/api/curves", plan(portrait, csv))
+    found = page.post("/api/curves", plan(portrait, csv, map_attributes=True))
+    assert found["curves"]["AU12"]["before"] == pytest.approx([0.0] * 60)  # less the resting face
+
+
 def test_commands() -> None:
     names = {"a": "one clip.mp4", "b": "b.csv"}
     everything = dict.fromkeys(("pose", "brows", "eyes", "nose", "mouth"), "a")
