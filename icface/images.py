@@ -23,9 +23,11 @@ def decode_image(data: bytes, name: str = "image") -> Picture:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             return to_srgb(opened)
+    except Image.DecompressionBombError:  # its own words are alarming
+        raise IcfaceError(f"{name} has too many pixels to be read as a whole: make it smaller") from None
     except UnidentifiedImageError:  # its own words name an object in memory
         raise IcfaceError(f"{name} cannot be read as an image: it has no format that is known") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise IcfaceError(f"{name} cannot be read as an image: {first_line(error)}") from None
 
 

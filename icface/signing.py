@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import icface
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.files import replacing
 from icface.provenance import Mark
+from icface.words import pip_install
 
 FORMATS = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
 """Ending: format. C2PA has no place in a webm."""
@@ -64,7 +65,7 @@ class SigningKey:
             ):
                 builder.sign(signer, FORMATS[file.suffix.lower()], source, signed)
         except c2pa.C2paError as error:
-            raise IcfaceError(f"{path} is written, and C2PA does not sign it: {str(error).splitlines()[0]}") from None
+            raise IcfaceError(f"{path} is written, and C2PA does not sign it: {first_line(error)}") from None
 
 
 def _manifest(title: str, kind: str, mark: Mark) -> dict[str, Any]:
@@ -114,5 +115,5 @@ def _c2pa() -> Any:
     try:
         import c2pa
     except ModuleNotFoundError:
-        raise IcfaceError("signing needs c2pa-python: pip install 'icface[provenance]'") from None
+        raise IcfaceError(f"signing needs c2pa-python: {pip_install('c2pa-python')}") from None
     return c2pa

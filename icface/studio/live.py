@@ -17,7 +17,7 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.compose import side_by_side
 from icface.control.driving import follow
 from icface.control.motion import LiveSmoother
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, first_line
 from icface.images import Picture, encode_jpeg
 from icface.labels import BASELINE_PERCENTILES
 from icface.provenance import Mark, mark_jpeg
@@ -112,7 +112,7 @@ class LiveDrive:
         except IcfaceError as error:
             self._error = str(error)
         except Exception as error:
-            self._error = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._error = f"{type(error).__name__}: {first_line(error)}"
 
     def _follow(self, model: OpenModel, source: Source, faces_in: Callable[[Picture], list[Face]]) -> None:
         row = LiveRow(self.setting.relative, self.setting.smooth)

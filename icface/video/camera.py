@@ -45,7 +45,7 @@ def camera_frames(name: str, clock: Callable[[], float] = time.monotonic) -> Gen
     number = _number(name)
     if number is None:
         raise ValueError(f"{name} is no camera")
-    camera = cv2.VideoCapture(number)
+    camera = _opened(number)
     try:
         # What lies in the buffer is old: a slow consumer wants the newest.
         with suppress(cv2.error):
@@ -63,6 +63,16 @@ def camera_frames(name: str, clock: Callable[[], float] = time.monotonic) -> Gen
             index += 1
     finally:
         camera.release()
+
+
+def _opened(number: int) -> cv2.VideoCapture:
+    """The device, without what OpenCV says of each of its ways to open one."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(number)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def played_frames(

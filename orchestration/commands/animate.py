@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from icface.errors import IcfaceError
-from icface.words import counted
+from icface.words import counted, pip_install
 from orchestration.commands import parse
 from orchestration.config import AnimateJob
 from orchestration.terminal import Reporter
@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> None:
         try:
             from orchestration.live import show_live
         except ModuleNotFoundError as error:
-            raise IcfaceError(f"--live needs {error.name}: pip install 'icface[studio]'") from None
+            raise IcfaceError(f"--live needs {error.name}: {pip_install('fastapi', 'uvicorn')}") from None
         with Reporter(plain=True) as reporter:
             show_live(job, reporter.say)
         return

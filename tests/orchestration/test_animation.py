@@ -1,5 +1,6 @@
 """Animating from files, with a model that has learned nothing: what counts here is what comes out where."""
 
+import errno
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -460,3 +461,20 @@ def test_what_the_live_page_is_given(other_bundle: Path, portrait: Path, sample_
         live_resolvers(AnimateJob(**common, drive=str(portrait)))
     with pytest.raises(IcfaceError, match=r"none\.mp4"):
         live_resolvers(AnimateJob(**common, drive="none.mp4"))
+
+
+def test_a_full_disk_is_one_line(
+    other_bundle: Path, portrait: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    arguments = ["animate", str(other_bundle), str(portrait), "--set", "AU12=1", "-o"]
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.storage.Folder.write", full)
+        assert main([*arguments, str(tmp_path / "o.png")]) == 1
+    said = capsys.readouterr().err
+    assert said == f"icface: {tmp_path / 'o.png'}, or what goes with it, cannot be written: No space left on device\n"
+    assert main([*arguments, "/proc/o.png"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
