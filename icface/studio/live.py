@@ -12,10 +12,10 @@ import pandas as pd
 
 from icface import analyzers
 from icface.analyzers.face import Face
+from icface.analyzers.following import follow
 from icface.animate import Source
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.compose import side_by_side
-from icface.control.driving import follow
 from icface.control.motion import LiveSmoother
 from icface.errors import IcfaceError, first_line
 from icface.images import Picture, encode_jpeg
@@ -123,7 +123,8 @@ class LiveDrive:
             if self._stopped.is_set():
                 return
             began = time.monotonic() - frame.seconds if began is None else began
-            found = follow(faces_in(frame.picture), face)
+            faces = faces_in(frame.picture)
+            found = follow(faces, None if face is None else face.box) or next(iter(faces), None)
             self._faceless = found is None
             face = found or face
             if face is None:
