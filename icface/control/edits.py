@@ -87,16 +87,17 @@ def apply_edits(
     """
     scale, add, set = scale or {}, add or {}, set or {}
     schema.check_trained([*scale, *add, *set])
-    result = table.copy()
+    edited = {}
     for name in dict.fromkeys([*scale, *add, *set]):
         neutral = schema.attributes[schema.index(name)].neutral
-        start = result[name] if name in result.columns else pd.Series(own.get(name, np.nan), index=result.index)
-        values = start.astype(np.float64).fillna(neutral)
+        there = name in table.columns
+        values = table[name].to_numpy(np.float64) if there else np.full(len(table), own.get(name, np.nan))
+        values = np.where(np.isnan(values), neutral, values)
         values = neutral + (values - neutral) * scale.get(name, 1.0) + add.get(name, 0.0)
         if name in set:
-            values = pd.Series(set[name], index=result.index)
-        result[name] = values.astype(np.float32)
-    return result
+            values = np.full(len(table), set[name])
+        edited[name] = values.astype(np.float32)
+    return table.assign(**edited)
 
 
 def complete(table: pd.DataFrame, schema: AttributeSchema, own: Mapping[str, float]) -> pd.DataFrame:
