@@ -111,7 +111,8 @@ def quiet_data() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What a task dies of is raised, and told in one line.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
 def _quiet() -> None:

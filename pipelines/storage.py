@@ -1,5 +1,7 @@
 """Files, local or on any fsspec store: atomic writes, listing, joining."""
 
+import errno
+import fcntl
 import os
 import tempfile
 import uuid
@@ -118,6 +120,33 @@ class Folder:
             yield temporary
             if temporary.exists():
                 self.fs.put_file(str(temporary), target)
+
+    @contextmanager
+    def alone(self, among: bool = False) -> Iterator[None]:
+        """Hold the folder, where it is local, as long as the block runs; with `among` beside others of that kind.
+
+        A process that dies holds nothing. Raises IcfaceError when another holds it, or it cannot be made.
+        """
+        if not self.local:
+            yield
+            return
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            place = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise IcfaceError(f"{self.url} cannot be written: {error.strerror}; choose another folder") from None
+        try:
+            fcntl.flock(place, (fcntl.LOCK_SH if among else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(place)
+            if error.errno not in (errno.EAGAIN, errno.EACCES):  # a file system that knows no locks
+                yield
+                return
+            raise IcfaceError(f"another icface command is writing {self.url}: wait until it has ended") from None
+        try:
+            yield
+        finally:
+            os.close(place)
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all that is in it; nothing happens when it is not there."""

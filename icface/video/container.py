@@ -24,6 +24,11 @@ SAME_RATE = 0.005
 """A header's rate this close to the measured one is the exact value of it."""
 FASTEST = 1000.0
 """Frames a second above which a header is damaged."""
+JOINS = 0x0200
+"""FFmpeg's mark of containers (MPEG-TS, MPEG-PS) whose clock may start again where recordings were joined."""
+BACKWARD, FORWARD = 0.1, 10.0
+"""Seconds by which such a clock may jump before there was a join, as in FFmpeg."""
+MEGABYTE = 1 << 20
 STEP = 1e-3
 """Seconds: a frame that claims to be shown no later than the one before is shown this much later at least."""
 
@@ -100,7 +105,9 @@ def _survey(path: str, changed: int, size: int) -> Survey:
                 display = display_of(frame, stream.sample_aspect_ratio, path)
                 break
         if display is None:
-            raise IcfaceError(f"{path}: no frame can be decoded; the clip is damaged")
+            # FFmpeg does not say so: it shows packets that no decoder understands.
+            why = "it is encrypted" if _encrypted(Path(path)) else "the clip is damaged"
+            raise IcfaceError(f"{path}: no frame can be decoded; {why}")
         times.sort()
         fps = _rate(stream, times, path)
         first = float(times[0][0]) - untimed / fps if times else 0.0
@@ -183,7 +190,7 @@ def open_video(path: str | Path) -> Iterator[InputContainer]:
         # Some names have meaning to FFmpeg (`concat:`, `http:`, `%d`); a path that starts with ./ or / is a file.
         container = av.open(str(Path(path).absolute()))
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise IcfaceError(f"{path} cannot be read as a video: {_reason(error)}") from None
+        raise IcfaceError(f"{path} cannot be read as a video: {_instead(Path(path)) or _reason(error)}") from None
     with container:
         if not container.streams.video:
             raise IcfaceError(f"{path} has no video stream")
@@ -210,7 +217,34 @@ def _all_frames(container: InputContainer, stream: VideoStream) -> Iterator[av.V
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """The packets of a stream, without the empty one that flushes; an unreadable rest of the file ends them."""
+    """The packets of a stream, without the empty one that flushes; an unreadable rest of the file ends them.
+
+    Where recordings were joined, the clock goes on: see `_joined`.
+    """
+    packets = _readable(container, stream)
+    return _joined(packets) if int(container.format.flags) & JOINS else packets
+
+
+def _joined(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """The packets with the times that a player gives them: where the clock jumps, one step after the packet before."""
+    offset, last, step = 0, None, 0
+    for packet in packets:
+        stamp = packet.dts
+        if stamp is not None and packet.time_base:
+            if last is not None:
+                jump = float((stamp + offset - last) * packet.time_base)
+                if not -BACKWARD <= jump <= FORWARD:
+                    offset = last + step - stamp
+                elif jump > 0:
+                    step = stamp + offset - last
+            last = stamp + offset
+            if offset:
+                packet.dts = stamp + offset
+                packet.pts = None if packet.pts is None else packet.pts + offset
+        yield packet
+
+
+def _readable(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     packets = container.demux(stream)
     while True:
         try:
@@ -246,6 +280,27 @@ def _rate(stream: VideoStream, times: list[tuple[Fraction, Fraction]], path: str
     if not 0 < rate <= FASTEST:
         raise IcfaceError(f"{path}: the header makes no sense (rate {rate:g}, {stream.width}x{stream.height})")
     return rate
+
+
+def _instead(path: Path) -> str:
+    """What a file is that only has a video's name; empty when it cannot be told."""
+    with path.open("rb") as file:
+        head = file.read(256).lstrip().lower()
+    if not head:
+        return "it is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; `git lfs pull` fetches the video"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "it is a web page; download the video again"
+    return ""
+
+
+def _encrypted(path: Path) -> bool:
+    """Whether an MP4 says that its packets are encrypted: box `schm` (ISO/IEC 14496-12), at the front or the end."""
+    with path.open("rb") as file:
+        front = file.read(MEGABYTE)
+        file.seek(max(0, path.stat().st_size - MEGABYTE))
+        return b"schm" in front or b"schm" in file.read()
 
 
 def _reason(error: Exception) -> str:

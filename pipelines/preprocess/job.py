@@ -39,25 +39,26 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
 
     Raises IcfaceError for a source without clips, options that differ from those of the data set, a missing
     analyzer or dlib, a cluster that does not answer, and, when all is written, more failed clips than `max_failed`
-    allows.
+    allows; also while another command writes the data set, or where it cannot be written.
     """
     source, dataset = Folder.at(config.source), Folder.at(config.dataset)
     # The processes that read clips work in other folders.
     config = replace(config, source=source.absolute)
     plan = make_plan(config, source, dataset)
     analyzer = _analyzer(config)
-    check_options(config, plan, dataset, analyzer)
-    summary = _finished(plan, dataset)
-    if summary is None:
-        remove_stale_shards(plan, dataset)
-        if plan.todo:
-            _run(config, plan, dataset, on_progress)
-            # A worker or node that was killed on the way left half a file.
-            dataset.remove_temporary()
-        summary = replace(
-            write_manifest(dataset, plan.shards, plan.signature, config, analyzer),
-            new_clips=sum(len(shard.clips) for shard in plan.todo),
-        )
+    with dataset.alone():
+        check_options(config, plan, dataset, analyzer)
+        summary = _finished(plan, dataset)
+        if summary is None:
+            remove_stale_shards(plan, dataset)
+            if plan.todo:
+                _run(config, plan, dataset, on_progress)
+                # A worker or node that was killed on the way left half a file.
+                dataset.remove_temporary()
+            summary = replace(
+                write_manifest(dataset, plan.shards, plan.signature, config, analyzer),
+                new_clips=sum(len(shard.clips) for shard in plan.todo),
+            )
     summary = replace(summary, passed_over=plan.passed_over)
     if config.check_identities:
         summary = replace(summary, flagged=_flagged(config, summary, on_progress))

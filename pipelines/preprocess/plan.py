@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -9,8 +10,9 @@ import pyarrow.parquet as pq
 
 from icface.analyzers import registration
 from icface.errors import IcfaceError
+from pipelines.card import CARD
 from pipelines.config import PreprocessConfig
-from pipelines.dataset import INDEX, OPTIONS, RELABELLING
+from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING
 from pipelines.exclusions import Exclusions
 from pipelines.shard import RETRY, Shard, remove_shard, shard_names, signature
 from pipelines.sources import (
@@ -62,6 +64,8 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     Clips that were taken out by `icface dataset forget` stay out. Raises IcfaceError when there are no clips, or the
     data set is being relabelled.
     """
+    if dataset.local and Path(dataset.root).is_file():
+        raise IcfaceError(f"{dataset.url} is a file; choose a folder for the data set")
     if dataset.exists(RELABELLING):
         raise IcfaceError(f"{dataset.url} is half relabelled: run `icface dataset relabel {dataset.url}` again first")
     leftovers = Leftovers()
@@ -123,7 +127,7 @@ def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyze
     options["analyzer"] = f"{analyzer['name']} ({analyzer['fingerprint']})"
     known = _options(dataset)
     if not known:
-        if dataset.exists("clips") or dataset.exists(INDEX):
+        if any(dataset.exists(name) for name in ("clips", INDEX, META, CARD)):
             raise IcfaceError(f"{dataset.url} holds something else; choose another folder for the data set")
         _write_options(dataset, options)
         return

@@ -1,6 +1,7 @@
 """A clip, and how its name comes from its path."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -89,6 +90,7 @@ def clip_name(path: str) -> str:
     >>> clip_name("train/id10283#zBqQEBk0mAU#001532#001715.mp4")
     'id10283/zBqQEBk0mAU/001532-001715'
     """
+    path = normalized(path)
     stem = stem_of(path)
     if "#" in stem and (found := _FIRST_ORDER_NAME.fullmatch(stem)):
         return span_name(found["identity"], found["video"], int(found["start"]), int(found["end"]))
@@ -97,6 +99,15 @@ def clip_name(path: str) -> str:
         return f"{folders[-2]}/{folders[-1]}/{stem}"
     identity = folders[0] if folders else stem
     return f"{identity}/{stem}/{stem}"
+
+
+def normalized(name: str) -> str:
+    """A name whose accents are written as one letter each: macOS writes two, and `Jos\u00e9` is one person everywhere.
+
+    >>> len(normalized("Jose\u0301"))
+    4
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def span_name(identity: str | None, video: str, start: int, end: int) -> str:

@@ -16,6 +16,9 @@ LISTED = 3
 HEAD = 377
 """Bytes of a file that tell its kind: two packets of an MPEG transport stream."""
 
+MOVING_HEAD = 1024
+"""Bytes in which a picture says that it moves: a GIF does so behind up to 781 bytes of colours."""
+
 
 @dataclass
 class Leftovers:
@@ -49,6 +52,19 @@ def is_companion(name: str) -> bool:
     """Whether a file's ending says that it is something else than a video."""
     _, dot, ending = name.rpartition(".")
     return bool(dot) and ending.lower() in COMPANIONS
+
+
+def is_moving_picture(path: str) -> bool:
+    """Whether a local file is an animated GIF, WebP or PNG: no clip to us, and no cover either."""
+    if not path.lower().endswith((".gif", ".webp", ".apng")):
+        return False
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a million of these
+            head = file.read(MOVING_HEAD)
+    except OSError:
+        return False
+    webp = head[:4] == b"RIFF" and head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+    return webp or b"NETSCAPE2.0" in head or b"acTL" in head
 
 
 def looks_like_a_video(path: str) -> bool:

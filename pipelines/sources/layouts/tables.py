@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterable, Iterator
 
 from icface.errors import IcfaceError
-from pipelines.sources.clip import SPLITS, BoxSpan, Clip, Span, span_name, stem_of
+from pipelines.sources.clip import SPLITS, BoxSpan, Clip, Span, normalized, span_name, stem_of
 from pipelines.sources.fetch import located
 from pipelines.storage import Folder
 
 METADATA = "vox-metadata.csv"
 _METADATA_COLUMNS = frozenset(("video_id", "start", "end", "bbox", "fps", "width", "height"))
 _PATH_COLUMNS = frozenset(("path", "identity"))
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""How files begin that Excel saves as Unicode text."""
 _SPLIT_WORDS = {"training": "train", "dev": "train", "validation": "val", "valid": "val", "testing": "test"}
 
 Row = dict[str, str]
@@ -21,11 +23,15 @@ Wanted = tuple[str, str, Span]
 
 
 def read_table(folder: Folder, name: str) -> tuple[list[str], list[Row]]:
-    """Header and rows of a csv file, separated by commas or tabs, without white space around the cells."""
-    text = folder.read(name).decode("utf-8-sig", "replace")
-    delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
+    """Header and rows of a csv file, without white space around the cells; the header's letters are small.
+
+    Cells are separated by commas, tabs or semicolons, whichever the first line has most of.
+    """
+    data = folder.read(name)
+    text = data.decode("utf-16" if data.startswith(UTF_16) else "utf-8-sig", "replace")
+    delimiter = max(",\t;", key=text.split("\n", 1)[0].count)
     lines = ([cell.strip() for cell in line] for line in csv.reader(io.StringIO(text), delimiter=delimiter))
-    header = next(lines, [])
+    header = [title.lower() for title in next(lines, [])]
     rows = []
     for number, line in enumerate(lines, start=2):
         if not any(line):
@@ -75,10 +81,16 @@ def listed_clips(folder: Folder, header: list[str], rows: list[Row], name: str) 
         )
     sizes = _Sizes(folder)
     clips = []
+    owners: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
         path, identity = row["path"], row["identity"]
         if not path or not identity or "/" in identity:
             raise IcfaceError(f"{name}, line {number}: path {path!r} and identity {identity!r} must both be there")
+        identity = normalized(identity)
+        if (other := owners.setdefault(path, identity)) != identity:
+            raise IcfaceError(
+                f"{name}, line {number}: {path} is of {identity}, and above of {other}: one of them is wrong"
+            )
         stem = stem_of(path)
         above = path.rstrip("/").split("/")[:-1]
         video = row.get("video") or (above[-1] if above else stem)

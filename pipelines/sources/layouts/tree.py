@@ -14,7 +14,7 @@ from pipelines.sources.clip import VIDEO_SUFFIXES, Clip, TrackFile, clip_name, s
 from pipelines.sources.fetch import home
 from pipelines.sources.layouts.tables import METADATA, Wanted, is_metadata, metadata_clips, read_table
 from pipelines.sources.layouts.tree_names import by_name, check_depth, check_unique, named_by_layout
-from pipelines.sources.leftovers import Leftovers, escaped, is_companion, looks_like_a_video
+from pipelines.sources.leftovers import Leftovers, escaped, is_companion, is_moving_picture, looks_like_a_video
 from pipelines.storage import Folder
 
 TRACKS = "txt"
@@ -187,6 +187,8 @@ def _scan(folder: str, prefix: str, above: frozenset[str], leftovers: Leftovers)
             yield from _scan(entry.path, f"{path}/", above | {real}, leftovers)
         elif entry.name.lower().endswith(VIDEO_SUFFIXES):
             yield path, -1  # what becomes of it is recorded
+        elif is_moving_picture(entry.path):
+            leftovers.endings[_ending(path)] += 1
         elif not is_companion(entry.name):
             if looks_like_a_video(entry.path):
                 yield path, entry.stat().st_size

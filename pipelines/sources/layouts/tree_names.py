@@ -7,7 +7,7 @@ from itertools import pairwise
 from operator import attrgetter
 
 from icface.errors import IcfaceError
-from pipelines.sources.clip import Clip, clip_name, stem_of
+from pipelines.sources.clip import Clip, clip_name, normalized, stem_of
 
 KNOWN_ROOTS = frozenset({"dev", "test", "train", "val", "valid", "mp4", "video", "videos", "clips"})
 """Folders at the top of a tree that only sort it: VoxCeleb's, and splits."""
@@ -45,6 +45,7 @@ class TreeLayout:
         >>> TreeLayout("{identity}/video/{view}/...").clip_name("M003/video/front/angry/level_1/001.mp4")
         'M003/front-angry-level_1/001'
         """
+        path = normalized(path)
         found = self._pattern.fullmatch(path.rpartition("/")[0] + "/")
         if found is None:
             return None
@@ -112,4 +113,6 @@ def check_unique(clips: Iterable[Clip], url: str) -> None:
     for one, other in pairwise(sorted(clips, key=attrgetter("clip"))):
         if one.clip == other.clip:
             first, second = sorted((one.path, other.path))
+            if first == second:
+                raise IcfaceError(f"{url}: {first} is listed twice; take one out")
             raise IcfaceError(f"{url}: {first} and {second} are both clip {one.clip}; rename one")

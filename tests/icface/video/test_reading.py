@@ -7,7 +7,7 @@ import pytest
 
 from icface.errors import IcfaceError
 from icface.video import reading
-from icface.video.reading import TruncatedClip, probe, read_frames
+from icface.video.reading import TruncatedClip, probe, read_frames, read_windows
 from icface.video.writing import write_video
 
 HARD = ("id90095/df_519", "id90111/vx_RD_Radio10_0_clip_0", "id90114/liax_driving2")
@@ -186,6 +186,58 @@ def test_bytes_that_are_no_video_are_said_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(IcfaceError, match=name) as raised:
             probe(path)
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "`git lfs pull` fetches the video"),
+        (b"\n<!DOCTYPE html><html>404</html>", "it is a web page"),
+    ],
+)
+def test_what_is_no_video_is_called_by_its_name(data: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(data)
+    with pytest.raises(IcfaceError, match=said):
+        probe(path)
+
+
+def written(path: Path, options: dict[str, str] | None = None) -> bytes:
+    """A clip of 25 different frames of a second."""
+    with av.open(str(path), "w", options=options or {}) as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(25):
+            frame = np.full((64, 64, 3), 10 * number, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode())
+    return path.read_bytes()
+
+
+def test_an_encrypted_clip_is_said_to_be_one(tmp_path: Path) -> None:
+    key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76" * 16, "encryption_kid": "a7" * 16}
+    written(tmp_path / "clip.mp4", key)
+    with pytest.raises(IcfaceError, match="it is encrypted"):
+        probe(tmp_path / "clip.mp4")
+
+
+def test_the_clock_goes_on_where_recordings_were_joined(tmp_path: Path) -> None:
+    """`cat a.ts b.ts`: both begin at the same time, and a player shows one after the other."""
+    part = written(tmp_path / "part.ts")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part + part + part)
+    windows = list(read_windows(joined))
+    times = np.concatenate([window.times for window in windows])
+    grey = np.concatenate([window.frames.mean((1, 2, 3)) for window in windows])
+    # FFmpeg may drop the packet at a join, which it takes for damaged.
+    assert 72 <= len(times) <= 75
+    assert times[-1] == pytest.approx(74 / 25, abs=0.05)
+    assert (np.diff(times) > 0.03).all()
+    # Each frame's grey tells its time.
+    assert np.abs(times % 1.0 * 250 - grey).max() < 14
+    assert probe(joined).seconds == pytest.approx(3.0, abs=0.1)
 
 
 def test_no_file_a_folder_and_a_sound_are_said(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The job on real clips and on what is none, with a real Ray."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,12 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from icface.errors import IcfaceError
+from icface.errors import IcfaceError, root_cause
 from icface.images import decode_image
 from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
 from pipelines.preprocess.job import preprocess
+from pipelines.storage import Folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,6 +122,38 @@ def test_a_lost_shard_comes_back_to_the_bit(source: Path, tmp_path: Path):
     summary = preprocess(config)
     assert 0 < summary.new_clips < 4
     assert contents(config.dataset) == before
+
+
+def test_two_commands_do_not_write_one_data_set(source: Path, tmp_path: Path):
+    config = options(source, tmp_path)
+    with Folder.at(config.dataset).alone(), pytest.raises(IcfaceError, match="another icface command is writing"):
+        preprocess(config)
+    with Folder.at(config.dataset).alone(among=True), Folder.at(config.dataset).alone(among=True):
+        pass
+    assert not list(Path(config.dataset).iterdir())
+
+
+def test_places_that_are_no_data_set_are_refused_in_one_line(source: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/README.md").write_text("mine")
+    for place, said in (
+        ("file", "is a file"),
+        ("project", "holds something else"),
+        ("/proc/data", "cannot be written"),
+    ):
+        with pytest.raises(IcfaceError, match=said):
+            preprocess(options(source, tmp_path, dataset=str(tmp_path / place)))
+    assert (tmp_path / "project/README.md").read_text() == "mine"
+
+
+def test_a_full_disk_is_said_in_one_line():
+    inner = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    outer = RuntimeError("a task failed")
+    outer.__cause__ = inner
+    assert root_cause(outer).startswith("a disk is full")
+    advice = RuntimeError("ValueError: what happened\nTo change retry attempts, backoff, or which errors are retried")
+    assert root_cause(advice) == "ValueError: what happened"
 
 
 def test_too_many_failures_fail_after_all_is_written(source: Path, tmp_path: Path):

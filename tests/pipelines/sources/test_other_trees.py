@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
@@ -136,6 +137,55 @@ def test_a_csv_says_the_split_and_identities_stay_text(tmp_path: Path) -> None:
     plan = make_plan(config, Folder.at(tmp_path / "list.csv"), Folder.at(tmp_path / "data"))
     splits = {clip.identity: shard.split for shard in plan.shards for clip in shard.clips}
     assert splits == {"007": "val", "7": "train", "8": "test", "1e3": "train"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Path;Identity\na.mp4;ann\nb.mp4;bob, jr\n",
+        '\ufeffpath,identity\r\na.mp4,ann\r\nb.mp4,"bob, jr"\r\n'.encode(),
+        "path\tidentity\na.mp4\tann\nb.mp4\tbob, jr\n".encode("utf-16"),
+    ],
+)
+def test_csv_files_as_spreadsheets_write_them(data: bytes, tmp_path: Path) -> None:
+    tree(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "list.csv").write_bytes(data)
+    clips = list_clips(Folder.at(tmp_path / "list.csv"))
+    assert [(clip.identity, clip.path, clip.size) for clip in clips] == [("ann", "a.mp4", 1), ("bob, jr", "b.mp4", 1)]
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("a.mp4,bob", "line 3: a.mp4 is of bob, and above of ann"),
+        ("a.mp4,ann", "a.mp4 is listed twice; take one out"),
+    ],
+)
+def test_a_file_is_of_one_person_and_listed_once(second: str, said: str, tmp_path: Path) -> None:
+    tree(tmp_path, "a.mp4")
+    (tmp_path / "list.csv").write_text(f"path,identity\na.mp4,ann\n{second}\n")
+    with pytest.raises(IcfaceError, match=said):
+        list_clips(Folder.at(tmp_path / "list.csv"))
+
+
+def test_one_name_written_in_two_ways_is_one_person(tmp_path: Path) -> None:
+    """macOS writes é as two letters, and others as one."""
+    root = tree(tmp_path, "Jose\u0301/v/1.mp4", "Jos\u00e9/v/2.mp4")
+    clips = list_clips(root)
+    assert {clip.identity for clip in clips} == {"Jos\u00e9"}
+    assert all(Path(ClipFiles(root).path(clip, tmp_path)).exists() for clip in clips)
+    assert names(root, "{identity}/{video}") == ["Jos\u00e9/v/1", "Jos\u00e9/v/2"]
+
+
+def test_moving_pictures_are_counted_and_covers_are_not(tmp_path: Path) -> None:
+    root = tree(tmp_path, "ann/v/1.mp4")
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    for ending in ("gif", "webp"):
+        frames[0].save(tmp_path / f"ann/v/moves.{ending}", save_all=True, append_images=frames[1:], loop=0)
+        frames[0].save(tmp_path / f"ann/v/cover.{ending}")
+    leftovers = Leftovers()
+    assert len(list_clips(root, None, leftovers)) == 1
+    assert leftovers.endings == {".gif": 1, ".webp": 1}
 
 
 def test_splits_that_contradict_each_other_or_are_unknown_are_refused(tmp_path: Path) -> None:
