@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import kendalltau, linregress
-from torch import Tensor, nn
+from support.drawn_faces import SIZE, DrawnModel, DrawnPairs, Painter, Reader
+from torch import Tensor
 
 from icface.analyzers.face import Face
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
-from icface.bundle import BundleConfig
-from icface.evaluation import EvaluationPair, evaluate
+from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.evaluation import evaluate
 from icface.evaluation.pairs import PairSource
 from icface.evaluation.response import (
     STEPS,
@@ -26,70 +26,12 @@ from icface.evaluation.response import (
     slopes,
     sweeps,
 )
-from icface.networks.config import ModelConfig
 
-SIZE = 32
 AU12, AU25 = ATTRIBUTE_NAMES.index("AU12"), ATTRIBUTE_NAMES.index("AU25")
 
 
-class Painter(nn.Module):
-    """Paints each coded attribute as the brightness of a block of its own, after mixing them by `mixing` (n, n)."""
-
-    def __init__(self, mixing: np.ndarray) -> None:
-        super().__init__()
-        self.mixing = torch.from_numpy(mixing.astype(np.float32))
-
-    def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
-        values = (attributes @ self.mixing.T).clamp(0, 1) * 2 - 1
-        picture = image.clone()
-        for index in range(values.shape[1]):
-            row, column = divmod(index, 8)
-            picture[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = values[:, index, None, None, None]
-        return picture
-
-
-class Reader:
-    """Reads them again, exactly but for the rounding of pixels."""
-
-    measures = frozenset(ATTRIBUTE_NAMES)
-    fingerprint = "1"
-    batch_size = 64
-
-    def __init__(self, name: str = "reader", gain: float = 1.0) -> None:
-        self.name, self.gain = name, gain
-
-    def analyze(self, frames: np.ndarray, frame_indices: Sequence[int], clip: str) -> list[list[Face]]:
-        schema = AttributeSchema.default()
-        coded = np.stack(
-            [frames[:, 4 * (i // 8) + 1, 4 * (i % 8) + 1, 0].astype(np.float32) / 255 for i in range(20)], axis=1
-        )
-        landmarks = np.random.default_rng(0).uniform(0, SIZE, (68, 2)).astype(np.float32)
-        neutral = schema.neutral()
-        raw = neutral + (schema.decode(coded) - neutral) * self.gain
-        return [[Face(landmarks=landmarks, attributes=row.astype(np.float32), confidence=1.0)] for row in raw]
-
-    def close(self) -> None: ...
-
-
-class Model(nn.Module):
-    size = SIZE
-
-    def __init__(self, mixing: np.ndarray) -> None:
-        super().__init__()
-        seen = Seen(min=0, p01=0, p50=0.5, p99=2.0, max=3.0)
-        turned = Seen(min=-0.6, p01=-0.4, p50=0, p99=0.4, max=0.6)
-        self.schema = AttributeSchema(
-            tuple(replace(a, seen=turned if a.unit == "rad" else seen) for a in AttributeSchema.default().attributes)
-        )
-        self.config = BundleConfig(model=ModelConfig(size=SIZE), schema=self.schema)
-        self.generator = Painter(mixing)
-
-    def neutralise(self, image: Tensor, source: Tensor) -> Tensor:
-        return torch.full_like(image, -1.0)
-
-
 def swept(mixing: np.ndarray, name: str = "", gain: float = 1.0):
-    model, reader = Model(mixing), Reader(gain=gain)
+    model, reader = DrawnModel(mixing), Reader(gain=gain)
     neutral = torch.zeros(3, 3, SIZE, SIZE)
 
     def measure(pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -154,7 +96,7 @@ def test_slopes_are_numpys_and_ignore_what_was_not_measured() -> None:
 
 
 def test_what_is_stepped_is_what_was_seen_else_what_is_asked() -> None:
-    schema = Model(np.eye(20)).schema
+    schema = DrawnModel(np.eye(20)).schema
     values = asked_values(schema, np.zeros((1, 20)))
     np.testing.assert_allclose(values["AU12"], [0.5, 1, 1.5, 2])
     np.testing.assert_allclose(values["pose_yaw"], np.linspace(-0.4, 0.4, STEPS), rtol=1e-6)
@@ -204,47 +146,6 @@ def test_sweeps_of_several_sources_are_one_in_the_order_of_attributes() -> None:
     assert leakage(together, "") == leakage(first, "")
 
 
-class Pairs:
-    hash = "drawn"
-
-    def __init__(self) -> None:
-        generator = np.random.default_rng(1)
-        self.labels = AttributeSchema.default().neutral() + np.zeros((40, 20), np.float32)
-        self.labels[:, AU12] = generator.uniform(0, 2, 40)
-        self.labels[:, AU25] = generator.uniform(0, 2, 40)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def sources(self):
-        return [PairSource(group="val", kind="self", key="source")]
-
-    def attributes(self):
-        return self.labels
-
-    def sequences(self):
-        return iter(())
-
-    def __iter__(self):
-        painter = Painter(np.eye(20))
-        for index, row in enumerate(self.labels):
-            coded = torch.from_numpy(AttributeSchema.default().encode(row[None])[0])
-            picture = painter(torch.full((1, 3, SIZE, SIZE), -1.0), coded)
-            driving = ((picture[0].permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8).numpy()
-            yield EvaluationPair(
-                key=str(index),
-                group="val",
-                kind="self",
-                source_key="source",
-                track="track",
-                source=np.zeros((SIZE, SIZE, 3), np.uint8),
-                driving=driving,
-                attributes=row,
-                source_attributes=row,
-                box=np.array([0, 0, 1, 1], np.float32),
-            )
-
-
 def test_a_second_analyzer_scores_beside_the_first_and_its_disagreement_is_told() -> None:
     class Blind(Reader):
         """Sees a smile nowhere but on the real frames, as an analyzer that a training did not fool."""
@@ -262,9 +163,9 @@ def test_a_second_analyzer_scores_beside_the_first_and_its_disagreement_is_told(
             picture[:, :, -1, -1] = 1
             return picture
 
-    model = Model(np.eye(20))
+    model = DrawnModel(np.eye(20))
     model.generator = Marked(np.eye(20))
-    report = evaluate(model, Pairs(), Reader(), second=Blind("other"), stepped=1)  # type: ignore[arg-type]
+    report = evaluate(model, DrawnPairs(), Reader(), second=Blind("other"), stepped=1)  # type: ignore[arg-type]
     scores = report.groups["val"].scores
     assert scores["model"]["within_share.AU12"] == pytest.approx(1, abs=0.02)
     assert scores["noise_floor"]["other/within.AU12"] == pytest.approx(1, abs=0.02)
@@ -280,7 +181,7 @@ def test_a_second_analyzer_scores_beside_the_first_and_its_disagreement_is_told(
 
 def test_shares_are_quotients() -> None:
     mixing = np.eye(20)
-    scores = evaluate(Model(mixing), Pairs(), Reader()).groups["val"].scores  # type: ignore[arg-type]
+    scores = evaluate(DrawnModel(mixing), DrawnPairs(), Reader()).groups["val"].scores  # type: ignore[arg-type]
     expected = scores["model"]["face_l1"] / scores["copy_source"]["face_l1"]
     assert scores["model"]["face_l1_share"] == pytest.approx(expected)
     assert "slope.AU12" not in scores["model"]
