@@ -221,7 +221,8 @@ class Report:
             people = (
                 "" if report.people is None else f", {report.people} {'person' if report.people == 1 else 'people'}"
             )
-            for metric in (name for name in report.scores["model"] if only is None or name in only):
+            # What is asked for comes in its own order: the first are the ones to look at first.
+            for metric in report.scores["model"] if only is None else only:
                 cells = [report.scores.get(reference, {}).get(metric) for reference in REFERENCES]
                 if any(cell is not None for cell in cells):
                     mine, *others = (number(cell) for cell in cells)

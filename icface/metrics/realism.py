@@ -4,6 +4,7 @@ FID and KID by their usual names mean Inception's features, which have no weight
 `kid_lite0`, and are comparable with each other alone. The statistics are torchmetrics'.
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -73,7 +74,11 @@ def kid(made: Features, real: Features) -> float | None:
     if count < LEAST_FOR_KID:
         return None
     subsets = 1 if count <= SUBSET else SUBSETS
-    metric = KernelInceptionDistance(feature=_AsTheyAre(made.shape[1]), subsets=subsets, subset_size=min(count, SUBSET))
+    with warnings.catch_warnings():  # that it keeps the features, which is why they are given
+        warnings.simplefilter("ignore", UserWarning)
+        metric = KernelInceptionDistance(
+            feature=_AsTheyAre(made.shape[1]), subsets=subsets, subset_size=min(count, SUBSET)
+        )
     metric.update(torch.from_numpy(made), real=False)
     metric.update(torch.from_numpy(real), real=True)
     with torch.random.fork_rng(devices=[]):

@@ -10,6 +10,9 @@ from orchestration.devices import device_asked
 from orchestration.reporting import write_json
 from orchestration.terminal import Reporter
 
+EMBEDDED = 4
+"""Frames of a track whose person is compared with the source's, unless all are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
@@ -21,6 +24,8 @@ class Evaluate:
     """A data set. A path or fsspec URL."""
     json: str | None = None
     """Write the whole report to this JSON file."""
+    html: str | None = None
+    """Write a self-contained page: tables, curves, leakage, pictures of the worst and best pairs."""
     split: Literal["held_out", "val", "cross"] | None = None
     """Only these pairs: held-out frames of people in training, unseen people, or people driven by others."""
     analyzer: str | None = None
@@ -34,14 +39,19 @@ class Evaluate:
     all: bool = False
     """Show every metric, not only the most important ones."""
     identity: bool = False
-    """Also measure whether the output shows the source's person. Needs extra `identity`; 0.6 s per pair on a core."""
+    """Measure on every pair whether the output shows the source's person. Default: on four frames per track, where
+    extra `identity` is installed. 0.6 s per pair on a core."""
+    workers: int | None = None
+    """Processes that measure, by Ray. Default: this one."""
+    address: str | None = None
+    """Ray cluster that measures: local, auto or HOST. Every node must see the data set."""
     gpu: bool = False
     """Run the networks on the GPU, MediaPipe's too (`mediapipe-torch`)."""
 
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise ValueError(f"steps must not be negative: {self.steps}")
-        for name in ("per_track", "tracks"):
+        for name in ("per_track", "tracks", "workers"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
@@ -49,29 +59,42 @@ class Evaluate:
 def main(argv: Sequence[str]) -> None:
     options = parse(Evaluate, argv, "evaluate")
     from icface.evaluation.report import HEADLINE
-    from orchestration.registry.evaluation import evaluate_model
+    from orchestration.registry import evaluation_page
+    from orchestration.registry.evaluation import evaluated
+    from orchestration.registry.measurer import MeasurerChoice
     from pipelines.loading.evaluation_pairs import GROUPS
 
-    device = device_asked(options.gpu)
-    # dlib is an optional package; without it there is one opinion.
-    second = "dlib" if options.analyzer is None and find_spec("dlib") else None
+    # dlib is an optional package; without it there is one opinion, and nobody is told apart.
+    dlib = find_spec("dlib") is not None
+    every = 1 if options.identity else max(1, options.per_track // EMBEDDED) if dlib else None
+    measuring = MeasurerChoice(
+        analyzer=options.analyzer,
+        second="dlib" if options.analyzer is None and dlib else None,
+        embed_every=every,
+        features=True,
+        device=device_asked(options.gpu),
+    )
     with Reporter() as reporter:
-        report = evaluate_model(
+        found = evaluated(
             options.model,
             options.dataset,
             groups=(options.split,) if options.split else GROUPS,
             per_track=options.per_track,
             tracks=options.tracks,
-            device=device,
-            identity=options.identity,
             progress=lambda done, total: reporter.progress("evaluating pairs", done, total),
-            analyzer=options.analyzer,
-            second=second,
+            measuring=measuring,
             stepped=options.steps,
+            address=options.address,
+            workers=options.workers,
         )
+        report = found.report
         reporter.table("Evaluation", report.rows(None if options.all else HEADLINE))
         for sentence in report.disagreements():
             reporter.say(sentence)
         if options.json:
             write_json(options.json, report.to_json())
-            reporter.result(json=options.json)
+        if options.html:
+            evaluation_page.write(options.html, options.model, report, found.sheets())
+        written = {name: path for name, path in (("json", options.json), ("html", options.html)) if path}
+        if written:
+            reporter.result(**written)

@@ -34,6 +34,8 @@ class Promote:
     dataset: str | None = None
     """Data set for a new evaluation of both versions, if their evaluations cannot be compared. Default: the one that
     this version was evaluated on."""
+    rule: str | None = None
+    """YAML file: which scores may not get worse, and by how much. Docs: registry.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +155,15 @@ def _list(argv: Sequence[str]) -> None:
         if not found:
             reporter.say(f"no model is registered in {uri}: `icface train DATASET --register NAME` makes one")
             return
-        rows = [("model", "version", "aliases", "made", "licence", "face L1")]
+        rows = [("model", "version", "aliases", "made", "licence", "face L1 (copying the source)")]
         for item in found:
-            metrics = (item.evaluation or {}).get("metrics", {})
-            scores = [f"{key.split('/')[0]} {value:.3f}" for key, value in metrics.items() if key.endswith("/face_l1")]
+            evaluation = item.evaluation or {}
+            copied = evaluation.get("copy_source", {})
+            scores = [
+                f"{key.split('/')[0]} {value:.3f}" + (f" ({copied[key]:.3f})" if key in copied else "")
+                for key, value in evaluation.get("metrics", {}).items()
+                if key.endswith("/face_l1")
+            ]
             rows.append(
                 (
                     item.name,
@@ -173,6 +180,7 @@ def _list(argv: Sequence[str]) -> None:
 def _promote(argv: Sequence[str]) -> None:
     options = parse(Promote, argv, "models promote")
     from orchestration.registry import versions as registry
+    from orchestration.registry.gate import GateRule
     from orchestration.registry.promotion import promote
     from orchestration.tracking.run_logger import use_tracking
 
@@ -185,6 +193,7 @@ def _promote(argv: Sequence[str]) -> None:
             options.force,
             options.dataset,
             lambda label, done, total: reporter.progress(f"evaluating {label}", done, total),
+            GateRule.read(options.rule) if options.rule else None,
         )
         licence = next(item.licence for item in registry.versions(options.name) if item.number == options.version)
         reporter.result(
@@ -210,6 +219,7 @@ def _compare(argv: Sequence[str]) -> None:
             options.tracks,
             lambda label, done, total: reporter.progress(f"evaluating {label}", done, total),
         )
+        reporter.say(f"{found.origin()} {found.counts()}")
         reporter.table("Metrics", found.metrics())
         reporter.table("What differs in their making", found.configs())
         page = Path(options.output).absolute()

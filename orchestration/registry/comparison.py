@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
-from mlflow.exceptions import MlflowException
-
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
-from icface.evaluation import HIGHER_IS_BETTER
 from icface.evaluation.rendering import render_pairs
-from icface.evaluation.report import BEST_AT_ONE, HEADLINE, Report, base
+from icface.evaluation.report import HEADLINE, Report, arrow, number
+from icface.metrics.people import Difference
 from icface.sheets import Picture, Row, contact_sheet
 from icface.training.config import current_names
+from orchestration.registry import evaluation_store as store
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import PairChoice, evaluate_alike
+from orchestration.registry.gate import Kept, differences, direction, people_in_words, verdict
 from orchestration.registry.references import ModelReference, resolve
 from orchestration.tracking.run_logger import flat
 from pipelines.dataset import Dataset
@@ -36,7 +35,11 @@ class ComparedModel:
     label: str
     """As it was asked for."""
     model: ICface
-    report: Report
+    kept: Kept
+
+    @property
+    def report(self) -> Report:
+        return self.kept.report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +49,39 @@ class Comparison:
     compared_models: tuple[ComparedModel, ...]
     evaluated: bool
     """Whether the models were evaluated for it; otherwise their stored evaluations were comparable."""
+    left_as_they_were: tuple[str, ...] = ()
+    """Models whose stored evaluation, of other pairs, was not replaced."""
     samples: Picture | None
     """The same pairs rendered by each; None without a data set."""
 
     def metrics(self) -> list[tuple[str, ...]]:
-        """Rows of text: metric, which way is better, each model, then each later model's difference to the first."""
+        """Rows of text: metric, which way is better, each model, copying the source, then each difference to the first.
+
+        A difference stands with its 95 % interval over people, of the same pairs, and with `better`, `worse` or
+        `same` (the interval holds 0). Scores whose sums are not kept have no interval.
+        """
         first, *others = self.compared_models
-        reports = [compared.report.metrics() for compared in self.compared_models]
-        heading = ["metric", "better", *(compared.label for compared in self.compared_models)]
+        heading = ["metric", "best", *(compared.label for compared in self.compared_models), "copying the source"]
         rows = [(*heading, *(f"{other.label} – {first.label}" for other in others))]
-        for name in reports[0]:
-            metric = name.split("/", 1)[1]
-            if metric not in HEADLINE or not all(name in report for report in reports):
-                continue
-            values = [report[name] for report in reports]
-            differences = [f"{value - values[0]:+.4f} {verdict(metric, values[0], value)}" for value in values[1:]]
-            rows.append((name, direction(metric), *(f"{value:.4f}" for value in values), *differences))
+        apart = [differences(first.kept, other.kept) for other in others]
+        for group, report in first.report.groups.items():
+            for metric in report.scores["model"]:
+                values = [c.report.groups[group].scores["model"].get(metric) for c in self.compared_models]
+                if metric not in HEADLINE or any(value is None for value in values):
+                    continue
+                told = [
+                    _told(metric, values[0], value, found.get(f"{group}/{metric}"))
+                    for value, found in zip(values[1:], apart, strict=True)
+                ]
+                copied = report.scores.get("copy_source", {}).get(metric)
+                name = f"{group}/{first.report.shown(metric)}"
+                rows.append((name, arrow(metric), *map(number, values), number(copied), *told))
         return rows
+
+    def counts(self) -> str:
+        """How many pairs and people each group has."""
+        groups = self.compared_models[0].report.groups.items()
+        return "; ".join(f"{name}: {group.pairs} pairs of {people_in_words(group.people)}" for name, group in groups)
 
     def configs(self) -> list[tuple[str, ...]]:
         """Rows of text: what differs in architecture, training, data and licence; the first row is the heading."""
@@ -75,10 +94,17 @@ class Comparison:
                 rows.append((name, *values))
         return rows
 
+    def origin(self) -> str:
+        """Where the scores come from, and what became of stored ones."""
+        if not self.evaluated:
+            return "The scores are those stored with the models, on the same pairs."
+        kept = " and ".join(self.left_as_they_were)
+        stored = f" The stored evaluation of {kept} is left as it was." if kept else ""
+        return f"All models were evaluated now, on the same pairs.{stored}"
+
     def write(self, path: str | Path) -> None:
         """Everything as one self-contained HTML page."""
-        source = "evaluated now" if self.evaluated else "stored with the models"
-        sections = [f"<p>Scores: {source}, on the same pairs.</p><h2>Metrics</h2>{table(self.metrics())}"]
+        sections = [f"<p>{self.origin()} {self.counts()}.</p><h2>Metrics</h2>{table(self.metrics())}"]
         if self.samples is not None:
             sections.append(
                 "<h2>The same faces by each</h2>" + image(self.samples, "the same pairs made by each model")
@@ -87,28 +113,15 @@ class Comparison:
         write_page(path, " against ".join(compared.label for compared in self.compared_models), sections)
 
 
-def direction(metric: str) -> str:
-    """Which way `metric` is better.
-
-    >>> direction("face_l1"), direction("r.AU12"), direction("sharpness")
-    ('lower', 'higher', 'nearer to 1')
-    """
-    name = base(metric)
-    return "higher" if name in HIGHER_IS_BETTER else "nearer to 1" if name in BEST_AT_ONE else "lower"
-
-
-def verdict(metric: str, first: float, other: float) -> str:
-    """`better`, `worse` or `equal`: the other value beside the first.
-
-    >>> verdict("face_l1", 0.2, 0.1), verdict("sharpness", 0.9, 1.3), verdict("ssim", 0.5, 0.5)
-    ('better', 'worse', 'equal')
-    """
-    if first == other:
-        return "equal"
-    way = direction(metric)
-    if way == "nearer to 1":
-        return "better" if abs(other - 1) < abs(first - 1) else "worse"
-    return "better" if (other > first) == (way == "higher") else "worse"
+def _told(metric: str, first: float | None, other: float | None, found: Difference | None) -> str:
+    """A difference in words."""
+    if first is None or other is None:
+        return "–"
+    found = found or Difference(value=other - first, interval=None, people=0)
+    if found.interval is None:
+        return f"{number(found.value)} {verdict(found, first, direction(metric))}, no interval"
+    low, high = map(number, found.interval)
+    return f"{number(found.value)} ({low} … {high}) {verdict(found, first, direction(metric))}"
 
 
 def compare(
@@ -134,10 +147,13 @@ def compare(
     bundles = [load_bundle(reference.folder) for reference in references]
     known = [_stored(reference) for reference in references]
     choice = PairChoice(dataset=dataset, per_track=per_track, tracks=tracks) if dataset else _choice(references)
-    reports = [report for report in known if report is not None]
-    comparable = len(reports) == len(models) and len({registry.conditions(report) for report in reports}) == 1
+    kept: list[Kept] = [each for each in known if each is not None]
+    comparable = len(kept) == len(models) and len({store.conditions(each.report) for each in kept}) == 1
     evaluated = not comparable or (
-        dataset is not None and choice is not None and _hash(choice) != reports[0].pairs_hash
+        dataset is not None and choice is not None and _hash(choice) != kept[0].report.pairs_hash
+    )
+    left = tuple(
+        model for model, reference in zip(models, references, strict=True) if evaluated and _has_one(reference)
     )
     if evaluated:
         if choice is None:
@@ -146,10 +162,10 @@ def compare(
                 "data set to evaluate them on with --dataset"
             )
         alike = dict(zip(models, zip(references, bundles, strict=True), strict=True))
-        reports = evaluate_alike(alike, choice, progress)
+        kept = list(evaluate_alike(alike, choice, progress))
     compared_models = tuple(
-        ComparedModel(label=label, model=model, report=report)
-        for label, model, report in zip(models, bundles, reports, strict=True)
+        ComparedModel(label=label, model=model, kept=each)
+        for label, model, each in zip(models, bundles, kept, strict=True)
     )
     samples = None
     if choice is not None:
@@ -158,7 +174,7 @@ def compare(
         except IcfaceError:
             if dataset is not None:
                 raise  # one that was only remembered may be gone: the scores still stand
-    return Comparison(compared_models=compared_models, evaluated=evaluated, samples=samples)
+    return Comparison(compared_models=compared_models, evaluated=evaluated, left_as_they_were=left, samples=samples)
 
 
 def _choice(references: Sequence[ModelReference]) -> PairChoice | None:
@@ -179,15 +195,16 @@ def _hash(choice: PairChoice) -> str:
     return pairs.hash
 
 
-def _stored(reference: ModelReference) -> Report | None:
-    """The last evaluation of a registered version."""
+def _has_one(reference: ModelReference) -> bool:
+    return bool(reference.run_id) and store.stored_evaluation(str(reference.run_id)) is not None
+
+
+def _stored(reference: ModelReference) -> Kept | None:
+    """The last evaluation of a registered version, with its pairs."""
     if not reference.run_id or not reference.name:
         return None
-    try:
-        values = mlflow.artifacts.load_dict(f"runs:/{reference.run_id}/evaluation.json")
-    except MlflowException:
-        return None
-    return Report.from_json(values)
+    report, measured = store.stored_evaluation(reference.run_id), store.stored_measurements(reference.run_id)
+    return None if report is None or measured is None else Kept(report=report, measured=measured)
 
 
 def _samples(compared_models: Sequence[ComparedModel], data: Dataset) -> Picture:

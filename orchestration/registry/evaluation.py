@@ -1,21 +1,26 @@
 """Evaluating a model on a data set, and keeping the result with it."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from icface import analyzers
-from icface.analyzers.face import Analyzer
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
-from icface.evaluation.reenact import evaluate
+from icface.evaluation.measuring import Measurer
+from icface.evaluation.motion import measure_motion
+from icface.evaluation.reenact import Conditions, make_report, measure_all
+from icface.evaluation.rendering import ModelRenderer
 from icface.evaluation.report import Report
-from icface.identity import FaceEmbedder
+from orchestration.registry import evaluation_store as store
 from orchestration.registry import versions as registry
+from orchestration.registry.cases import Sheet, sheets
+from orchestration.registry.distributed_evaluation import measure_on_ray
+from orchestration.registry.gate import Kept
+from orchestration.registry.measurer import MeasurerChoice
 from orchestration.registry.references import ModelReference, resolve
 from orchestration.tracking.run_logger import reason
 from pipelines.dataset import Dataset
@@ -50,122 +55,150 @@ class PairChoice:
         return data, EvaluationPairs(data, groups=self.groups, per_track=self.per_track, tracks=self.tracks)
 
 
-def evaluate_model(
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Kept):
+    """An evaluation with what it was made with."""
+
+    renderer: ModelRenderer
+    pairs: EvaluationPairs
+
+    def sheets(self) -> list[Sheet]:
+        """Some pairs of each group, its worst and its best ones, rendered again."""
+        return sheets(self.renderer, self.pairs, self.measured)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Processes that measure."""
+
+    measuring: MeasurerChoice
+    address: str
+    workers: int | None
+
+
+def evaluate_model(model: str, dataset: str, **options: Any) -> Report:
+    """The report of `evaluated`, which says what the options are."""
+    return evaluated(model, dataset, **options).report
+
+
+def evaluated(
     model: str,
     dataset: str,
     *,
     groups: Collection[str] = GROUPS,
     per_track: int = 50,
     tracks: int | None = None,
-    device: str = "cpu",
-    identity: bool = False,
     progress: OnPairs | None = None,
-    analyzer: str | None = None,
-    second: str | None = None,
+    measuring: MeasurerChoice | None = None,
     stepped: int = 0,
-) -> Report:
+    address: str | None = None,
+    workers: int | None = None,
+) -> Evaluated:
     """Score MODEL on DATASET; a model of the registry keeps the result with its run and version.
 
-    `identity` compares faces by dlib's network too. `analyzer` measures instead of the one that labelled the data
-    set, or that measures the same on a GPU; `second` measures beside it, unless they are the same; `stepped`: see
-    `icface.evaluation.evaluate`. Raises IcfaceError when there is no such model or data set, the data set has no pairs
-    of these `groups`, or an analyzer or dlib is missing.
+    `measuring`: who measures, by default the analyzer that labelled the data set alone. `stepped`: see
+    `icface.evaluation.evaluate`. With an `address` (`local`, `auto`, HOST) or `workers`, so many processes measure, by
+    Ray; otherwise this one does. Raises IcfaceError when there is no such model or data set, the data set has no
+    pairs of these `groups`, or an analyzer or dlib is missing.
     """
-    embedder = FaceEmbedder() if identity else None
     reference = resolve(model)
     bundle = load_bundle(reference.folder)
     choice = PairChoice(dataset=dataset, groups=tuple(groups), per_track=per_track, tracks=tracks)
     data, pairs = choice.open()
-    first = _named(analyzer, device) if analyzer else analyzer_for(data, device)
-    other = None
-    try:
-        other = analyzers.create(second) if second and second != first.name else None
+    measuring = (measuring or MeasurerChoice()).for_data(data)
+    many = address is not None or workers is not None
+    with measuring.opened() as measurer:
         return evaluate_and_keep(
             reference,
-            bundle,
+            ModelRenderer(bundle, measuring.device),
             choice,
             pairs,
-            first,
-            device=device,
+            measurer,
             progress=progress,
-            embedder=embedder,
-            second=other,
             stepped=stepped,
+            pictures=True,
+            spread=Spread(measuring=measuring, address=address or "local", workers=workers) if many else None,
         )
-    finally:
-        first.close()
-        if other is not None:
-            other.close()
 
 
 def evaluate_alike(
     models: Mapping[str, tuple[ModelReference, ICface]],
     choice: PairChoice,
     progress: Callable[[str, int, int], None] | None = None,
-) -> list[Report]:
-    """Score several models on the same pairs, by their labels; each of the registry keeps its result.
+) -> list[Evaluated]:
+    """Score several models on the same pairs, by their labels; those of the registry without a stored one keep it.
 
     `progress` is told the label, the pairs done and their number. Raises as `evaluate_model`.
     """
     data, pairs = choice.open()
-    analyzer = analyzer_for(data)
-    reports = []
-    try:
+    found = []
+    with MeasurerChoice().for_data(data).opened() as measurer:
         for label, (reference, bundle) in models.items():
             told = None if progress is None else lambda done, total, label=label: progress(label, done, total)
-            reports.append(evaluate_and_keep(reference, bundle, choice, pairs, analyzer, progress=told))
-    finally:
-        analyzer.close()
-    if len({registry.conditions(report) for report in reports}) != 1:
+            found.append(
+                evaluate_and_keep(
+                    reference, ModelRenderer(bundle), choice, pairs, measurer, progress=told, overwrite=False
+                )
+            )
+    if len({store.conditions(each.report) for each in found}) != 1:
         raise IcfaceError("the evaluations differ in pairs or protocol although they were made together; report this")
-    return reports
+    return found
 
 
 def evaluate_and_keep(
     reference: ModelReference,
-    bundle: ICface,
+    renderer: ModelRenderer,
     choice: PairChoice,
     pairs: EvaluationPairs,
-    analyzer: Analyzer,
+    measurer: Measurer,
     *,
-    device: str = "cpu",
     progress: OnPairs | None = None,
-    embedder: FaceEmbedder | None = None,
-    second: Analyzer | None = None,
     stepped: int = 0,
-) -> Report:
+    overwrite: bool = True,
+    pictures: bool = False,
+    spread: Spread | None = None,
+) -> Evaluated:
     """Score a model that is loaded on pairs that are open; one of the registry keeps the result.
 
-    Raises IcfaceError before the work when its run was deleted. When the result cannot be recorded it is written to
-    the working directory, and the error names the file.
+    Without `overwrite` an evaluation that is stored already stays. With `pictures` the run keeps the worst and the best
+    pairs as pictures, and the page. Raises IcfaceError before the work when its run was
+    deleted. When the result cannot be recorded it is written to the working directory, and the error names the file.
     """
     if reference.run_id:
         registry.check_kept(reference.run_id, reference.pinned)
-    report = evaluate(
-        bundle, pairs, analyzer, device=device, progress=progress, embedder=embedder, second=second, stepped=stepped
-    )
+    if spread is None:
+        measured, motions = measure_all(renderer, pairs, measurer, stepped=stepped, progress=progress)
+    else:
+        measured = measure_on_ray(
+            renderer.model,
+            pairs,
+            spread.measuring,
+            stepped=stepped,
+            address=spread.address,
+            workers=spread.workers,
+            progress=progress,
+        )
+        motions = measure_motion(renderer, pairs.sequences(), measurer)
+    report = make_report(Conditions.of(renderer, pairs, measurer), measured, motions)
+    found = Evaluated(report=report, measured=measured, renderer=renderer, pairs=pairs)
+    if overwrite or not reference.run_id or store.stored_evaluation(reference.run_id) is None:
+        keep(reference, choice, found, found.sheets() if pictures and reference.run_id else ())
+    return found
+
+
+def keep(reference: ModelReference, choice: PairChoice, found: Kept, shown: Sequence[Sheet] = ()) -> None:
+    """Store an evaluation with the model's run and version. Raises IcfaceError as `evaluate_and_keep` does."""
+    report = found.report
     try:
         if reference.run_id:
-            registry.log_report(reference.run_id, report)
+            store.log_report(reference.run_id, report, found.measured)
+            if shown:
+                store.log_pictures(reference.run_id, reference.pinned, report, shown)
         if reference.name and reference.version:
             kept = asdict(replace(choice, dataset=Folder.at(choice.dataset).absolute))
-            registry.note_evaluation(reference.name, reference.version, report, kept)
+            store.note_evaluation(reference.name, reference.version, report, kept)
     except (MlflowException, OSError) as error:
         path = Path(f"evaluation-{reference.run_id}.json").absolute()
         path.write_text(json.dumps(report.to_json(), indent=2) + "\n")
         line = f"the evaluation is made but could not be recorded ({reason(error)}); it is in {path}"
         raise IcfaceError(line) from None
-    return report
-
-
-def _named(analyzer: str, device: str) -> Analyzer:
-    on_device = {"device": device} if analyzers.registration(analyzer).uses_gpu else {}
-    return analyzers.create(analyzer, **on_device)
-
-
-def analyzer_for(data: Dataset, device: str = "cpu") -> Analyzer:
-    """The analyzer that measures pictures as the data set's were measured; the default where that one reads files.
-
-    Raises IcfaceError when it cannot be made, or is another one here.
-    """
-    return analyzers.from_record(data.analyzer, device)

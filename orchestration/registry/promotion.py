@@ -1,18 +1,19 @@
-"""The gate before an alias: a version must be evaluated, and no worse than the one that has the alias now."""
+"""The gate before an alias: a version must be evaluated, and not worse than the one that has the alias now."""
 
 from collections.abc import Callable, Mapping
 
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
+from orchestration.registry import evaluation_store as store
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import PairChoice, evaluate_alike
+from orchestration.registry.gate import GROUPS, GateRule, Kept, judge
 from orchestration.registry.history import give_alias
 from orchestration.registry.references import resolve
 from orchestration.registry.versions import Version
 
-GATE_GROUPS = ("val", "held_out", "cross")
-"""The first that was evaluated decides: people who were not trained on come first."""
 GATE_METRIC = "face_l1"
+"""Ranks the trials of a workflow; the gate itself has a rule (`orchestration.registry.gate`)."""
 
 
 def promote(
@@ -22,15 +23,18 @@ def promote(
     force: bool = False,
     dataset: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    rule: GateRule | None = None,
 ) -> str:
     """Give a version an alias; returns why it was allowed, which is kept with it as a tag.
 
-    Where the version that has the alias was evaluated on other pairs, by another analyzer or protocol, or not at all,
-    both are evaluated again on the pairs of this version's evaluation, or on those of `dataset`. `progress` is told
-    the model, the pairs done and their number.
+    `rule` says which scores may not get worse, and what is compared with copying the source. Only a difference whose
+    95 % interval over people leaves 0 and the tolerance out counts. Where the version that has the alias was evaluated
+    on other pairs, by another analyzer or protocol, by version 0.1, or not at all, both are evaluated again on the
+    pairs of this version's evaluation, or on those of `dataset`; stored evaluations stay. `progress` is told the
+    model, the pairs done and their number.
 
-    Refused (IcfaceError), unless `force`: a version without an evaluation, one whose face-box L1 is worse than that
-    of the version with the alias, and one that cannot be compared with it.
+    Refused (IcfaceError), unless `force`: a version without an evaluation, one with a real regression, which is
+    named, and one that cannot be compared.
     """
     found = {item.number: item for item in registry.versions(name)}
     if number not in found:
@@ -39,7 +43,7 @@ def promote(
         raise IcfaceError(f"{name} version {number} is retired ({why}); icface models retire {name} {number} --undo")
     champion = next((item for item in found.values() if alias in item.aliases), None)
     try:
-        reason = _verdict(found[number], champion, dataset, progress)
+        reason = _verdict(found[number], champion, dataset, progress, rule or GateRule())
     except IcfaceError as error:
         if not force:
             raise
@@ -54,7 +58,7 @@ def gate_score(metrics: Mapping[str, float]) -> tuple[str, float]:
     >>> gate_score({"held_out/face_l1": 0.1, "val/face_l1": 0.2, "val/ssim": 0.9})
     ('val/face_l1', 0.2)
     """
-    for group in GATE_GROUPS:
+    for group in GROUPS:
         if f"{group}/{GATE_METRIC}" in metrics:
             return f"{group}/{GATE_METRIC}", metrics[f"{group}/{GATE_METRIC}"]
     raise IcfaceError(f"the evaluation lacks {GATE_METRIC}; evaluate again")
@@ -65,47 +69,65 @@ def _verdict(
     champion: Version | None,
     dataset: str | None,
     progress: Callable[[str, int, int], None] | None,
+    rule: GateRule,
 ) -> str:
     label = f"{candidate.name} version {candidate.number}"
     if candidate.evaluation is None:
         raise IcfaceError(
             f"{label} is not evaluated: icface evaluate models:/{candidate.name}/{candidate.number} DATASET"
         )
-    if champion is None:
-        return "evaluated, and nothing had the alias"
-    if champion.number == candidate.number:
+    if champion is not None and champion.number == candidate.number:
         return "evaluated, and it had the alias already"
-    mine, theirs = candidate.evaluation, champion.evaluation
+    mine = _stored(candidate)
+    theirs = None if champion is None else _stored(champion)
     again = ""
-    if theirs is None or mine.get("conditions") != theirs.get("conditions"):
-        mine, theirs = _evaluated_anew(candidate, champion, dataset, progress)
-        again = ", both evaluated again"
-    key, new = gate_score(mine["metrics"])
-    old = theirs["metrics"].get(key)
-    if old is None:
-        raise IcfaceError(f"{label} and version {champion.number} have no metric in common; evaluate both again")
-    if new > old:
-        raise IcfaceError(f"{label} is worse than version {champion.number}: {key} {new:.4f} against {old:.4f}{again}")
-    return f"{key} {new:.4f} against {old:.4f} of version {champion.number}{again}"
+    same = theirs is not None and mine is not None and _conditions(mine) == _conditions(theirs)
+    if mine is None or (champion is not None and not same):
+        others = [candidate] if champion is None else [candidate, champion]
+        mine, *rest = _evaluated_again(others, dataset, progress)
+        theirs = rest[0] if rest else None
+        again = f", {'both ' if rest else ''}evaluated again"
+    other = "" if champion is None else f"version {champion.number}"
+    place, findings = judge(rule, mine, theirs, other)
+    worse = [finding for finding in findings if finding.verdict == "worse"]
+    if worse:
+        than = " and than ".join(dict.fromkeys(finding.other for finding in worse))
+        named = "; ".join(map(str, worse))
+        raise IcfaceError(f"{label} is worse than {than} ({place}{again}): {named}")
+    told = "; ".join(map(str, findings))
+    start = "evaluated, and nothing had the alias" if champion is None else "not worse"
+    return f"{start} ({place}{again}): {told}" if told else f"{start} ({place}{again})"
 
 
-def _evaluated_anew(
-    candidate: Version,
-    champion: Version,
-    dataset: str | None,
-    progress: Callable[[str, int, int], None] | None,
-) -> list[dict[str, dict[str, float]]]:
-    kept = PairChoice.kept((candidate.evaluation or {}).get("pairs"))
-    choice = PairChoice(dataset=dataset) if dataset else kept
-    both = f"{candidate.name} versions {candidate.number} and {champion.number}"
+def _stored(version: Version) -> Kept | None:
+    """The version's last evaluation with its pairs; None where there is none, or it did not keep them."""
+    if version.evaluation is None or not version.run_id:
+        return None
+    report, measured = store.stored_evaluation(version.run_id), store.stored_measurements(version.run_id)
+    if report is None or measured is None or store.conditions(report) != version.evaluation.get("conditions"):
+        return None
+    return Kept(report=report, measured=measured)
+
+
+def _conditions(kept: Kept) -> str:
+    return store.conditions(kept.report)
+
+
+def _evaluated_again(
+    versions: list[Version], dataset: str | None, progress: Callable[[str, int, int], None] | None
+) -> list[Kept]:
+    """The versions on the pairs of the first one's evaluation, or on those of `dataset`."""
+    choice = PairChoice(dataset=dataset) if dataset else PairChoice.kept((versions[0].evaluation or {}).get("pairs"))
+    numbers = " and ".join(str(item.number) for item in versions)
+    whom = f"{versions[0].name} version{'s' if len(versions) > 1 else ''} {numbers}"
+    what = "were evaluated on other pairs" if len(versions) > 1 else "has an evaluation without its pairs"
     if choice is None:
-        raise IcfaceError(f"{both} were evaluated on other pairs; name the data set to evaluate both on with --dataset")
+        raise IcfaceError(f"{whom} {what}; name the data set to evaluate on with --dataset")
     models = {}
-    for item in (candidate, champion):
+    for item in versions:
         reference = resolve(f"models:/{item.name}/{item.number}")
         models[f"models:/{item.name}/{item.number}"] = (reference, load_bundle(reference.folder))
     try:
-        reports = evaluate_alike(models, choice, progress)
+        return list(evaluate_alike(models, choice, progress))
     except IcfaceError as error:
-        raise IcfaceError(f"{both} were evaluated on other pairs, and cannot be evaluated again: {error}") from None
-    return [{"metrics": report.metrics()} for report in reports]
+        raise IcfaceError(f"{whom} {what}, and cannot be evaluated again: {error}") from None

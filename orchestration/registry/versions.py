@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -19,7 +19,6 @@ from icface.analyzers.registry import DEFAULT, registration
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError, first_line
-from icface.evaluation.report import Report
 from icface.weights import FACE_LANDMARKER, fetch
 from orchestration.cluster import versions as versions_of_code
 from orchestration.registry.example_portrait import portrait_png
@@ -38,8 +37,6 @@ RETIRED_TAG = "icface.retired"
 SERVING_PACKAGES = (
     *("torch", "numpy", "pandas", "pillow", "mediapipe", "opencv-contrib-python", "safetensors", "av", "mlflow"),
 )
-KEPT_METRICS = ("face_l1", "ssim", "pose_error", "sharpness")
-"""Scores that a version keeps, of each group of pairs."""
 TAG_LENGTH = 5000
 """Characters that MLflow takes in a version's tag."""
 
@@ -152,14 +149,6 @@ def log_bundle(run_id: str, bundle: Path) -> None:
     mlflow.MlflowClient().log_artifacts(run_id, str(bundle), "bundle")
 
 
-def log_report(run_id: str, report: Report) -> None:
-    """An evaluation as metrics and as `evaluation.json` of a run."""
-    client = mlflow.MlflowClient()
-    for name, value in report.metrics().items():
-        client.log_metric(run_id, name, value)
-    client.log_dict(run_id, report.to_json(), "evaluation.json")
-
-
 def signature() -> "ModelSignature":
     """A portrait (PNG or JPEG bytes) and any of the attributes by name; out comes a PNG a row, with a notice."""
     from mlflow.models import ModelSignature
@@ -246,7 +235,7 @@ class Version:
     retired: str | None = None
     """Why it is not to be used any more; None while it is."""
     evaluation: dict[str, Any] | None
-    """`conditions`, `metrics` and `pairs` of its last evaluation."""
+    """`conditions`, `metrics` and `pairs` of its last evaluation; `copy_source`, and `counts` of pairs and people."""
 
 
 def versions(name: str | None = None) -> list[Version]:
@@ -296,22 +285,6 @@ def trained_on(url: str, sha256: str) -> list[Version]:
         if tags.get("icface.dataset_hash") == sha256 or (known and Folder.at(known).absolute == place):
             found.append(item)
     return found
-
-
-def note_evaluation(name: str, number: int, report: Report, pairs: Mapping[str, Any] | None = None) -> None:
-    """Keep an evaluation's numbers with a version, and how its `pairs` are made again: the gate reads them."""
-    metrics = {key: value for key, value in report.metrics().items() if key.split("/", 1)[1] in KEPT_METRICS}
-    values = {
-        "conditions": conditions(report),
-        "metrics": {key: round(value, 6) for key, value in metrics.items()},
-        "pairs": dict(pairs) if pairs else None,
-    }
-    mlflow.MlflowClient().set_model_version_tag(name, str(number), EVALUATION_TAG, json.dumps(values))
-
-
-def conditions(report: Report) -> str:
-    """Equal strings: the same pair list, analyzer and protocol. Models of two sizes see the pairs at their own size."""
-    return replace(report, size=0).comparable
 
 
 def set_alias(name: str, number: int, alias: str, reason: str) -> int | None:

@@ -19,6 +19,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -198,6 +199,9 @@ class EvaluationPairs:
                 labels = smooth(frames, np.stack([pair.attributes for pair in pairs]), SMOOTHED_OVER)
                 smoothed = [replace(pair, attributes=row) for pair, row in zip(pairs, labels, strict=True)]
                 yield FrameSequence(group=group, pairs=tuple(pairs), smoothed=tuple(smoothed))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_read": OrderedDict()}
 
     def _pair(self, reference: _Reference) -> EvaluationPair:
         source, driver = reference.source, reference.driver

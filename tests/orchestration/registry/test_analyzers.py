@@ -16,7 +16,7 @@ from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
 from orchestration.__main__ import main
-from orchestration.registry.evaluation import analyzer_for
+from orchestration.registry.measurer import MeasurerChoice
 from pipelines.config import PreprocessConfig
 
 
@@ -42,7 +42,8 @@ def test_evaluating_and_animating_measure_with_the_detector_that_labelled(detect
             analyzer=entry,
         )
     )
-    assert analyzer_for(SimpleNamespace(analyzer=entry)).fingerprint == entry["fingerprint"]
+    with MeasurerChoice().for_data(SimpleNamespace(analyzer=entry)).opened() as measurer:
+        assert measurer.analyzer.fingerprint == entry["fingerprint"]
     assert Animator.from_bundle(model).analyzer.fingerprint == entry["fingerprint"]
 
 
@@ -86,7 +87,8 @@ def test_on_a_gpu_mediapipes_labels_are_measured_by_the_same_networks_in_torch()
         assert isinstance(analyzer, MediaPipeTorchAnalyzer)
         assert analyzer.device.type == "meta"
         assert from_record(entry, "cpu").name == "mediapipe"
-    assert analyzer_for(SimpleNamespace(analyzer=entry), "meta").name == "mediapipe-torch"
+    with MeasurerChoice(device="meta").for_data(SimpleNamespace(analyzer=entry)).opened() as measurer:
+        assert measurer.analyzer.name == "mediapipe-torch"
     other = fingerprint.partition(", mapping")[0] + ", mapping 77"
     with pytest.raises(IcfaceError, match="mapping 77, and the analyzer mediapipe-torch here"):
         from_record({"name": "mediapipe", "fingerprint": other}, "meta")

@@ -27,15 +27,16 @@ def test_scores_faces_and_configs_stand_side_by_side(
     assert found.evaluated
     assert {label for label, *_ in told} == {str(untrained_bundle), str(other_bundle)}
     heading, *rows = found.metrics()
-    assert heading[:4] == ("metric", "better", str(untrained_bundle), str(other_bundle))
+    assert heading[:5] == ("metric", "best", str(untrained_bundle), str(other_bundle), "copying the source")
     first, second = (compared.report.metrics() for compared in found.compared_models)
     row = next(row for row in rows if row[0] == "held_out/face_l1")
-    assert row[1] == "lower"
-    assert float(row[2]) == pytest.approx(first["held_out/face_l1"], abs=1e-4)
-    assert float(row[3]) == pytest.approx(second["held_out/face_l1"], abs=1e-4)
+    assert row[1] == "↓"
+    assert float(row[2]) == pytest.approx(first["held_out/face_l1"], abs=1e-3)
+    assert float(row[3]) == pytest.approx(second["held_out/face_l1"], abs=1e-3)
     # The untrained model copies its source; faces moved at random are farther off.
-    assert row[4].endswith("worse")
-    assert row[4].startswith(f"{second['held_out/face_l1'] - first['held_out/face_l1']:+.4f}")
+    assert row[5].endswith("worse, no interval"), "of one person"
+    assert row[5].startswith(f"{second['held_out/face_l1'] - first['held_out/face_l1']:.3f} ")
+    assert found.counts().startswith("held_out: 3 pairs of 1 person, so without intervals")
     assert found.configs()[1:] == [("licence", "test licence", "non-commercial")]
     assert found.samples is not None
     found.write(workplace / "comparison.html")

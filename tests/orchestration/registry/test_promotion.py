@@ -1,6 +1,7 @@
 """The gate before an alias, on versions that were really evaluated."""
 
 import json
+import re
 from pathlib import Path
 
 import mlflow
@@ -8,11 +9,15 @@ import pytest
 
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
+from orchestration.registry import evaluation_store as store
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import evaluate_model
 from orchestration.registry.promotion import promote
 from orchestration.registry.references import resolve
 from orchestration.tracking.run_logger import experiment_id
+
+LONELY = "held_out, 2 pairs of 1 person, so without intervals"
+"""Of the two sample clips one is long enough for held-out frames."""
 
 
 def register(bundle: Path, name: str) -> str:
@@ -40,7 +45,11 @@ def test_a_version_without_an_evaluation_is_refused(workplace: Path, untrained_b
     with pytest.raises(IcfaceError, match="has no version 7; it has 1"):
         promote("plain", 7, "champion")
     report = evaluate_model(model, str(small_dataset), groups=("held_out",), per_track=2)
-    assert promote("plain", 1, "champion") == "evaluated, and nothing had the alias"
+    reason = promote("plain", 1, "champion")
+    assert reason.startswith(
+        "evaluated, and nothing had the alias (held_out, 2 pairs of 1 person, so without intervals): face_l1 0."
+    )
+    assert "of copying the source: same" in reason
     assert promote("plain", 1, "champion") == "evaluated, and it had the alias already"
     with pytest.raises(IcfaceError, match="plain has no alias 'best', its aliases are: champion"):
         resolve("models:/plain@best")
@@ -51,15 +60,24 @@ def test_a_version_without_an_evaluation_is_refused(workplace: Path, untrained_b
     assert resolve("models:/plain@champion").version == 1
     run = mlflow.MlflowClient().get_run(found.run_id)
     assert run.data.metrics["held_out/face_l1"] == report.metrics()["held_out/face_l1"]
+    copied = report.groups["held_out"].scores["copy_source"]["face_l1"]
+    assert run.data.metrics["copy_source/held_out/face_l1"] == copied
+    assert found.evaluation["copy_source"]["held_out/face_l1"] == pytest.approx(copied, abs=1e-6)
+    assert found.evaluation["counts"] == {"held_out": [2, 1]}
+    files = {item.path for item in mlflow.MlflowClient().list_artifacts(found.run_id, "evaluation")}
+    assert {f"evaluation/held_out-{name}.png" for name in ("sample", "worst", "best")} <= files
+    assert {"evaluation/evaluation.html", "evaluation/pairs.parquet", "evaluation/scores.json"} <= files
 
 
 def test_a_worse_version_is_refused_unless_forced_and_why_is_kept(good_and_bad: str):
     promote(good_and_bad, 1, "best")
-    with pytest.raises(IcfaceError, match="version 2 is worse than version 1: held_out/face_l1"):
+    reasons = re.escape(f"version 2 is worse than version 1 and than copying the source ({LONELY}): face_l1 0.")
+    with pytest.raises(IcfaceError, match=reasons):
         promote(good_and_bad, 2, "best")
     assert resolve(f"models:/{good_and_bad}@best").version == 1
     reason = promote(good_and_bad, 2, "best", force=True)
     assert reason.startswith("forced: gate version 2 is worse")
+    assert "face_l1 0." in reason and "detected 0.0000" in reason, "the scores that got worse are named"
     assert resolve(f"models:/{good_and_bad}@best").version == 2
     assert tag(good_and_bad, 2, registry.REASON_TAG) == f"best: {reason}"
     assert "of version 2" in promote(good_and_bad, 1, "best"), "the better one gets it back"
@@ -81,8 +99,8 @@ def test_both_are_evaluated_anew_where_the_evaluations_cannot_be_compared(
         promote(name, 2, "champion", progress=lambda label, done, total: told.add(label))
     assert told == {first, second}
     both = registry.versions(name)
-    assert both[0].evaluation["conditions"] == both[1].evaluation["conditions"]
-    assert [item.evaluation["pairs"]["per_track"] for item in both] == [2, 2]
+    stored = [item.evaluation and item.evaluation["pairs"]["per_track"] for item in both]
+    assert stored == [2, 1 if champion == "on other pairs" else None], "what was stored stays"
 
 
 def test_what_cannot_be_compared_is_refused_with_what_to_do(
@@ -93,10 +111,10 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(
         report = evaluate_model(model, str(small_dataset), groups=("held_out",), per_track=1)
     promote("apart", 1, "champion")
     values = json.loads(json.dumps(report.to_json())) | {"pairs_hash": "others"}
-    registry.note_evaluation("apart", 2, type(report).from_json(values))
-    with pytest.raises(IcfaceError, match="name the data set to evaluate both on with --dataset"):
+    store.note_evaluation("apart", 2, type(report).from_json(values))
+    with pytest.raises(IcfaceError, match="name the data set to evaluate on with --dataset"):
         promote("apart", 2, "champion")
-    registry.note_evaluation("apart", 2, type(report).from_json(values), {"dataset": "gone", "groups": ["val"]})
+    store.note_evaluation("apart", 2, type(report).from_json(values), {"dataset": "gone", "groups": ["val"]})
     with pytest.raises(IcfaceError, match="cannot be evaluated again: gone is not a data set"):
         promote("apart", 2, "champion")
     capsys.readouterr()

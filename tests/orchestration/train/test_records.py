@@ -52,7 +52,7 @@ def test_a_deleted_experiment_is_told_before_any_work(trained, job: TrainJob, sm
         raise AssertionError("it was not told before")
 
     monkeypatch.setattr("orchestration.train.driver.launch", worked)
-    monkeypatch.setattr("orchestration.registry.evaluation.evaluate", worked)
+    monkeypatch.setattr("orchestration.registry.evaluation.measure_all", worked)
     client = mlflow.MlflowClient()
     number = client.get_experiment_by_name("icface").experiment_id
     client.delete_experiment(number)
@@ -70,15 +70,11 @@ def test_an_evaluation_that_cannot_be_recorded_is_kept(trained, small_dataset: P
     def gone(*arguments: object) -> None:
         raise MlflowException("the server is gone")
 
-    class Made:
-        def to_json(self) -> dict[str, int]:
-            return {"pairs": 3}
-
-    monkeypatch.setattr("orchestration.registry.evaluation.evaluate", lambda *arguments, **options: Made())
-    monkeypatch.setattr("orchestration.registry.versions.log_report", gone)
+    monkeypatch.setattr("orchestration.registry.evaluation_store.log_report", gone)
     with pytest.raises(IcfaceError, match=r"the server is gone.*it is in"):
-        evaluate_model("models:/face/1", str(small_dataset))
-    assert json.loads((workplace / f"evaluation-{trained.run_id}.json").read_text()) == {"pairs": 3}
+        evaluate_model("models:/face/1", str(small_dataset), groups=("held_out",), per_track=1)
+    kept = json.loads((workplace / f"evaluation-{trained.run_id}.json").read_text())
+    assert kept["groups"]["held_out"]["pairs"] == 1
 
 
 def test_a_run_whose_record_is_lost_goes_on_under_a_new_one(trained, job: TrainJob, workplace: Path):

@@ -1,0 +1,105 @@
+"""Evaluations kept in MLflow: the whole with the run, and with the version the numbers that are listed."""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+from icface.errors import IcfaceError
+from icface.evaluation.measuring import Measurements
+from icface.evaluation.report import Reference, Report
+from icface.images import encode_png
+from orchestration.registry import evaluation_page, measurements
+from orchestration.registry.cases import Sheet
+from orchestration.registry.versions import EVALUATION_TAG
+
+KEPT_METRICS = ("face_l1", "ssim", "pose_error", "sharpness", "unit_r", "edit_score")
+"""Scores that a version keeps, of each group of pairs; the first ones of copying the source too."""
+KEPT_REFERENCES: tuple[Reference, ...] = ("copy_source",)
+EVALUATION_FILE, EVALUATION_FOLDER = "evaluation.json", "evaluation"
+METRICS_AT_ONCE = 1000
+"""Metrics that MLflow takes in one call."""
+
+
+def log_report(run_id: str, report: Report, measured: Measurements | None = None) -> None:
+    """An evaluation as metrics and as `evaluation.json` of a run, and what was measured of each pair beside it.
+
+    Copying the source is logged too, as `copy_source/val/face_l1`.
+    """
+    client = mlflow.MlflowClient()
+    values = report.metrics()
+    for reference in KEPT_REFERENCES:
+        values |= {f"{reference}/{name}": value for name, value in report.metrics(reference).items()}
+    now = int(time.time() * 1000)
+    metrics = [mlflow.entities.Metric(name, value, now, 0) for name, value in values.items()]
+    for start in range(0, len(metrics), METRICS_AT_ONCE):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
+    client.log_dict(run_id, report.to_json(), EVALUATION_FILE)
+    if measured is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            measurements.save(measured, Path(folder))
+            client.log_artifacts(run_id, folder, EVALUATION_FOLDER)
+
+
+def log_pictures(run_id: str, model: str, report: Report, shown: Sequence[Sheet]) -> None:
+    """The worst and the best pairs as pictures, all scores as a table, and the page, in a run's `evaluation`."""
+    client = mlflow.MlflowClient()
+    with tempfile.TemporaryDirectory() as folder:
+        for sheet in shown:
+            (Path(folder) / f"{sheet.group}-{sheet.choice}.png").write_bytes(encode_png(sheet.picture))
+        evaluation_page.write(Path(folder) / "evaluation.html", model, report, shown)
+        client.log_artifacts(run_id, folder, EVALUATION_FOLDER)
+    heading, *rows = report.rows()
+    client.log_table(run_id, pd.DataFrame(rows, columns=list(heading)), f"{EVALUATION_FOLDER}/scores.json")
+
+
+def stored_evaluation(run_id: str) -> Report | None:
+    """The evaluation that is stored with a run; None where there is none. Raises IcfaceError when it is damaged."""
+    try:
+        values = mlflow.artifacts.load_dict(f"runs:/{run_id}/{EVALUATION_FILE}")
+    except MlflowException:
+        return None
+    return Report.from_json(values)
+
+
+def stored_measurements(run_id: str) -> Measurements | None:
+    """What that evaluation measured of each pair; None for one of version 0.1, which did not keep it."""
+    try:
+        folder = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{EVALUATION_FOLDER}")
+        return measurements.load(Path(folder))
+    except (MlflowException, OSError, IcfaceError):
+        return None
+
+
+def note_evaluation(name: str, number: int, report: Report, pairs: Mapping[str, Any] | None = None) -> None:
+    """Keep an evaluation's numbers with a version, and how its `pairs` are made again: the gate reads them."""
+
+    def kept(reference: Reference) -> dict[str, float]:
+        scores = {group: each.scores.get(reference, {}) for group, each in report.groups.items()}
+        return {
+            f"{group}/{name}": round(value, 6)
+            for group, each in scores.items()
+            for name in KEPT_METRICS
+            if (value := each.get(name)) is not None
+        }
+
+    values = {
+        "conditions": conditions(report),
+        "metrics": kept("model"),
+        "copy_source": kept("copy_source"),
+        "counts": {group: [each.pairs, each.people] for group, each in report.groups.items()},
+        "pairs": dict(pairs) if pairs else None,
+    }
+    mlflow.MlflowClient().set_model_version_tag(name, str(number), EVALUATION_TAG, json.dumps(values))
+
+
+def conditions(report: Report) -> str:
+    """Equal strings: the same pair list, analyzer and protocol. Models of two sizes see the pairs at their own size."""
+    return replace(report, size=0).comparable
