@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.errors import IcfaceError
+from icface.mappings import read
 
 POSE_NAMES = ("pose_pitch", "pose_yaw", "pose_roll")
 ACTION_UNIT_NAMES = tuple(f"AU{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45))
@@ -224,12 +225,7 @@ class AttributeSchema:
     def from_json(cls, entries: Iterable[Mapping[str, Any]]) -> "AttributeSchema":
         """The schema that `to_json` wrote. Raises IcfaceError on unknown or missing fields."""
         try:
-            return cls(
-                tuple(
-                    Attribute(**{**entry, "seen": Seen(**entry["seen"]) if entry.get("seen") else None})
-                    for entry in entries
-                )
-            )
+            return cls(tuple(read(Attribute, entry) for entry in entries))
         except (TypeError, ValueError) as error:
             raise IcfaceError(f"this attribute schema cannot be read: {error}") from None
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from icface.attributes import Attribute, AttributeSchema
 from icface.errors import IcfaceError
 from icface.files import follow_umask
+from icface.mappings import read
 from icface.networks.config import ModelConfig
 from icface.networks.generators import AttributeGenerator, make_generator, make_neutraliser
 
@@ -66,7 +67,7 @@ class BundleConfig:
             raise IcfaceError(f"this bundle has format {values.get('format')!r}, and this icface reads format {FORMAT}")
         try:
             return cls(
-                model=ModelConfig(**values["model"]),
+                model=read(ModelConfig, values["model"], "model"),
                 schema=AttributeSchema.from_json(values["schema"]),
                 crop_rule=values["crop_rule"],
                 analyzer=values["analyzer"],

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.errors import IcfaceError
+from icface.mappings import read
 
 CropMode = Literal["smooth", "track", "frame"]
 Squares = npt.NDArray[np.float32]
@@ -78,8 +79,8 @@ class CropRule:
     def from_json(cls, entry: Mapping[str, Any]) -> "CropRule":
         """The rule that `to_json` wrote. Raises IcfaceError on unknown fields or bad values."""
         try:
-            return cls(**entry)
-        except (TypeError, ValueError) as error:
+            return read(cls, entry)
+        except ValueError as error:
             raise IcfaceError(f"this crop rule cannot be read: {error}") from None
 
 

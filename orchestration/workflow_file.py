@@ -1,12 +1,13 @@
 """What a workflow file says: `Workflow.from_yaml`."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from icface.errors import IcfaceError, first_line
+from icface.errors import IcfaceError
+from icface.mappings import read, read_yaml
 from icface.training.config import PRESETS
 from pipelines.config import PreprocessConfig
 
@@ -22,7 +23,7 @@ class Trial:
     """Beginning of the run's name; the rest is a hash of its inputs."""
     preset: str = "icface"
     """icface, small or paper."""
-    training: Mapping[str, Any]
+    training: Mapping[str, Any] = field(default_factory=dict)
     """Fields that differ from the preset, as in `model: {size: 64}`."""
 
     def __post_init__(self) -> None:
@@ -61,30 +62,12 @@ class Workflow:
     @classmethod
     def from_yaml(cls, path: str) -> "Workflow":
         """Read a workflow file. Raises IcfaceError that names what cannot be understood."""
-        import yaml
-
+        values = read_yaml(path, "model: face")
         try:
-            values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise IcfaceError(f"{path} cannot be read: {first_line(error)}") from None
-        if not isinstance(values, dict):
-            raise IcfaceError(f"{path} must hold fields: model, preprocess, train")
-        try:
-            _check_names(values, _names(cls), "the workflow")
-            for key, names in (("preprocess", PreprocessConfig.flat_names()), ("train", _names(Trial))):
-                entries = values.get(key, {})
-                for entry in entries if isinstance(entries, list) else [entries]:
-                    _check_names(entry, names, key)
-            return cls(
-                **{
-                    **values,
-                    "preprocess": PreprocessConfig.from_flat(values["preprocess"]),
-                    "train": tuple(Trial(**{"training": {}, **entry}) for entry in values["train"]),
-                }
-            )
-        except KeyError as error:
-            raise IcfaceError(f"{path}: {error.args[0]} is missing") from None
-        except (TypeError, ValueError) as error:
+            if isinstance(values.get("preprocess"), dict):
+                values["preprocess"] = PreprocessConfig.from_flat(values["preprocess"], "preprocess")
+            return read(cls, values)
+        except ValueError as error:
             raise IcfaceError(f"{path}: {error}") from None
 
     def beside(self, folder: Path) -> "Workflow":
@@ -116,15 +99,3 @@ def at(folder: Path, place: str) -> str:
     if "://" in place or place.startswith("~"):
         return place
     return os.path.normpath(folder / place)
-
-
-def _names(kind: type) -> list[str]:
-    return [field.name for field in fields(kind)]
-
-
-def _check_names(values: Any, known: Sequence[str], place: str) -> None:
-    if not isinstance(values, dict):
-        raise IcfaceError(f"{place} must hold fields")
-    unknown = [name for name in values if name not in known]
-    if unknown:
-        raise IcfaceError(f"{place} has no field {unknown[0]!r}; it has {', '.join(known)}")

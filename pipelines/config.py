@@ -1,11 +1,12 @@
 """What decides how clips become a data set. Light to import: neither arrays nor Ray."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from icface.analyzers.registry import AnalyzerOptions, flags, record, registration
 from icface.errors import IcfaceError
+from icface.mappings import read
 from icface.options import Decides, deciding
 
 
@@ -134,27 +135,17 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
             known = registration(self.analyzer)
         except IcfaceError as error:
             raise ValueError(str(error)) from None
-        unknown = sorted(self.analyzer_options.keys() - {option.name for option in fields(known.options)})
-        if unknown:
-            raise ValueError(f"the analyzer {self.analyzer} has no option {unknown[0]!r}")
-        known.options(**self.analyzer_options)
+        read(known.options, self.analyzer_options, self.analyzer)
         if self.gpus and not known.uses_gpu:
             raise ValueError(f"gpus are for an analyzer that uses one; {self.analyzer} runs on the CPU")
         if self.analyzer_workers and known.reads_files:
             raise ValueError(f"analyzer_workers are for an analyzer that measures; {self.analyzer} reads files")
 
     @classmethod
-    def flat_names(cls) -> list[str]:
-        """The names that `from_flat` knows."""
-        return [option.name for option in fields(cls) if option.name != "analyzer_options"] + [
-            flag for flag, *_ in flags()
-        ]
-
-    @classmethod
-    def from_flat(cls, values: Mapping[str, Any]) -> "PreprocessConfig":
+    def from_flat(cls, values: Mapping[str, Any], place: str = "") -> "PreprocessConfig":
         """The configuration of flat fields, as the command line and YAML have them: `pyfeat_detector: v2`.
 
-        Raises ValueError for an option of an analyzer that is not asked for, TypeError for an unknown field.
+        Raises ValueError for an option of an analyzer that is not asked for, and as `icface.mappings.read` does.
 
         >>> PreprocessConfig.from_flat({"source": "c", "dataset": "d", "analyzer": "pyfeat", "pyfeat_detector": "mp"})\\
         ...     .resolved_options()
@@ -168,7 +159,7 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
                 if name != analyzer:
                     raise ValueError(f"{flag} is for --analyzer {name}")
                 options[option] = own.pop(flag)
-        return cls(**own, analyzer_options=options)
+        return read(cls, {**own, "analyzer_options": options}, place)
 
     def resolved_options(self) -> AnalyzerOptions:
         """The analyzer's options with what was left open filled in.

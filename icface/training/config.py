@@ -4,10 +4,11 @@ The command line and the YAML files are made from these classes; a run stores th
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
 
 from icface.errors import IcfaceError
+from icface.mappings import merge
 from icface.networks.config import ModelConfig
 
 RENAMED = {
@@ -217,7 +218,10 @@ class TrainConfig:
         >>> TrainConfig().merge({"model": {"size": 64}}).model.size
         64
         """
-        return _merge(self, current_names(values)[0], prefix="")
+        try:
+            return merge(self, current_names(values)[0])
+        except ValueError as error:
+            raise IcfaceError(str(error)) from None
 
 
 def current_names(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -237,42 +241,6 @@ def current_names(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
         renamed["compile"] = "always" if renamed["compile"] else "never"
         notices.append(f"compile is now auto, always or never; here it is read as {renamed['compile']}")
     return renamed, notices
-
-
-def _merge(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise IcfaceError(f"{prefix.rstrip('.')} must hold fields, not {values!r}")
-    known = {item.name: getattr(config, item.name) for item in fields(config)}
-    hints = get_type_hints(type(config))
-    changed = {}
-    for name, value in values.items():
-        if name not in known:
-            raise IcfaceError(f"unknown field {prefix}{name}; known here are {', '.join(known)}")
-        if is_dataclass(known[name]):
-            changed[name] = _merge(known[name], value, f"{prefix}{name}.")
-        else:
-            changed[name] = _checked(value, hints[name], f"{prefix}{name}")
-    try:
-        return replace(config, **changed)
-    except ValueError as error:
-        raise IcfaceError(str(error)) from None
-
-
-def _checked(value: Any, hint: Any, name: str) -> Any:
-    if hint == str | None:
-        if value is not None and not isinstance(value, str):
-            raise IcfaceError(f"{name} must be text, not {value!r}")
-        return value
-    choices = getattr(hint, "__args__", None)
-    if choices:
-        if value not in choices:
-            raise IcfaceError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise IcfaceError(f"{name} must be {hint.__name__}, not {value!r}")
-    return value
 
 
 ICFACE_LOSS = LossConfig(

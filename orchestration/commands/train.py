@@ -3,12 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tyro
 
-from icface.errors import IcfaceError, first_line
+from icface.mappings import read_yaml
 from icface.training.config import PRESETS, RENAMED, TrainConfig, current_names
 from orchestration.commands import parse
 from orchestration.config import TrainJob
@@ -42,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     if known.init_from and not _wants_help(argv):
         base = base.merge({"model": _generators_of(known.init_from)})
     if known.config:
-        values, old = current_names(read_yaml(known.config))
+        values, old = current_names(read_yaml(known.config, "model: {size: 128}"))
         notices += [f"--config {known.config}: {notice}" for notice in old]
         base = base.merge(values)
     options = parse(Train, argv, "train", default=Train(dataset=tyro.MISSING, training=base))
@@ -74,19 +73,6 @@ def current_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             argument = new
         arguments.append(argument)
     return arguments, notices
-
-
-def read_yaml(path: str) -> dict[str, Any]:
-    """Fields out of a YAML file. Raises IcfaceError when it cannot be read or holds no fields."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise IcfaceError(f"--config {path} cannot be read: {first_line(error)}") from None
-    if not isinstance(values, dict):
-        raise IcfaceError(f"--config {path} must hold fields, as in `model: {{size: 128}}`")
-    return values
 
 
 def _generators_of(model: str) -> dict[str, Any]:

@@ -141,11 +141,14 @@ def test_every_step_is_done_once_and_again_only_when_its_inputs_change(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"colour": 1}, "no field 'colour'"),
-        ({"preprocess": {"source": "clips", "dataset": "data", "sise": 1}}, "preprocess has no field 'sise'"),
+        ({"colour": 1}, "flow.yaml: unknown field colour; known here are model, "),
+        ({"preprocess": {"source": "clips", "dataset": "data", "sise": 1}}, "unknown field preprocess.sise"),
         ({"train": []}, "one or more entries"),
         ({"train": [{"name": "one", "preset": "huge"}]}, "unknown preset 'huge'"),
-        ({"preprocess": {"source": "clips"}}, "dataset"),
+        ({"preprocess": {"source": "clips"}}, "preprocess.dataset is missing"),
+        ({"preprocess": {"source": "clips", "dataset": "data", "size": "x"}}, "preprocess.size must be a whole number"),
+        ({"train": [{"preset": "small"}]}, r"train\[0\].name is missing"),
+        ({"gpu": 1}, "gpu must be true or false, not 1"),
     ],
 )
 def test_what_cannot_be_understood_is_named(values: dict, tmp_path: Path, change: dict, said: str):

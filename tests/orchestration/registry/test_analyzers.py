@@ -1,6 +1,6 @@
 """The analyzer of a data set or a model is made again with the options that labelled it, or refused by name."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,7 +76,8 @@ def test_a_data_set_records_what_decides_its_labels(tmp_path: Path):
 def test_every_option_has_a_name_of_its_own():
     names = [flag for flag, _, _ in flags()]
     assert {"openface_root", "openface_confidence", "pyfeat_detector", "pyfeat_weights"} <= set(names)
-    assert len(set(PreprocessConfig.flat_names())) == len(PreprocessConfig.flat_names())
+    names += [item.name for item in fields(PreprocessConfig)]
+    assert len(set(names)) == len(names)
 
 
 def test_on_a_gpu_mediapipes_labels_are_measured_by_the_same_networks_in_torch():
