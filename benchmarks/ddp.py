@@ -49,27 +49,8 @@ def config_of(preset: str, steps: int) -> TrainConfig:
 
 def synthetic_batch(config: TrainConfig, rank: int, ranks: int) -> Batch:
     """A slice of a batch of noise."""
-    rng = np.random.default_rng(rank)
-    count, size, names = config.data.batch_size // ranks, config.model.size, len(AttributeSchema.default())
-    pictures = {
-        name: torch.from_numpy(rng.integers(0, 255, (count, 3, size, size), np.uint8))
-        for name in ("source", "driving", "neutral")
-    }
-    encoded = {name: torch.from_numpy(rng.random((count, names), np.float32)) for name in ("source", "driving")}
-    landmarks = {
-        f"{name}_landmarks": torch.from_numpy(rng.random((count, 68, 2), np.float32))
-        for name in ("source", "driving", "neutral")
-    }
-    return Batch(
-        **pictures,
-        has_neutral=torch.ones(count, dtype=torch.bool),
-        source_encoded=encoded["source"],
-        driving_encoded=encoded["driving"],
-        source_measured=torch.ones(count, names, dtype=torch.bool),
-        driving_measured=torch.ones(count, names, dtype=torch.bool),
-        **landmarks,
-        identity=torch.from_numpy(rng.integers(0, IDENTITIES, count)),
-    )
+    attributes = len(AttributeSchema.default())
+    return Batch.example(config.data.batch_size // ranks, config.model.size, attributes, IDENTITIES, seed=rank)
 
 
 class AllReduces:

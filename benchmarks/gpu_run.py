@@ -84,12 +84,12 @@ from icface.attributes import POSE_NAMES, AttributeSchema  # noqa: E402
 from icface.bundle import BundleConfig, ICface, save_bundle  # noqa: E402
 from icface.evaluation.rendering import drive_pairs, neutral_faces  # noqa: E402
 from icface.spread import evenly  # noqa: E402
-from icface.training.augmentation import seen_in_training  # noqa: E402
 from icface.training.batch import Batch  # noqa: E402
 from icface.training.config import TrainConfig  # noqa: E402
 from icface.training.critic import make_critic  # noqa: E402
 from icface.training.fit import Hooks, TrainingData, fit  # noqa: E402
 from icface.training.trainer import prepare  # noqa: E402
+from orchestration.train.bundle_config import make_bundle_config  # noqa: E402
 from pipelines.dataset import Dataset  # noqa: E402
 from pipelines.loading.evaluation_pairs import EvaluationPairs  # noqa: E402
 from pipelines.loading.pairs import PairBatches  # noqa: E402
@@ -150,7 +150,7 @@ def run(options: argparse.Namespace) -> None:
     config = TrainConfig.preset(options.preset).merge(json.loads(options.config))
     size = min(config.model.size, dataset.size)
     config = config.merge({"model": {"size": size}, "checkpoint_every": 10**9, "checkpoint_minutes": 1e9})
-    described = describe(config, dataset)
+    described = make_bundle_config(config, dataset)
     critic = make_critic(config.loss, described, device, options.landmarker)
     deviations, people = statistics(config, dataset, described.schema)
     frames = validation_frames(dataset, config.data, described.schema, size)
@@ -162,7 +162,7 @@ def run(options: argparse.Namespace) -> None:
     steps = max(1, int(MARGIN * (deadline - timing.elapsed) / seconds))
     every = max(1, steps // 20)
     config = config.merge({"steps": steps, "log_every": every, "validate_every": every, "images_every": every})
-    described = describe(config, dataset)
+    described = make_bundle_config(config, dataset)
     log = Log(out / "log.csv")
     model = fit(
         config,
@@ -185,24 +185,6 @@ def run(options: argparse.Namespace) -> None:
     save_bundle(model, out / "bundle")
     render(model.to(device), dataset, out / "predictions", options, device)
     timing.done("rendering", of=options.seconds)
-
-
-def describe(config: TrainConfig, dataset: Dataset) -> BundleConfig:
-    """What the bundle says of itself."""
-    return BundleConfig(
-        model=config.model,
-        schema=seen_in_training(dataset.schema, config.data),
-        crop_rule=dataset.crop_rule.to_json(),
-        analyzer=dataset.analyzer,
-        baselines=config.data.baselines,
-        licence=dataset.licence,
-        training={
-            "config": config.to_json(),
-            "steps": config.steps,
-            "dataset_hash": dataset.hash,
-            "sources": list(dataset.meta["sources"]),
-        },
-    )
 
 
 def batches(config: TrainConfig, dataset: Dataset, schema: AttributeSchema) -> Iterator[Batch]:

@@ -10,7 +10,6 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import mlflow
@@ -31,28 +30,6 @@ METRICS = 60
 TIMES = 40
 
 
-def synthetic(config: TrainConfig) -> Batch:
-    """A batch of noise."""
-    rng = np.random.default_rng(0)
-    count, size, attributes = config.data.batch_size, config.model.size, len(AttributeSchema.default())
-    values = {}
-    for field in fields(Batch):
-        if field.name.endswith("_encoded"):
-            value = rng.random((count, attributes), np.float32)
-        elif field.name.endswith("_measured"):
-            value = np.ones((count, attributes), bool)
-        elif field.name.endswith("landmarks"):
-            value = rng.random((count, 68, 2), np.float32)
-        elif field.name == "has_neutral":
-            value = np.ones(count, bool)
-        elif field.name == "identity":
-            value = np.arange(count) % 2
-        else:
-            value = rng.integers(0, 256, (count, 3, size, size), np.uint8)
-        values[field.name] = torch.from_numpy(value)
-    return Batch(**values)
-
-
 def cpu_seconds(work: Callable[[], object]) -> float:
     """Of all threads of this process."""
     start = time.process_time()
@@ -70,7 +47,7 @@ def main() -> None:
 
     bundle = BundleConfig(model=config.model, schema=AttributeSchema.default())
     training = prepare(config, bundle, 2, np.full(20, 0.2, np.float32), torch.device("cpu"))
-    batch = synthetic(config)
+    batch = Batch.example(config.data.batch_size, config.model.size, len(AttributeSchema.default()), identities=2)
     training.step(batch)
     step = min(cpu_seconds(lambda: training.step(batch)) for _ in range(options.steps))
 

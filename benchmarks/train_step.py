@@ -48,19 +48,7 @@ Convolution = tuple[tuple[int, ...], tuple[int, ...], int, int, bool, bool]
 
 def synthetic_batch(count: int, size: int, seed: int = 0) -> Batch:
     """Noise in the shapes of a batch: nothing here depends on what is seen."""
-    schema, rng = AttributeSchema.default(), np.random.default_rng(seed)
-    kinds: dict[str, Callable[[], np.ndarray]] = {
-        "identity": lambda: rng.integers(0, IDENTITIES, count),
-        "has_neutral": lambda: rng.random(count) < 0.5,
-    }
-    for name in ("source", "driving", "neutral"):
-        kinds[name] = lambda: rng.integers(0, 255, (count, size, size, 3), np.uint8).transpose(0, 3, 1, 2)
-    for name in ("source_encoded", "driving_encoded"):
-        kinds[name] = lambda: rng.random((count, len(schema)), np.float32)
-    for name in ("source_measured", "driving_measured"):
-        kinds[name] = lambda: rng.random((count, len(schema))) < 0.9
-    landmarks = lambda: rng.random((count, 68, 2), np.float32)  # noqa: E731 - the default of what is left
-    return Batch(**{name: torch.from_numpy(kinds.get(name, landmarks)()) for name in Batch.__dataclass_fields__})
+    return Batch.example(count, size, len(AttributeSchema.default()), IDENTITIES, seed)
 
 
 class OncePerHead(nn.Module):

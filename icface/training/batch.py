@@ -41,6 +41,39 @@ class Batch:
     def __len__(self) -> int:
         return len(self.identity)
 
+    @classmethod
+    def example(
+        cls, count: int, size: int, attributes: int, identities: int, seed: int = 0, **given: Tensor
+    ) -> "Batch":
+        """Random pairs of the shapes, types and ranges above, for tests and benchmarks: noise, not faces.
+
+        `count` B, `size` S, `attributes` n, `identities` people. All is measured, and every other pair has a neutral
+        frame. `given` replaces fields. Equal arguments give equal batches.
+        """
+        draw = torch.Generator().manual_seed(seed)
+
+        def picture() -> Tensor:
+            return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=draw)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(count, *shape, generator=draw)
+
+        values = {
+            "source": picture(),
+            "driving": picture(),
+            "neutral": picture(),
+            "has_neutral": torch.arange(count) % 2 == 0,
+            "source_encoded": uniform(attributes),
+            "driving_encoded": uniform(attributes),
+            "source_measured": torch.ones(count, attributes, dtype=torch.bool),
+            "driving_measured": torch.ones(count, attributes, dtype=torch.bool),
+            "driving_landmarks": uniform(68, 2),
+            "source_landmarks": uniform(68, 2),
+            "neutral_landmarks": uniform(68, 2),
+            "identity": torch.randint(0, identities, (count,), generator=draw),
+        }
+        return cls(**(values | given))
+
     def to(self, device: torch.device, trained: Tensor | None = None) -> "DeviceBatch":
         """Move to the device; pictures become float32 in [-1, 1]. `trained` (n,) bool, all by default."""
         moved = {item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(Batch)}

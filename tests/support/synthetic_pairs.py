@@ -1,5 +1,7 @@
 """Small trainings on synthetic pairs, for several tests: noise pictures whose brightness follows an attribute."""
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 
@@ -36,23 +38,20 @@ def synthetic_batch(step, count=4, first=0):
         measured = rng.random((2, 20)) < 0.7
         encoded = np.where(measured, encoded, schema.neutral_encoded())
         pictures = rng.integers(0, 60, (3, 3, SIZE, SIZE)) + (encoded[[0, 1, 0], 4] * 190)[:, None, None, None]
-        samples.append(
-            {
-                "source": pictures[0].astype(np.uint8),
-                "driving": pictures[1].astype(np.uint8),
-                "neutral": pictures[2].astype(np.uint8),
-                "has_neutral": np.array(index % 2 == 0),
-                "source_encoded": encoded[0],
-                "driving_encoded": encoded[1],
-                "source_measured": measured[0],
-                "driving_measured": measured[1],
-                "driving_landmarks": rng.random((68, 2), np.float32),
-                "source_landmarks": rng.random((68, 2), np.float32),
-                "neutral_landmarks": rng.random((68, 2), np.float32),
-                "identity": np.array(index % 3),
-            }
-        )
-    return Batch(**{name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]})
+        given = {
+            "source": pictures[0].astype(np.uint8),
+            "driving": pictures[1].astype(np.uint8),
+            "neutral": pictures[2].astype(np.uint8),
+            "has_neutral": np.array(index % 2 == 0),
+            "source_encoded": encoded[0],
+            "driving_encoded": encoded[1],
+            "source_measured": measured[0],
+            "driving_measured": measured[1],
+            "identity": np.array(index % 3),
+        }
+        tensors = {name: torch.from_numpy(value[None]) for name, value in given.items()}
+        samples.append(Batch.example(1, SIZE, 20, 3, seed=1000 * step + index, **tensors))
+    return Batch(**{item.name: torch.cat([getattr(s, item.name) for s in samples]) for item in fields(Batch)})
 
 
 def synthetic_frames(count):

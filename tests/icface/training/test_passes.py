@@ -45,7 +45,8 @@ def test_a_step_takes_no_more_passes_operators_and_copies_than_it_did():
         "generator": training.model.generator,
         "discriminator": training.discriminator,
     }
-    counts = count(lambda: training.step(synthetic_batch(1)), networks)
+    batch = synthetic_batch(1)
+    counts = count(lambda: training.step(batch), networks)
     # The generator: the driving frame and the neutraliser's pseudo target. D: sources, generated and all together.
     assert counts.passes == {"neutraliser": 1, "generator": 2, "discriminator": 3}
     assert counts.pictures == {"neutraliser": 4, "generator": 8, "discriminator": 24}
