@@ -1,8 +1,8 @@
 """One module a command: its options, and what it calls. Importing one loads neither torch nor Ray."""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields, make_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, make_dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import tyro
@@ -31,6 +31,32 @@ def parse(
     except ValueError as error:
         print(f"icface {command}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """A command of a command, as `relabel` of `icface dataset`."""
+
+    options: type
+    """Its options; the first line of the class's docstring is its line of help."""
+    run: Callable[[Any], None]
+    """What is called with them."""
+    positional: bool = True
+    """Whether required options are positional."""
+
+
+def dispatch(command: str, verbs: Mapping[str, Verb], argv: Sequence[str], usage: str) -> None:
+    """Run the verb that `argv` begins with; list all on `--help`; exit with status 2 without one."""
+    if argv and argv[0] in ("-h", "--help"):
+        print(f"usage: icface {command} COMMAND {usage}\n")
+        for name, verb in verbs.items():
+            print(f"  {name:<15} {(verb.options.__doc__ or '').splitlines()[0]}")
+        return
+    if not argv or argv[0] not in verbs:
+        print(f"icface {command}: name one of {', '.join(verbs)}", file=sys.stderr)
+        raise SystemExit(2)
+    verb = verbs[argv[0]]
+    verb.run(parse(verb.options, argv[1:], f"{command} {argv[0]}", positional=verb.positional))
 
 
 def _with_names(kind: type[Options]) -> Any:

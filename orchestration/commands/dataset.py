@@ -1,6 +1,5 @@
 """`icface dataset relabel|export|forget`."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from icface.errors import IcfaceError
-from orchestration.commands import parse
+from orchestration.commands import Verb, dispatch
 from orchestration.terminal import Reporter
 
 
@@ -50,22 +49,7 @@ class Forget:
             raise IcfaceError("nobody to forget: give --identity NAME or --clip identity/video/clip")
 
 
-def main(argv: Sequence[str]) -> None:
-    verbs = {"relabel": _relabel, "export": _export, "forget": _forget}
-    words = {"relabel": Relabel, "export": Export, "forget": Forget}
-    if argv and argv[0] in ("-h", "--help"):
-        print("usage: icface dataset COMMAND DATASET ...\n")
-        for verb, kind in words.items():
-            print(f"  {verb:<15} {(kind.__doc__ or '').splitlines()[0]}")
-        return
-    if not argv or argv[0] not in verbs:
-        print(f"icface dataset: name one of {', '.join(verbs)}", file=sys.stderr)
-        raise SystemExit(2)
-    verbs[argv[0]](argv[1:])
-
-
-def _relabel(argv: Sequence[str]) -> None:
-    options = parse(Relabel, argv, "dataset relabel")
+def _relabel(options: Relabel) -> None:
     from pipelines.curation.relabel import relabel
 
     with Reporter() as reporter:
@@ -77,8 +61,7 @@ def _relabel(argv: Sequence[str]) -> None:
         )
 
 
-def _export(argv: Sequence[str]) -> None:
-    options = parse(Export, argv, "dataset export", positional=False)
+def _export(options: Export) -> None:
     from pipelines.curation.export import export
 
     with Reporter() as reporter:
@@ -88,8 +71,7 @@ def _export(argv: Sequence[str]) -> None:
         reporter.result(output=options.output, files=len(files))
 
 
-def _forget(argv: Sequence[str]) -> None:
-    options = parse(Forget, argv, "dataset forget")
+def _forget(options: Forget) -> None:
     from pipelines.curation.forget import forget
 
     with Reporter() as reporter:
@@ -106,3 +88,14 @@ def _forget(argv: Sequence[str]) -> None:
             reporter.table("Registered models that were trained on this data set while they were in it", rows)
         else:
             reporter.say(f"No model registered in {uri} was trained on this data set.")
+
+
+VERBS = {
+    "relabel": Verb(options=Relabel, run=_relabel),
+    "export": Verb(options=Export, run=_export, positional=False),
+    "forget": Verb(options=Forget, run=_forget),
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    dispatch("dataset", VERBS, argv, "DATASET ...")

@@ -2,14 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 from icface.errors import IcfaceError
-from orchestration.commands import parse
 from orchestration.terminal import Reporter
 
 
@@ -69,8 +67,7 @@ class Delete:
     """Do not ask."""
 
 
-def show(argv: Sequence[str]) -> None:
-    options = parse(Show, argv, "models show")
+def show(options: Show) -> None:
     from orchestration.registry.lineage import lineage, rows
     from orchestration.tracking.run_logger import use_tracking
 
@@ -83,8 +80,7 @@ def show(argv: Sequence[str]) -> None:
         reporter.table(f"{options.name} version {options.version}", rows(facts))
 
 
-def history(argv: Sequence[str]) -> None:
-    options = parse(History, argv, "models history")
+def history(options: History) -> None:
     from orchestration.registry.history import history as events_of
     from orchestration.tracking.run_logger import use_tracking
 
@@ -101,8 +97,7 @@ def history(argv: Sequence[str]) -> None:
         reporter.table(f"History of {options.name}", rows)
 
 
-def rollback(argv: Sequence[str]) -> None:
-    options = parse(Rollback, argv, "models rollback")
+def rollback(options: Rollback) -> None:
     from orchestration.registry.history import rollback as give_back
     from orchestration.tracking.run_logger import use_tracking
 
@@ -112,8 +107,7 @@ def rollback(argv: Sequence[str]) -> None:
         reporter.result(rolled_back=f"models:/{options.name}@{options.alias}", version=back, was=before, reason=reason)
 
 
-def retire(argv: Sequence[str]) -> None:
-    options = parse(Retire, argv, "models retire")
+def retire(options: Retire) -> None:
     from orchestration.registry import history as registry
     from orchestration.tracking.run_logger import use_tracking
 
@@ -128,8 +122,7 @@ def retire(argv: Sequence[str]) -> None:
             reporter.result(retired=model, reason=options.reason or "no reason given")
 
 
-def delete(argv: Sequence[str]) -> None:
-    options = parse(Delete, argv, "models delete")
+def delete(options: Delete) -> None:
     from orchestration.registry import history as registry
     from orchestration.registry.versions import version
     from orchestration.tracking.run_logger import use_tracking

@@ -1,13 +1,12 @@
 """`icface models list|show|history|compare|promote|rollback|retire|delete|export|serve|import-release`."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
 
-from orchestration.commands import model_versions, parse
+from orchestration.commands import Verb, dispatch, model_versions
 from orchestration.terminal import Reporter
 
 
@@ -104,46 +103,7 @@ class ImportRelease:
     """Range of the pose inputs, radians: 0.7, or 0.5 for weights of the first training code."""
 
 
-def main(argv: Sequence[str]) -> None:
-    verbs = {
-        "list": _list,
-        "show": model_versions.show,
-        "history": model_versions.history,
-        "compare": _compare,
-        "promote": _promote,
-        "rollback": model_versions.rollback,
-        "retire": model_versions.retire,
-        "delete": model_versions.delete,
-        "export": _export,
-        "serve": _serve,
-        "import-release": _import_release,
-    }
-    words = {
-        "list": List,
-        "show": model_versions.Show,
-        "history": model_versions.History,
-        "compare": Compare,
-        "promote": Promote,
-        "rollback": model_versions.Rollback,
-        "retire": model_versions.Retire,
-        "delete": model_versions.Delete,
-        "export": Export,
-        "serve": Serve,
-        "import-release": ImportRelease,
-    }
-    if argv and argv[0] in ("-h", "--help"):
-        print("usage: icface models COMMAND ...\n")
-        for verb, kind in words.items():
-            print(f"  {verb:<15} {(kind.__doc__ or '').splitlines()[0]}")
-        return
-    if not argv or argv[0] not in verbs:
-        print(f"icface models: name one of {', '.join(verbs)}", file=sys.stderr)
-        raise SystemExit(2)
-    verbs[argv[0]](argv[1:])
-
-
-def _list(argv: Sequence[str]) -> None:
-    options = parse(List, argv, "models list")
+def _list(options: List) -> None:
     from orchestration.registry import versions as registry
     from orchestration.tracking import heartbeat
     from orchestration.tracking.run_logger import use_tracking
@@ -177,8 +137,7 @@ def _list(argv: Sequence[str]) -> None:
         reporter.table("Registered models", rows)
 
 
-def _promote(argv: Sequence[str]) -> None:
-    options = parse(Promote, argv, "models promote")
+def _promote(options: Promote) -> None:
     from orchestration.registry import versions as registry
     from orchestration.registry.gate import GateRule
     from orchestration.registry.promotion import promote
@@ -201,8 +160,7 @@ def _promote(argv: Sequence[str]) -> None:
         )
 
 
-def _compare(argv: Sequence[str]) -> None:
-    options = parse(Compare, argv, "models compare", positional=False)
+def _compare(options: Compare) -> None:
     from pathlib import Path
 
     from icface.images import encode_png
@@ -231,8 +189,7 @@ def _compare(argv: Sequence[str]) -> None:
         reporter.result(page=page, **picture)
 
 
-def _export(argv: Sequence[str]) -> None:
-    options = parse(Export, argv, "models export", positional=False)
+def _export(options: Export) -> None:
     from orchestration.registry.export import export
 
     with Reporter() as reporter:
@@ -240,8 +197,7 @@ def _export(argv: Sequence[str]) -> None:
         reporter.result(exported=options.output, format=options.format, licence=model.config.licence)
 
 
-def _serve(argv: Sequence[str]) -> None:
-    options = parse(Serve, argv, "models serve")
+def _serve(options: Serve) -> None:
     from icface.bundle import load_bundle
     from orchestration.registry.references import resolve
     from orchestration.registry.serving import serve
@@ -256,9 +212,7 @@ def _serve(argv: Sequence[str]) -> None:
         serve(options.model, options.host, options.port, options.workers)
 
 
-def _import_release(argv: Sequence[str]) -> None:
-    # Its two weights are flags although they are required: three paths in a row would be mixed up.
-    options = parse(ImportRelease, argv, "models import-release", positional=False)
+def _import_release(options: ImportRelease) -> None:
     from icface.bundle import save_bundle
     from icface.release import import_release
 
@@ -266,3 +220,23 @@ def _import_release(argv: Sequence[str]) -> None:
     save_bundle(model, options.bundle)
     with Reporter() as reporter:
         reporter.result(bundle=options.bundle, licence=model.config.licence)
+
+
+VERBS = {
+    "list": Verb(options=List, run=_list),
+    "show": Verb(options=model_versions.Show, run=model_versions.show),
+    "history": Verb(options=model_versions.History, run=model_versions.history),
+    "compare": Verb(options=Compare, run=_compare, positional=False),
+    "promote": Verb(options=Promote, run=_promote),
+    "rollback": Verb(options=model_versions.Rollback, run=model_versions.rollback),
+    "retire": Verb(options=model_versions.Retire, run=model_versions.retire),
+    "delete": Verb(options=model_versions.Delete, run=model_versions.delete),
+    "export": Verb(options=Export, run=_export, positional=False),
+    "serve": Verb(options=Serve, run=_serve),
+    # Its two weights are flags although they are required: three paths in a row would be mixed up.
+    "import-release": Verb(options=ImportRelease, run=_import_release, positional=False),
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    dispatch("models", VERBS, argv, "...")
