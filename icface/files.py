@@ -11,15 +11,17 @@ from pathlib import Path
 def replacing(path: str | Path, suffix: str = "") -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well; what is left of it is removed.
 
-    `suffix` ends the temporary name, for writers that go by it. Its folder is made. Raises OSError.
+    `suffix` ends the temporary name, for writers that go by it. Its folder is made. Nothing happens when the block
+    writes no file. Raises OSError.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.stem}-{uuid.uuid4().hex[:12]}{suffix}"
     try:
         yield temporary
-        follow_umask(temporary)
-        os.replace(temporary, target)
+        if temporary.exists():
+            follow_umask(temporary)
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 

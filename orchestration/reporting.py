@@ -1,11 +1,10 @@
 """Jobs with their progress and results shown: what commands and the demo run."""
 
 import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icface.errors import IcfaceError
+from icface.files import replacing
 from orchestration.config import TrainJob
 from orchestration.terminal import Reporter, duration
 from orchestration.train.progress import OnProgress, TrainingProgress
@@ -107,11 +106,8 @@ def progress_of(reporter: Reporter, steps: int, name: str = "training") -> OnPro
 
 def write_json(path: str, values: object) -> None:
     """Write a JSON file whole or not at all. Raises IcfaceError when it cannot be written."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        partial.write_text(json.dumps(values, indent=2) + "\n")
-        os.replace(partial, target)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(values, indent=2) + "\n")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise IcfaceError(f"{path} cannot be written: {error.strerror or error}") from None

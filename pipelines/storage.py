@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from icface.errors import IcfaceError
+from icface.files import replacing
 
 TEMPORARY = ".tmp"
 """Ending of files that are being written; nothing that ends so is ever read."""
@@ -106,14 +106,8 @@ class Folder:
         """
         target = self.path(name)
         if self.local:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(f"{target}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
-            try:
+            with replacing(target, TEMPORARY) as temporary:
                 yield temporary
-                if temporary.exists():
-                    os.replace(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
             return
         with tempfile.TemporaryDirectory(prefix="icface-") as folder:
             temporary = Path(folder) / "file"

@@ -3,23 +3,21 @@
 No random state is stored: batches, noise and dropout are functions of (seed, step).
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from icface.errors import IcfaceError
+from icface.files import replacing
 
 FILE = "training.pt"
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) into `folder`, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{FILE}.{os.getpid()}"
-    torch.save(state, partial)
-    os.replace(partial, folder / FILE)
+    with replacing(folder / FILE, ".pt") as temporary:  # the name that torch writes in has to have an ending
+        torch.save(state, temporary)
 
 
 def load_state(folder: Path) -> dict[str, Any]:

@@ -40,3 +40,10 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
         path.write_text("half")
         raise RuntimeError("interrupted")
     assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_a_block_that_writes_nothing_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    with replacing(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_text() == "old"

@@ -1,8 +1,6 @@
 """What a face_landmarker.task holds: three networks and the face geometry, read once and kept as safetensors."""
 
 import json
-import os
-import tempfile
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy.typing as npt
 from icface.analyzers.mediapipe_torch.flatbuffer import messages
 from icface.analyzers.mediapipe_torch.graph import Graph, Operator, Shape, read_graph
 from icface.errors import IcfaceError
+from icface.files import replacing
 from icface.weights import FACE_LANDMARKER, cache_folder, fetch, sha256_of
 
 Array = npt.NDArray[np.float32]
@@ -112,15 +111,8 @@ def _keep(task: FaceTask, path: Path) -> None:
         arrays |= {f"{name}.{index}": values for index, values in graph.constants.items()}
     described = {name: asdict(graph) | {"constants": list(graph.constants)} for name, graph in task.graphs.items()}
     content = save(arrays, {"sha256": task.sha256, "graphs": json.dumps(described)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".keeping-", delete=False) as stream:
-        temporary = Path(stream.name)
-        try:
-            stream.write(content)
-            stream.close()
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _kept(path: Path, sha256: str) -> FaceTask | None:
