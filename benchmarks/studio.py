@@ -21,8 +21,8 @@ from measuring import surroundings
 from playwright.sync_api import sync_playwright
 
 from icface.animate import Animator
+from icface.arrays import Picture
 from icface.bundle import save_bundle
-from icface.images import Picture
 from icface.studio.app import create_app
 from icface.studio.resolvers import ModelChoice, Resolvers
 from icface.video.reading import read_frames

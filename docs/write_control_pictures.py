@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from icface.images import Picture, encode_jpeg, encode_png, read_image, resize
+from icface.arrays import Picture
+from icface.images import encode_jpeg, encode_png, read_image, resize
 from icface.provenance import Mark, bundle_hash, mark_jpeg
 from icface.video.reading import read_frames
 from icface.video.writing import write_video

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from icface import analyzers
 from icface.analyzers.face import Analyzer
+from icface.arrays import Picture
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.bundle import ICface, load_bundle
 from icface.control.tables import check_columns
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.pixels import to_bytes, to_range
-
-Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)

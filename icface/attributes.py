@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Array
 from icface.errors import IcfaceError
 from icface.mappings import read
 
@@ -33,8 +34,6 @@ AU_RANGE = 5.0
 """Highest action unit intensity (FACS grade E; OpenFace's scale)."""
 TRAINED_FROM_SHARE = 0.05
 """An attribute measured on a smaller share of the training frames than this is left out of training."""
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)

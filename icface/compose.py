@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from icface.images import Picture, resize
+from icface.arrays import Picture
+from icface.images import resize
 
 SOFT_EDGE = 0.15
 """Share of the square over which a face that is put back fades into the picture."""

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from icface.arrays import Picture
 from icface.errors import IcfaceError, first_line
 from icface.image_modes import to_srgb
-
-Picture = npt.NDArray[np.uint8]
 
 
 def decode_image(data: bytes, name: str = "image") -> Picture:

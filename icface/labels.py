@@ -6,9 +6,8 @@ Data sets store labels as measured; nothing here is ever written back.
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Labels
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
-
-Labels = npt.NDArray[np.float32]
 
 UNSMOOTHED = ("AU45",)
 """A blink lasts 3 to 5 frames: averaging would erase it."""

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from icface.animate import Animator, Source
+from icface.arrays import Picture
 from icface.attributes import POSE_NAMES, AttributeSchema
 from icface.control.tables import ACTION_UNIT_WORDS
 from icface.images import resize
 from icface.spread import evenly
-
-Picture = npt.NDArray[np.uint8]
 
 MARGIN = 24
 """White around the sheet, px."""

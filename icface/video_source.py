@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from icface.animate import Animator, Picture, generate, neutralise, to_pictures
+from icface.animate import Animator, generate, neutralise, to_pictures
+from icface.arrays import Picture
 from icface.compose import paste_back
 from icface.control.driving import fill_gaps, measure_video
 from icface.crop import CropRule, crop_image

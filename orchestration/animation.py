@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from icface.animate import Animator, Picture, Source
+from icface.animate import Animator, Source
+from icface.arrays import Picture
 from icface.attributes import REGIONS
 from icface.compose import paste_back, side_by_side
 from icface.control import apply_edits, clamp_to_seen, parse_edits, seconds

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from icface.analyzers.registry import DEFAULT
-from icface.animate import Picture
+from icface.arrays import Picture
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.control import seconds

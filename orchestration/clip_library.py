@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from icface.arrays import Picture
 from icface.attributes import ATTRIBUTE_NAMES, Seen
 from icface.errors import IcfaceError
-from icface.images import Picture, decode_jpeg
+from icface.images import decode_jpeg
 from icface.studio.resolvers import ClipSummary
 from pipelines.dataset import Dataset, RowGroup
 

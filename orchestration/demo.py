@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 import orchestration
-from icface.animate import Animator, Picture
+from icface.animate import Animator
+from icface.arrays import Picture
 from icface.bundle import load_bundle
 from icface.control import read_driving
 from icface.crop import CropRule, crop_image

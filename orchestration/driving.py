@@ -14,7 +14,8 @@ import pandas as pd
 
 from icface import analyzers
 from icface.analyzers.registry import DEFAULT
-from icface.animate import Animator, Picture, Source
+from icface.animate import Animator, Source
+from icface.arrays import Picture
 from icface.attributes import REGIONS, AttributeSchema, Seen
 from icface.control import parse_edits, read_driving, relative
 from icface.control.driving import PICTURES, SEVERAL, measured_by

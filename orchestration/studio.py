@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from icface.arrays import Picture
 from icface.errors import IcfaceError
-from icface.images import Picture
 from icface.studio.resolvers import ClipLibrary, ModelChoice, Resolvers
 from icface.video.reading import read_frames
 from icface.weights import SAMPLE_CLIPS, fetch

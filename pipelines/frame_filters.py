@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.analyzers.face import Face
+from icface.arrays import Picture
 from pipelines.config import Filters
-
-Frame = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -21,16 +20,16 @@ class FrameFilter:
     """A reason to drop a frame."""
 
     name: str
-    drops: Callable[[Filters, Frame, Face], bool]
+    drops: Callable[[Filters, Picture, Face], bool]
     """Whether the options drop a frame (H, W, 3) uint8 RGB with this main face."""
 
 
-def drop_reason(options: Filters, frame: Frame, face: Face) -> str:
+def drop_reason(options: Filters, frame: Picture, face: Face) -> str:
     """The name of the first filter that drops the frame; empty when it is kept."""
     return next((known.name for known in FILTERS if known.drops(options, frame, face)), "")
 
 
-def sharpness(frame: Frame, box: npt.ArrayLike, size: int = 64) -> float:
+def sharpness(frame: Picture, box: npt.ArrayLike, size: int = 64) -> float:
     """Variance of the Laplacian of the face's grey values (0..255), at a height of `size` pixels whatever its own."""
     x, y, width, height = np.asarray(box, np.float64)
     rows = slice(max(0, int(y)), max(1, int(y + height)))
@@ -42,19 +41,19 @@ def sharpness(frame: Frame, box: npt.ArrayLike, size: int = 64) -> float:
     return float(cv2.Laplacian(cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA), cv2.CV_64F).var())
 
 
-def _small(options: Filters, frame: Frame, face: Face) -> bool:
+def _small(options: Filters, frame: Picture, face: Face) -> bool:
     return bool(face.box[3] < options.min_face)
 
 
-def _unsure(options: Filters, frame: Frame, face: Face) -> bool:
+def _unsure(options: Filters, frame: Picture, face: Face) -> bool:
     return face.confidence < options.min_confidence
 
 
-def _turned(options: Filters, frame: Frame, face: Face) -> bool:
+def _turned(options: Filters, frame: Picture, face: Face) -> bool:
     return bool(np.nanmax(np.abs(face.attributes[:3])) > options.max_pose)
 
 
-def _blurred(options: Filters, frame: Frame, face: Face) -> bool:
+def _blurred(options: Filters, frame: Picture, face: Face) -> bool:
     return options.min_sharpness > 0 and sharpness(frame, face.box) < options.min_sharpness
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.analyzers.pose import pose_from_matrix
+from icface.arrays import Array
 from icface.attributes import ATTRIBUTE_NAMES, AU_RANGE
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ INNER_BROWS, NOSTRILS, OUTER_EYES = [21, 22], [31, 35], [36, 45]
 LEAST_COSINE = 0.5
 """Foreshortening by pose is undone up to 60 degrees."""
 
-Array = npt.NDArray[np.float32]
 Numbers = TypeVar("Numbers", npt.NDArray[Any], "Tensor")
 
 

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.analyzers.pose import euler_from_rotation
+from icface.arrays import Array
 from icface.attributes import ATTRIBUTE_NAMES, AU_RANGE, POSE_NAMES
 
 GEOMETRY_VERSION = 1
@@ -66,7 +67,6 @@ FOCAL = 100.0
 """Focal length in units of the face's radius: a camera far away that looks at the face, wherever it is in a frame. So
 a face and its crop have the same pose."""
 
-Array = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 
 

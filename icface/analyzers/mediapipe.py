@@ -13,6 +13,7 @@ from icface.analyzers.blendshapes import MAPPING_VERSION, MEASURES, attributes_f
 from icface.analyzers.enlarging import enlarged
 from icface.analyzers.face import Face
 from icface.analyzers.landmarks import IBUG_FROM_MESH
+from icface.arrays import Array
 from icface.errors import IcfaceError, first_line
 from icface.notices import without_notices
 from icface.weights import FACE_LANDMARKER, fetch, sha256_of
@@ -24,8 +25,6 @@ NOTICES = (
     b"Feedback manager requires a model with a single signature inference",
 )
 """What MediaPipe prints whenever a landmarker starts; none of it asks for anything."""
-
-Array = npt.NDArray[np.float32]
 
 
 class MediaPipeAnalyzer:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Array, Labels
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
-from icface.evaluation.pairs import Labels
 from icface.metrics.attributes import LEAST_DEVIATION, LEAST_PAIRS, centred, geodesic_degrees
 from icface.metrics.correlation import correlation, icc, person_correlation
-from icface.metrics.people import Array, Estimate, joined, mean, sums
+from icface.metrics.people import Estimate, joined, mean, sums
 
 REAL_DEVIATION = 0.3
 """Standard deviation within a track, 0..5, that a person's unit must have to count in `unit_r`."""

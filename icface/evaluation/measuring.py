@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.analyzers.face import Analyzer, Face
+from icface.arrays import Labels, Pictures
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.evaluation.pairs import EvaluationPair, Labels, Pictures, Points
+from icface.evaluation.pairs import EvaluationPair, Points
 from icface.evaluation.rendering import ModelRenderer, Renderer, sized
 from icface.evaluation.response import Sweep, sweeps
 from icface.metrics.landmarks import eye_boxes, landmark_distance, mouth_boxes

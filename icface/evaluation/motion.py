@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Array, Labels, Pictures
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
 from icface.evaluation.measuring import BATCH, Measurer
-from icface.evaluation.pairs import EvaluationPair, FrameSequence, Labels, Pictures
+from icface.evaluation.pairs import EvaluationPair, FrameSequence
 from icface.evaluation.rendering import Renderer, sized
 from icface.evaluation.report import HEADLINE_UNITS
-from icface.metrics.people import Array, Estimate, sums
+from icface.metrics.people import Estimate, sums
 
 CURVES = ("pose_yaw", *HEADLINE_UNITS)
 """Attributes of which the curves over a clip are kept."""

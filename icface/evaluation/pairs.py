@@ -7,11 +7,10 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Labels, Pictures
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.labels import less_baseline
 
-Pictures = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float32]
 Kind = Literal["self", "cross"]
 

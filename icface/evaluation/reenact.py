@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from icface.analyzers.face import Analyzer
+from icface.arrays import Labels, Pictures
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.evaluation.measuring import Embedder, Measurements, Measurer, labels_of, largest_faces, measure
 from icface.evaluation.motion import Motion, measure_motion, motion_scores
-from icface.evaluation.pairs import Labels, PairList, Pictures
+from icface.evaluation.pairs import PairList
 from icface.evaluation.rendering import ModelRenderer, Renderer
 from icface.evaluation.report import PROTOCOL, REFERENCES, GroupReport, Report
 from icface.evaluation.response import asked_values, chosen_sources, merged

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from icface.animate import generate, neutralise, to_pictures
+from icface.arrays import Labels, Pictures
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import ICface
 from icface.errors import IcfaceError
-from icface.evaluation.pairs import EvaluationPair, Labels, Pictures
+from icface.evaluation.pairs import EvaluationPair
 from icface.images import resize
 
 

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from icface.animate import generate, to_pictures
+from icface.arrays import Labels, Pictures
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.bundle import ICface
-from icface.evaluation.pairs import Labels, PairSource, Pictures
+from icface.evaluation.pairs import PairSource
 from icface.metrics.attributes import LEAST_DEVIATION
 from icface.metrics.people import Estimate, joined, mean, ratio, sums
 from icface.spread import evenly

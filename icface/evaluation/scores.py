@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Array, Labels
 from icface.attributes import POSE_NAMES, AttributeSchema
 from icface.evaluation.attribute_scores import attribute_scores, gains, left_out
 from icface.evaluation.measuring import PIXELS, Columns, Measurements
-from icface.evaluation.pairs import Labels
 from icface.evaluation.report import HEADLINE_UNITS, REFERENCES, Reference
 from icface.evaluation.response import leakage, merged, response_scores
 from icface.identity import SAME_PERSON, distances
-from icface.metrics.people import Array, Estimate, joined, mean, ratio, sums
+from icface.metrics.people import Estimate, joined, mean, ratio, sums
 from icface.metrics.realism import fid, kid
 
 TURNS = {"turn_0_10": (0.0, 10.0), "turn_10_20": (10.0, 20.0), "turn_over_20": (20.0, np.inf)}

@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Array
 from icface.metrics.attributes import LEAST_PAIRS, centred
-from icface.metrics.people import Array, Estimate, sums
+from icface.metrics.people import Estimate, sums
 
 TINY = 1e-12
 """Variance under which measured values are constant but for rounding."""

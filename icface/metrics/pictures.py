@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Pictures = npt.NDArray[np.uint8]
+from icface.arrays import Pictures
+
 PerPicture = npt.NDArray[np.float64]
 
 LUMA = (0.299, 0.587, 0.114)

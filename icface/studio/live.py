@@ -14,11 +14,12 @@ from icface import analyzers
 from icface.analyzers.face import Face
 from icface.analyzers.following import follow
 from icface.animate import Source
+from icface.arrays import Picture
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.compose import side_by_side
 from icface.control.motion import LiveSmoother
 from icface.errors import IcfaceError, first_line
-from icface.images import Picture, encode_jpeg
+from icface.images import encode_jpeg
 from icface.labels import BASELINE_PERCENTILES
 from icface.provenance import Mark, mark_jpeg
 from icface.studio.resolvers import LiveSetting

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import pandas as pd
 
+from icface.arrays import Picture
 from icface.attributes import Seen
-from icface.images import Picture
 from icface.video.camera import LiveFrame
 
 

@@ -9,8 +9,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from icface.arrays import Picture
 from icface.errors import IcfaceError
-from icface.images import Picture, encode_png
+from icface.images import encode_png
 from icface.provenance import Mark, mark_png
 from icface.studio.film import still_command
 from icface.studio.latest import Overtaken

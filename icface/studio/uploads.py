@@ -11,8 +11,9 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from icface.arrays import Picture
 from icface.errors import IcfaceError
-from icface.images import Picture, decode_image
+from icface.images import decode_image
 from icface.video.reading import probe
 
 Kind = Literal["picture", "video", "csv"]

@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 
 from icface.animate import Animator, Source
+from icface.arrays import Picture
 from icface.attributes import POSE_NAMES, Attribute
 from icface.control import ACTION_UNIT_WORDS, apply_edits, parse_edits
 from icface.control.presets import presets_of
 from icface.control.tables import DEGREES, FACS_NAMES
 from icface.errors import IcfaceError
-from icface.images import Picture
 from icface.provenance import Mark, bundle_hash
 from icface.studio.kept import Kept
 from icface.studio.latest import Latest, Overtaken

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from icface.errors import IcfaceError
 from icface.video.reading import read_windows
-
-Frame = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,21 @@ from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-Frame = npt.NDArray[np.uint8]
+from icface.arrays import Picture
 
 
 class DecordFailed(Exception):
     """decord gave up."""
 
 
-def decord_frames(path: str | Path, count: Callable[[], int]) -> Iterator[Frame]:
+def decord_frames(path: str | Path, count: Callable[[], int]) -> Iterator[Picture]:
     """Every frame (H, W, 3) uint8 RGB in order, without the copies that decord makes up.
 
     decord repeats the last frame when fewer frames than packets decode. A clip may really end on equal frames; only
     then `count` is called, which says how many frames decode. Raises DecordFailed.
     """
-    last: Frame | None = None
+    last: Picture | None = None
     held = done = 0
     for frame in _every_frame(path):
         if last is not None and _equal(frame, last):
@@ -35,7 +34,7 @@ def decord_frames(path: str | Path, count: Callable[[], int]) -> Iterator[Frame]
         yield from repeat(last, min(held, max(0, count() - done)))
 
 
-def _every_frame(path: str | Path) -> Iterator[Frame]:
+def _every_frame(path: str | Path) -> Iterator[Picture]:
     # Imported when a clip is read: a process that forks after a reader was made hangs.
     import decord
 
@@ -48,6 +47,6 @@ def _every_frame(path: str | Path) -> Iterator[Frame]:
         raise DecordFailed(str(error).strip().splitlines()[-1]) from None
 
 
-def _equal(one: Frame, other: Frame) -> bool:
+def _equal(one: Picture, other: Picture) -> bool:
     # Nearly all neighbours differ in a few rows already.
     return np.array_equal(one[::16], other[::16]) and np.array_equal(one, other)

@@ -19,15 +19,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Picture
 from icface.errors import IcfaceError
 from icface.video.container import Survey, decoded_frames, survey
 from icface.video.decord_frames import DecordFailed, decord_frames
 from icface.video.display import pictures
 from icface.video.pictures import PICTURES_FPS, frame_files, read_pictures
 
-Frame = npt.NDArray[np.uint8]
 Reader = Literal["auto", "decord", "pyav"]
-TimedFrame = tuple[float, str, Frame]
+TimedFrame = tuple[float, str, Picture]
 """Presentation time in seconds, the name of the reader, and the picture."""
 
 WINDOW_BYTES = 128 << 20

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from icface.arrays import Picture
 from icface.errors import IcfaceError
 from icface.files import replacing
 from icface.provenance import Mark, mark_gif, mark_mp4
-
-Frame = npt.NDArray[np.uint8]
 
 LEAST_MS = 20
 """Milliseconds that a GIF shows a frame at least: players slow down what is faster."""
@@ -65,7 +63,7 @@ class Sound:
 
 def write_video(
     path: str | Path,
-    frames: Iterable[Frame],
+    frames: Iterable[Picture],
     fps: float,
     crf: int = 18,
     times: Sequence[float] | None = None,
@@ -125,7 +123,7 @@ def write_video(
 
 def write_gif(
     path: str | Path,
-    frames: Iterable[Frame],
+    frames: Iterable[Picture],
     fps: float,
     times: Sequence[float] | None = None,
     mark: Mark | None = None,
@@ -151,7 +149,7 @@ def write_gif(
     return Path(path)
 
 
-def _first(frames: Iterable[Frame], path: str | Path) -> tuple[Frame, Iterator[Frame]]:
+def _first(frames: Iterable[Picture], path: str | Path) -> tuple[Picture, Iterator[Picture]]:
     iterator = iter(frames)
     try:
         return next(iterator), iterator
@@ -159,7 +157,7 @@ def _first(frames: Iterable[Frame], path: str | Path) -> tuple[Frame, Iterator[F
         raise IcfaceError(f"{path}: there is no frame to write") from None
 
 
-def _check(frame: Frame, shape: tuple[int, ...], path: str | Path) -> None:
+def _check(frame: Picture, shape: tuple[int, ...], path: str | Path) -> None:
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(f"a frame must be (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
     if frame.shape != shape:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Picture
 from icface.evaluation.measuring import Measurements
 from icface.evaluation.rendering import ModelRenderer
 from icface.metrics.attributes import geodesic_degrees
-from icface.sheets import Picture, Row, contact_sheet
+from icface.sheets import Row, contact_sheet
 from pipelines.loading.evaluation_pairs import EvaluationPairs
 
 SHOWN = 6

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from icface.arrays import Picture
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
 from icface.evaluation.rendering import render_pairs
 from icface.evaluation.report import HEADLINE, Report, arrow, number
 from icface.metrics.people import Difference
-from icface.sheets import Picture, Row, contact_sheet
+from icface.sheets import Row, contact_sheet
 from icface.training.config import current_names
 from orchestration.registry import evaluation_store as store
 from orchestration.registry import versions as registry

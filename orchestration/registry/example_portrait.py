@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from icface.images import Picture, encode_png
+from icface.arrays import Picture
+from icface.images import encode_png
 
 SIDE = 256
 SKIN, SHADE, HAIR, IRIS, LIPS, LINE = (

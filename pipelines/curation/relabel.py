@@ -22,7 +22,7 @@ from pipelines.manifest import Summary, conclude
 from pipelines.shard import Shard, shard_names
 from pipelines.storage import Folder
 
-Labels = Callable[[pa.Table], npt.NDArray[np.float32]]
+ReadLabels = Callable[[pa.Table], npt.NDArray[np.float32]]
 """(rows, 20) attributes of a row group, NaN where not measured."""
 
 
@@ -54,7 +54,7 @@ def relabel(
     except FileNotFoundError:
         raise IcfaceError(f"{url} is not a finished data set: `icface preprocess SOURCE {url}` finishes it") from None
     shards = [_shard(dataset, name) for name in shard_names(dataset)]
-    labels: Labels
+    labels: ReadLabels
     if openface_root is None:
         analyzer = _remapped(url, dict(meta["analyzer"]))
         labels = _from_blendshapes
@@ -123,7 +123,7 @@ def _clip_rows(dataset: Folder, shard: Shard) -> list[dict[str, Any]]:
     return list(read_table(dataset.read(shard.clips_file)).to_pylist())
 
 
-def _relabel(dataset: Folder, shard: Shard, labels: Labels) -> None:
+def _relabel(dataset: Folder, shard: Shard, labels: ReadLabels) -> None:
     """Write the shard's frames, index and baselines again; each file changes at once or not at all."""
     if not dataset.exists(shard.frames_file):
         return

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from icface.arrays import Labels
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.labels import Labels, baseline
+from icface.labels import baseline
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import labels_of
 

@@ -25,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from icface.arrays import Labels, Pictures
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
-from icface.evaluation.pairs import EvaluationPair, FrameSequence, Labels, PairSource, Pictures
+from icface.evaluation.pairs import EvaluationPair, FrameSequence, PairSource
 from icface.images import decode_jpeg
 from icface.labels import distance_from_neutral, smooth
 from icface.spread import evenly

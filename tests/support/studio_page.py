@@ -16,7 +16,6 @@ from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
 from icface.bundle import BundleConfig, ICface
 from icface.crop import CropRule
 from icface.errors import IcfaceError
-from icface.images import Picture
 from icface.networks.config import ModelConfig
 from icface.studio.app import create_app
 from icface.studio.resolvers import ClipSummary, Resolvers

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.analyzers.mediapipe_torch.flatbuffer import Table
+from icface.arrays import Array
 from icface.errors import IcfaceError
 
-Array = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
 
 # fmt: off

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from icface.analyzers.mediapipe_torch.flatbuffer import messages
 from icface.analyzers.mediapipe_torch.graph import Graph, Operator, Shape, read_graph
+from icface.arrays import Array
 from icface.errors import IcfaceError
 from icface.files import replacing
 from icface.weights import FACE_LANDMARKER, cache_folder, fetch, sha256_of
-
-Array = npt.NDArray[np.float32]
 
 NETWORKS: dict[str, tuple[Shape, tuple[Shape, ...]]] = {
     "face_detector": ((1, 128, 128, 3), ((1, 896, 16), (1, 896, 1))),

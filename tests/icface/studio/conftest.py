@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from support.studio_page import Library, Page, run_page, tiny_model
 
+from icface.arrays import Picture
 from icface.bundle import save_bundle
-from icface.images import Picture, encode_png
+from icface.images import encode_png
 from icface.studio.resolvers import ModelChoice, Resolvers
 from icface.video.reading import read_frames
 

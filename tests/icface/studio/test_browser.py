@@ -17,7 +17,8 @@ from playwright.sync_api import Browser, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 from support.studio_page import UNTRAINED, Page, run_page
 
-from icface.images import Picture, decode_image, encode_png
+from icface.arrays import Picture
+from icface.images import decode_image, encode_png
 from icface.studio.resolvers import LiveSetting, ModelChoice, Resolvers
 from icface.video.camera import played_frames
 

@@ -10,7 +10,8 @@ import pyexiv2
 import pytest
 from support.studio_page import Page, run_page
 
-from icface.images import Picture, encode_png
+from icface.arrays import Picture
+from icface.images import encode_png
 from icface.studio.film import FilmPlan
 from icface.studio.resolvers import Resolvers
 from icface.studio.uploads import Limits

@@ -11,10 +11,11 @@ import pytest
 from support.studio_page import Page, run_page
 
 from icface.analyzers.face import Face
+from icface.arrays import Picture
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.bundle import load_bundle
 from icface.control import apply_edits
-from icface.images import Picture, decode_image
+from icface.images import decode_image
 from icface.studio.live import LiveRow
 from icface.studio.resolvers import LiveSetting, ModelChoice, Resolvers
 from icface.video.camera import LiveFrame, camera_frames

@@ -15,8 +15,9 @@ from PIL import Image
 from support.studio_page import UNTRAINED, Page
 
 from icface.animate import Animator
+from icface.arrays import Picture
 from icface.attributes import Attribute, Seen
-from icface.images import Picture, decode_image, encode_png
+from icface.images import decode_image, encode_png
 from icface.studio.latest import Overtaken
 from icface.studio.resolvers import Resolvers
 from icface.studio.workshop import Portrait, Workshop, describe_slider
