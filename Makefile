@@ -68,7 +68,7 @@ bench: setup  ## speed, each against a baseline measured in the same run
 	@failed=0; for program in $(BENCHMARKS); do \
 	  echo "== $$program"; $(PY) $$program || failed=1; done; exit $$failed
 
-.PHONY: check test-fast docs cli
+.PHONY: check test-fast docs cli architecture
 check: format lint types contract test-fast  ## before every commit: format, lint, types, contract, fast tests
 
 # What imports neither Ray nor MLflow, and neither trains nor reads long clips.
@@ -81,10 +81,12 @@ FAST := tests/test_docs.py tests/orchestration/test_command_line.py tests/orches
 test-fast: setup  ## the tests that take seconds
 	@$(PYTEST) -q -m "not system and not soak and not pyfeat" $(FAST)
 
-docs: setup cli  ## the documentation site, into site/; warnings are errors
+docs: setup cli architecture  ## the documentation site, into site/; warnings are errors
 	@$(PY) -m mkdocs build --strict --quiet
 cli: setup  ## docs/cli.md, from the command line's --help
 	@$(PY) docs/write_cli.py
+architecture: setup  ## the diagram and the table of folders in docs/architecture.md, from the code
+	@$(PY) docs/write_architecture.py
 
 .PHONY: format lint types contract
 format: setup  ## rewrite the code in the project's format

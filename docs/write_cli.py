@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+from importlib import import_module
 from pathlib import Path
 
 INTRODUCTION = """# The command line
@@ -10,13 +11,6 @@ INTRODUCTION = """# The command line
 This page is written by `python docs/write_cli.py` from the programs' own `--help`. A test keeps it current. Options of
 `icface train` are shown with the defaults of preset `icface`.
 """
-VERBS: dict[str, tuple[str, ...]] = {
-    "dataset": ("relabel", "export", "forget"),
-    "models": (
-        *("list", "show", "history", "compare", "promote", "rollback", "retire", "delete"),
-        *("export", "serve", "import-release"),
-    ),
-}
 
 
 def help_of(*words: str) -> str:
@@ -34,7 +28,8 @@ def page() -> str:
 
     parts = [INTRODUCTION, f"```text\n{help_of()}\n```\n"]
     for name in COMMANDS:
-        for words in [(name,), *((name, verb) for verb in VERBS.get(name, ()))]:
+        verbs = getattr(import_module(f"orchestration.commands.{name}"), "VERBS", {})
+        for words in [(name,), *((name, verb) for verb in verbs)]:
             level = "##" if len(words) == 1 else "###"
             parts.append(f"{level} icface {' '.join(words)}\n\n```text\n{help_of(*words)}\n```\n")
     return "\n".join(parts)

@@ -70,6 +70,24 @@ def test_sentences_are_short(document: Path) -> None:
     assert not long, "\n".join(long)
 
 
+def test_the_diagram_of_the_architecture_is_the_codes() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "write_architecture.py"))
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert written["page"](text) == text, "run: make architecture"
+    chart = set(re.findall(r"^  (\w+) --> (\w+)$", text, re.MULTILINE))
+    order = ("icface", "pipelines", "orchestration")
+    assert all(order.index(start.split("_")[0]) >= order.index(end.split("_")[0]) for start, end in chart)
+    assert ("pipelines_sources", "icface_video") in chart
+
+
+def test_the_modules_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    known = runpy.run_path(str(ROOT / "docs" / "write_architecture.py"))["modules"]()
+    named = set(re.findall(r"\b(?:icface|pipelines|orchestration)(?:\.\w+)+\b", text)) - {"icface.layouts"}
+    assert len(named) > 25
+    assert sorted(named - known.keys()) == []
+
+
 def test_the_page_of_the_command_line_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}.items():
         monkeypatch.setenv(name, value)

@@ -50,6 +50,20 @@ def test_shapes_and_masks(dataset: Dataset):
     assert torch.allclose(batch.driving_encoded[:, never], torch.tensor(neutral))
 
 
+def test_the_example_for_tests_and_benchmarks_is_shaped_as_what_is_read(dataset: Dataset):
+    read, example = next(iter(batches_of(dataset).batches())), Batch.example(4, 32, 20, 2)
+    for name, values in vars(read).items():
+        made = vars(example)[name]
+        assert (made.shape, made.dtype) == (values.shape, values.dtype), name
+        assert made.min() >= 0, name
+        if name != "identity":
+            assert made.max() <= (255 if made.dtype == torch.uint8 else 1), name
+    assert same(example, Batch.example(4, 32, 20, 2))
+    assert not same(example, Batch.example(4, 32, 20, 2, seed=1))
+    given = torch.zeros(4, dtype=torch.int64)
+    assert Batch.example(4, 32, 20, 2, identity=given).identity is given
+
+
 def test_same_seed_same_batches_other_seed_others(dataset: Dataset):
     one, again, other = (list(batches_of(dataset, seed=seed).batches()) for seed in (3, 3, 4))
     assert len(one) == 12
