@@ -11,3 +11,5 @@ Labels = npt.NDArray[np.float32]
 """(..., 20) float32: raw attributes in the order of `ATTRIBUTE_NAMES`; NaN where not measured."""
 Array = npt.NDArray[np.float32]
 """float32 of any shape; the docstring beside it says which."""
+Doubles = npt.NDArray[np.float64]
+"""float64 of any shape, as `Array`: sums and statistics."""

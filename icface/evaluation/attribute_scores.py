@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from icface.arrays import Array, Labels
+from icface.arrays import Doubles, Labels
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.metrics.attributes import LEAST_DEVIATION, LEAST_PAIRS, centred, geodesic_degrees
 from icface.metrics.correlation import correlation, icc, person_correlation
@@ -105,11 +105,11 @@ def _measured(scores: dict[str, Estimate]) -> list[str]:
     return [name for name in ACTION_UNIT_NAMES if f"error.{name}" in scores and scores[f"error.{name}"].contributing()]
 
 
-def _gain(total: Array) -> Array:
+def _gain(total: Doubles) -> Doubles:
     return np.where(total[..., 1] > 0, total[..., 0] / total[..., 1], np.nan)
 
 
-def _mean_of_known(parts: Sequence[Array]) -> Array:
+def _mean_of_known(parts: Sequence[Doubles]) -> Doubles:
     values = np.stack(parts)
     known = np.isfinite(values)
     return np.where(known.any(axis=0), np.where(known, values, 0).sum(axis=0) / known.sum(axis=0), np.nan)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icface.arrays import Array, Labels, Pictures
+from icface.arrays import Doubles, Labels, Pictures
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
 from icface.evaluation.measuring import BATCH, Measurer
 from icface.evaluation.pairs import EvaluationPair, FrameSequence
@@ -101,5 +101,5 @@ def _series(labels: Labels, name: str) -> list[float | None]:
     return [round(float(value), 4) if np.isfinite(value) else None for value in column]
 
 
-def _over(total: Array) -> Array:
+def _over(total: Doubles) -> Doubles:
     return np.where(total[..., 1] > 0, total[..., 0] / total[..., 1], np.nan)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from icface.arrays import Array, Labels
+from icface.arrays import Doubles, Labels
 from icface.attributes import POSE_NAMES, AttributeSchema
 from icface.evaluation.attribute_scores import attribute_scores, gains, left_out
 from icface.evaluation.measuring import PIXELS, Columns, Measurements
@@ -168,7 +168,7 @@ def _edit(scores: Mapping[str, Estimate], opinion: str) -> dict[str, Estimate]:
     if gain is None or person is None:
         return {}
 
-    def harmonic(parts: list[Array]) -> Array:
+    def harmonic(parts: list[Doubles]) -> Doubles:
         done, kept = np.clip(1 - np.abs(1 - parts[0]), 0, 1), np.clip(parts[1], 0, 1)
         both = done + kept
         return np.where(np.isnan(both), np.nan, np.where(both > 0, 2 * done * kept / both, 0.0))
@@ -258,5 +258,5 @@ def _mean_of_known(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.divide(total, known.sum(axis=1), out=np.full(len(values), np.nan), where=known.any(axis=1))
 
 
-def _quotient(total: Array) -> Array:
+def _quotient(total: Doubles) -> Doubles:
     return np.where(total[..., 1] > 0, ratio(total), np.nan)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from icface.arrays import Array
+from icface.arrays import Doubles
 from icface.metrics.attributes import LEAST_PAIRS, centred
 from icface.metrics.people import Estimate, sums
 
@@ -23,7 +23,7 @@ def correlation(
     NaN under `LEAST_PAIRS` places, where asked varies by no more than `least_deviation`, or found is constant.
     """
 
-    def of(total: Array) -> Array:
+    def of(total: Doubles) -> Doubles:
         n, x, y, xx, yy, xy = np.moveaxis(total, -1, 0)
         var_x, var_y = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
         r = (xy / n - x * y / n**2) / np.sqrt(var_x * var_y)
@@ -40,7 +40,7 @@ def icc(asked: npt.ArrayLike, found: npt.ArrayLike, people: npt.NDArray[np.int64
     but a slope other than 1 counts too. NaN under `LEAST_PAIRS` places or where nothing varies.
     """
 
-    def of(total: Array) -> Array:
+    def of(total: Doubles) -> Doubles:
         n, x, y, xx, yy, xy = np.moveaxis(total, -1, 0)
         spread = xx / n - (x / n) ** 2 + yy / n - (y / n) ** 2
         together = 2 * (xy / n - x * y / n**2) / spread
@@ -73,13 +73,13 @@ def person_correlation(
     return Estimate(sums=np.stack([np.where(counts, r, 0.0), counts], axis=1).astype(np.float64), of=_mean)
 
 
-def _mean(total: Array) -> Array:
+def _mean(total: Doubles) -> Doubles:
     return np.asarray(total[..., 0] / total[..., 1])
 
 
 def _moments(
     asked: npt.ArrayLike, found: npt.ArrayLike, people: npt.NDArray[np.int64], count: int, shift: bool = True
-) -> Array:
+) -> Doubles:
     """(P, 6) n, sums of x, y, x², y², xy where both are measured; shifted by the means, against cancellation."""
     x, y = np.asarray(asked, np.float64), np.asarray(found, np.float64)
     both = np.isfinite(x) & np.isfinite(y)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from icface.arrays import Doubles
+
 RESAMPLES = 2000
 LEVEL = 0.95
 LEAST_PEOPLE = 2
 """One person says nothing about people."""
 SEED = 20261127
 
-Array = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 
@@ -25,9 +26,9 @@ Interval = tuple[float, float]
 class Estimate:
     """A score as sums over each person."""
 
-    sums: Array
+    sums: Doubles
     """(P, k) float64, one row a person."""
-    of: Callable[[Array], Array]
+    of: Callable[[Doubles], Doubles]
     """Sums (..., k) -> scores (...); NaN where they say nothing."""
 
     def value(self) -> float | None:
@@ -44,7 +45,7 @@ class Estimate:
         """People with anything to say."""
         return int((self.sums != 0).any(axis=1).sum())
 
-    def _resampled(self) -> Array | None:
+    def _resampled(self) -> Doubles | None:
         people = len(self.sums)
         if self.contributing() < LEAST_PEOPLE or self.value() is None:
             return None
@@ -95,28 +96,28 @@ def mean(values: npt.ArrayLike, people: npt.NDArray[np.int64], count: int) -> Es
     return Estimate(sums=sums([np.where(known, column, 0.0), known], people, count), of=ratio)
 
 
-def ratio(total: Array) -> Array:
+def ratio(total: Doubles) -> Doubles:
     """The first sum over the second."""
     return np.asarray(total[..., 0] / total[..., 1])
 
 
-def sums(columns: Sequence[npt.ArrayLike], people: npt.NDArray[np.int64], count: int) -> Array:
+def sums(columns: Sequence[npt.ArrayLike], people: npt.NDArray[np.int64], count: int) -> Doubles:
     """(P, k) sums over each person of k columns (N,)."""
     return np.stack([np.bincount(people, np.asarray(c, np.float64), count) for c in columns], axis=1)
 
 
-def joined(estimates: Sequence[Estimate], of: Callable[[list[Array]], Array]) -> Estimate:
+def joined(estimates: Sequence[Estimate], of: Callable[[list[Doubles]], Doubles]) -> Estimate:
     """One score made of several of the same people: `of` takes each one's values (...) and gives (...)."""
     ends = np.cumsum([0, *(estimate.sums.shape[1] for estimate in estimates)])
 
-    def together(total: Array) -> Array:
+    def together(total: Doubles) -> Doubles:
         parts = [e.of(total[..., a:b]) for e, a, b in zip(estimates, ends[:-1], ends[1:], strict=True)]
         return np.asarray(of(parts))
 
     return Estimate(sums=np.concatenate([estimate.sums for estimate in estimates], axis=1), of=together)
 
 
-def _interval(drawn: Array | None) -> Interval | None:
+def _interval(drawn: Doubles | None) -> Interval | None:
     if drawn is None:
         return None
     drawn = drawn[np.isfinite(drawn)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from icface.arrays import Picture
 from icface.errors import IcfaceError
 from icface.video.reading import read_windows
 
@@ -21,7 +22,7 @@ class LiveFrame:
     """Since the first one."""
     index: int
     """Frames since the first one, those that were left out included."""
-    picture: Frame
+    picture: Picture
     """(H, W, 3) uint8 RGB."""
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import uvicorn
 
+from icface.arrays import Picture
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
 from icface.bundle import BundleConfig, ICface
 from icface.crop import CropRule
