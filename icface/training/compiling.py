@@ -38,7 +38,7 @@ def compile_regions(network: nn.Module) -> None:
     each network. The results stay in the user's cache for the next start.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
-    torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
+    torch.compiler.config.recompile_limit = max(SHAPES, torch.compiler.config.recompile_limit)
     within: set[nn.Module] = set()
     for module in network.modules():
         if isinstance(module, WarpGenerator):

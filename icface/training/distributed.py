@@ -68,6 +68,7 @@ class RanksMean:
             return
         self._work.wait()
         parts = self._flat.div_(world()[1]).split([tensor.numel() for tensor in self._tensors])
+        # PyTorch has no public name for one launch over all tensors, here and in `icface.training.finite`.
         torch._foreach_copy_(
             self._tensors, [part.view_as(tensor) for part, tensor in zip(parts, self._tensors, strict=True)]
         )

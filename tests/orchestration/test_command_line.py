@@ -243,6 +243,12 @@ def test_advice_on_packages_works_in_a_checkout(capsys, workplace: Path, monkeyp
             assert f"\n{words[1]}:" in targets or f" {words[1]}" in targets
 
 
+def test_debug_shows_the_traceback(tmp_path: Path):
+    with pytest.raises(IcfaceError, match="is not a data set"):
+        main(["inspect", str(tmp_path / "none"), "--debug"])
+    assert main(["inspect", str(tmp_path / "none")]) == 1
+
+
 def test_output_chooses_the_style_of_any_command(capsys, small_dataset: Path):
     assert main(["inspect", str(small_dataset), "--output", "plain"]) == 0
     plain = capsys.readouterr().out
