@@ -6,8 +6,9 @@ some steps, trains as many as fit (no Ray), and renders the evaluation pairs and
 
 - `bundle`: the averaged weights. `icface evaluate OUT/bundle DATASET` scores them on a machine without a GPU.
 - `log.csv`: losses and validation metrics by step; `samples/`: sample grids; `timing.json`: where the time went.
-- `predictions/`: PNG pictures. `predictions.csv` says what each one is: `kind` (pair, neutral or sweep), the key of the
-  pair or of the source, and for a sweep the attribute and its raw value. `predictions.json` names data set and pairs.
+- `predictions/`: PNG pictures; `icface evaluate --predictions OUT/predictions DATASET` scores them. `predictions.csv`
+  says what each one is: `kind` (pair, neutral or sweep), the key of the pair or of the source, and for a sweep the
+  attribute and its raw value. `predictions.json` names data set and pairs.
 """
 
 import argparse

@@ -19,9 +19,11 @@ class Evaluate:
     """Score a model on frames that it was not trained on, by self and cross reenactment."""
 
     model: str
-    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. With --predictions: the folder."""
     dataset: str
     """A data set. A path or fsspec URL."""
+    predictions: bool = False
+    """Score a folder of pictures that are there already, by any method. Docs: evaluation.md."""
     json: str | None = None
     """Write the whole report to this JSON file."""
     html: str | None = None
@@ -33,7 +35,7 @@ class Evaluate:
     steps: int = 16
     """Neutral faces per split on which single attributes are stepped, for slope and leakage. 0 turns it off."""
     per_track: int = 50
-    """Driving frames per track, evenly spread."""
+    """Driving frames per track, evenly spread. Predictions bring their own list of pairs."""
     tracks: int | None = None
     """Maximum tracks per split, evenly spread."""
     all: bool = False
@@ -49,6 +51,9 @@ class Evaluate:
     """Run the networks on the GPU, MediaPipe's too (`mediapipe-torch`)."""
 
     def __post_init__(self) -> None:
+        for name in ("html", "address", "workers"):
+            if self.predictions and getattr(self, name) is not None:
+                raise ValueError(f"--{name} goes with a model, not with --predictions")
         if self.steps < 0:
             raise ValueError(f"steps must not be negative: {self.steps}")
         for name in ("per_track", "tracks", "workers"):
@@ -59,6 +64,7 @@ class Evaluate:
 def main(argv: Sequence[str]) -> None:
     options = parse(Evaluate, argv, "evaluate")
     from icface.evaluation.report import HEADLINE
+    from orchestration.predictions import evaluate_predictions
     from orchestration.registry import evaluation_page
     from orchestration.registry.evaluation import evaluated
     from orchestration.registry.measurer import MeasurerChoice
@@ -74,26 +80,35 @@ def main(argv: Sequence[str]) -> None:
         features=True,
         device=device_asked(options.gpu),
     )
+    groups = (options.split,) if options.split else GROUPS
     with Reporter() as reporter:
-        found = evaluated(
-            options.model,
-            options.dataset,
-            groups=(options.split,) if options.split else GROUPS,
-            per_track=options.per_track,
-            tracks=options.tracks,
-            progress=lambda done, total: reporter.progress("evaluating pairs", done, total),
-            measuring=measuring,
-            stepped=options.steps,
-            address=options.address,
-            workers=options.workers,
-        )
-        report = found.report
+
+        def told(done: int, total: int) -> None:
+            reporter.progress("evaluating pairs", done, total)
+
+        found = None
+        if options.predictions:
+            report = evaluate_predictions(options.model, options.dataset, measuring, groups, told)
+        else:
+            found = evaluated(
+                options.model,
+                options.dataset,
+                groups=groups,
+                per_track=options.per_track,
+                tracks=options.tracks,
+                progress=told,
+                measuring=measuring,
+                stepped=options.steps,
+                address=options.address,
+                workers=options.workers,
+            )
+            report = found.report
         reporter.table("Evaluation", report.rows(None if options.all else HEADLINE))
         for sentence in report.disagreements():
             reporter.say(sentence)
         if options.json:
             write_json(options.json, report.to_json())
-        if options.html:
+        if options.html and found is not None:
             evaluation_page.write(options.html, options.model, report, found.sheets())
         written = {name: path for name, path in (("json", options.json), ("html", options.html)) if path}
         if written:
