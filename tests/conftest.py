@@ -5,10 +5,15 @@ import random
 import secrets
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from icface.analyzers.face import Analyzer
 
 # Ray reads these once a process, at its first use: every cluster and job server of the tests has this one token.
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -52,6 +57,16 @@ def sample_clips() -> dict[str, Path]:
     from icface.weights import SAMPLE_CLIPS, fetch
 
     return {name: fetch(file) for name, file in SAMPLE_CLIPS.items()}
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Iterator["Analyzer"]:
+    """MediaPipe, one for the tests of a module."""
+    from icface.analyzers import create
+
+    made = create("mediapipe")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +6,6 @@ import pandas as pd
 import pytest
 import torch
 
-from icface.analyzers import create
 from icface.analyzers.face import Analyzer
 from icface.animate import Animator, to_pictures, to_tensor
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
@@ -18,13 +16,6 @@ from icface.networks.config import ModelConfig
 from icface.video.reading import read_frames
 
 SIZE = 32
-
-
-@pytest.fixture(scope="module")
-def analyzer() -> Iterator[Analyzer]:
-    made = create("mediapipe")
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

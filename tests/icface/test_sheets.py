@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +5,6 @@ import pandas as pd
 import pytest
 from PIL import ImageFont
 
-from icface.analyzers import create
 from icface.analyzers.face import Analyzer
 from icface.animate import Animator
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
@@ -15,13 +13,6 @@ from icface.control import ACTION_UNIT_WORDS
 from icface.networks.config import ModelConfig
 from icface.sheets import GAP, MARGIN, Row, contact_sheet, model_sheet
 from icface.video.reading import read_frames
-
-
-@pytest.fixture(scope="module")
-def analyzer() -> Iterator[Analyzer]:
-    made = create("mediapipe")
-    yield made
-    made.close()
 
 
 def coloured(*colours: tuple[int, int, int]) -> list[np.ndarray]:

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +5,6 @@ import pandas as pd
 import pytest
 from support.openface_tables import openface_table
 
-from icface.analyzers import create
 from icface.analyzers.face import Analyzer
 from icface.analyzers.openface import OpenFaceAnalyzer
 from icface.analyzers.openface_csv import POSE_COLUMNS
@@ -17,13 +15,6 @@ from icface.errors import IcfaceError
 from icface.images import encode_png
 from icface.video.reading import read_frames
 from icface.video.writing import write_video
-
-
-@pytest.fixture(scope="module")
-def analyzer() -> Iterator[Analyzer]:
-    made = create("mediapipe")
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from scipy.stats import pearsonr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
-from icface.analyzers import create
 from icface.analyzers.face import Analyzer
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import BundleConfig
@@ -84,13 +83,6 @@ class Listed:
     def sequences(self) -> Iterator[FrameSequence]:
         if len(self.pairs) >= 3:
             yield FrameSequence(group=self.pairs[0].group, pairs=tuple(self.pairs), smoothed=tuple(self.pairs))
-
-
-@pytest.fixture(scope="module")
-def analyzer() -> Iterator[Analyzer]:
-    made = create("mediapipe")
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
