@@ -131,10 +131,13 @@ class WarpGenerator(nn.Module):
         nn.init.zeros_(self.flow.weight)
         self.flow.bias = nn.Parameter(torch.tensor([0.0, 0.0, MASK_BIAS]))
 
-    def forward(self, image: Tensor, attributes: Tensor, with_flow: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, attributes: Tensor, with_flow: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         """Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) -> picture in [-1, 1].
 
-        `with_flow` gives the flow behind it too, (B, 2, S, S): where each pixel comes from, in half widths.
+        `with_flow` gives what is behind it too. The flow (B, 2, S, S): where each pixel comes from, in half widths;
+        and the share of it that is moved and not painted, (B, 1, S, S).
         """
         attributes = (attributes * 2 - 1) * self.gain
         with torch.autocast(image.device.type, enabled=False):
@@ -151,11 +154,11 @@ class WarpGenerator(nn.Module):
             x = level(doubled(x), condition)
             if index < len(self.up) - 1:
                 x = x + skips[-1 - index]
-        output, flow = self.compose(image, attributes, x, lowest)
-        return (output, flow) if with_flow else output
+        output, flow, mask = self.compose(image, attributes, x, lowest)
+        return (output, flow, mask) if with_flow else output
 
-    def compose(self, image: Tensor, attributes: Tensor, x: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
-        """Picture and flow out of the finest features `x` and the coarsest ones `lowest`.
+    def compose(self, image: Tensor, attributes: Tensor, x: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Picture, flow and mask out of the finest features `x` and the coarsest ones `lowest`.
 
         Where pixels come from and what they are mixed by is float32: bfloat16 is off by tenths of a pixel.
         """
@@ -165,7 +168,7 @@ class WarpGenerator(nn.Module):
             moved = warp(image.float(), flow).clamp(-1, 1)
             details = without_chequer(painted.float()) if self.smooth else painted.float()
             painted = (_coarse(moved) + details).clamp(-1, 1)
-            return mask * moved + (1 - mask) * painted, flow
+            return mask * moved + (1 - mask) * painted, flow, mask
 
     def _flow(self, attributes: Tensor, features: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 2, S, S) flow in half widths and (B, 1, S, S) share of what is moved, both float32."""

@@ -36,6 +36,15 @@ def seen_in_training(schema: AttributeSchema, config: DataConfig) -> AttributeSc
     return schema.with_seen(seen)
 
 
+def turned(drawn: npt.NDArray[np.float64], largest: float) -> npt.NDArray[np.float64]:
+    """Random turns, radians, out of numbers in 0..1; `largest` is in degrees.
+
+    Half of the frames stay as they are: turning blurs, and the networks would learn that real pictures are blurred.
+    """
+    signed = 2 * drawn - 1
+    return np.asarray(np.deg2rad(largest * np.sign(signed) * np.maximum(2 * np.abs(signed) - 1, 0)))
+
+
 @dataclass(frozen=True)
 class View:
     """One way to look at a frame."""
@@ -59,7 +68,7 @@ class View:
                     rgb,
                     matrix,
                     (size, size),
-                    flags=cv2.INTER_LINEAR,
+                    flags=cv2.INTER_LANCZOS4,  # of a 64 px face, linear turning leaves half of the sharpness, this 0.9
                     borderMode=cv2.BORDER_REFLECT,
                 ),
                 np.uint8,

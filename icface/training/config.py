@@ -91,9 +91,18 @@ class LossConfig:
     landmarks: float = 0.0
     """Distance between the source's landmarks and the driving frame's, taken back through both flows. In half widths of
     the picture, for architecture `warp` only."""
+    painted: float = 0.0
+    """Share of the picture that is painted, of both networks, where `landmarks` is above 0. Without it a thin coat lies
+    over the whole picture and blurs it."""
     critic: float = 0.0
     """A frozen MediaPipe reads the outputs: smooth L1 to the attributes asked for. Animated and neutral pictures are
     read, and random edits, which have no target. Needs MediaPipe's labels; not with `data.baselines`."""
+    critic_neutral: float = 1.0
+    """With `critic`: factor on its term on the neutral picture. Real near-neutral frames, the other target of that
+    picture, still show some of the expression."""
+    critic_jitter: bool = True
+    """With `critic`: it sees each picture a little moved, enlarged, brightened, blurred. That takes the value from
+    patterns that only MediaPipe's networks see."""
     critic_shape: float = 10.0
     """With `critic`: L1 of the landmarks it finds to those of the driving and the neutral frame, half widths."""
     critic_hold: float = 5.0
@@ -249,7 +258,9 @@ ICFACE_LOSS = LossConfig(
     identity=0.1,
     landmarks=10.0,
     regions=2.0,
+    painted=1.0,
     critic=1.0,
+    critic_neutral=2.0,
     neutral_noise=2.0,
     r1=0.5,
     r1_interval=8,
@@ -273,7 +284,7 @@ PRESETS: dict[str, TrainConfig] = {
             flow_basis=8,
             discriminator_width=32,
         ),
-        data=DataConfig(batch_size=8, rotate=15.0),
+        data=DataConfig(batch_size=8, rotate=10.0),
         loss=replace(ICFACE_LOSS, adversarial=0.25, regions=3.0, critic_share=0.375),
         optimiser=OptimiserConfig(generator_lr=1e-3, discriminator_lr=4e-4, decay_from=0.4),
         log_every=10,

@@ -35,6 +35,7 @@ from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.bundle import BundleConfig
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
+from icface.training.jitter import Look
 
 Terms = dict[str, Tensor]
 
@@ -185,17 +186,23 @@ class Critic:
     def terms(self, batch: DeviceBatch, animated: Tensor, neutral: Tensor, edited: Tensor, edits: Edits) -> Terms:
         """The terms of `animated` and `neutral` pictures (B, 3, S, S) and of the `edited` ones (R, 3, S, S)."""
         config, rows = self.config, len(edited)
-        reading = self.reader(torch.cat([animated[:rows], neutral[:rows], edited]))
+        pictures = torch.cat([animated[:rows], neutral[:rows], edited])
+        # The three pictures of a pair are looked at alike, so that their landmarks can be compared.
+        look = Look.draw(rows, 3, pictures.device) if config.critic_jitter else None
+        reading = self.reader(pictures if look is None else look(pictures))
         found = reading.unclipped[:, self._read].chunk(3)
         asked = self._raw(batch.driving_encoded[:rows])
         measured = batch.driving_measured[:rows][:, self._own].float()
         terms = {
             "A/critic": config.critic * self._error(found[0], asked, measured),
-            "N/critic": config.critic * self._error(found[1], self._neutral.expand_as(asked), torch.ones_like(asked)),
+            "N/critic": config.critic
+            * config.critic_neutral
+            * self._error(found[1], self._neutral.expand_as(asked), torch.ones_like(asked)),
             "E/critic": config.critic * self._error(found[2], edits.wanted, edits.weights),
         }
         if config.critic_shape:
-            animated_points, neutral_points, _ = reading.landmarks.chunk(3)
+            landmarks = reading.landmarks if look is None else look.back(reading.landmarks)
+            animated_points, neutral_points, _ = landmarks.chunk(3)
             own = batch.has_neutral[:rows, None, None]
             distances = {
                 "A/shape": animated_points - batch.driving_landmarks[:rows],
@@ -203,7 +210,8 @@ class Critic:
             }
             terms |= {name: config.critic_shape * 2 * value.abs().mean() for name, value in distances.items()}
         if config.critic_hold:
-            _, before, after = reading.mesh[..., :2].chunk(3)
+            mesh = reading.mesh[..., :2]
+            _, before, after = (mesh if look is None else look.back(mesh)).chunk(3)
             moved = (after - before.detach()).abs() * edits.held[..., None]
             terms["E/shape"] = config.critic_hold * 2 * moved.mean()
         return terms

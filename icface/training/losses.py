@@ -15,6 +15,7 @@ G_N is the neutraliser, G_A the generator, D the shared discriminator, I_E the o
 | `D/R1` | 0.05 | squared gradient norm on real pictures |
 | `A/features` | - | L1 between D's features |
 | `A/landmarks` `N/landmarks` | - | where the flows take the landmarks from |
+| `A/painted` `N/painted` | - | how much of the picture is painted, not moved |
 | `E/adversarial` `E/identity` | - | D's realism and person of random edits, which have no target |
 
 A frozen analyzer's terms are in `icface.training.critic`.
@@ -122,6 +123,14 @@ class Losses:
             "N/landmarks": own * (followed(neutral_flow, neutral) - source).abs(),
         }
         return {name: self.config.landmarks * distance.mean() for name, distance in distances.items()}
+
+    def painted(self, neutral_kept: Tensor, animated_kept: Tensor) -> Terms:
+        """What is painted costs, so that it is painted where it pays: L1 likes a thin, blurring coat everywhere.
+
+        Of each network, (B, 1, S, S) the share of every pixel that is moved.
+        """
+        weight = self.config.painted
+        return {"A/painted": weight * (1 - animated_kept).mean(), "N/painted": weight * (1 - neutral_kept).mean()}
 
     def discriminator(self, d: Discriminator, batch: DeviceBatch, *generated: Tensor) -> Terms:
         """D: real against all generated pictures; attributes and identity are learned on the real picture only.

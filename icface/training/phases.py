@@ -120,11 +120,13 @@ class Networks:
         batch = step.batch
         terms: Terms = {}
         if self.config.loss.landmarks and self.config.model.architecture == "warp":
-            neutral, neutral_flow = self.neutraliser(
+            neutral, neutral_flow, kept = self.neutraliser(
                 batch.source, self.neutraliser_attributes(batch.source_encoded), with_flow=True
             )
-            animated, flow = self.generator(neutral + step.noise, batch.driving_encoded, with_flow=True)
+            animated, flow, also_kept = self.generator(neutral + step.noise, batch.driving_encoded, with_flow=True)
             terms = self.losses.landmark_flow(batch, neutral_flow, flow)
+            if self.config.loss.painted:
+                terms |= self.losses.painted(kept, also_kept)
         else:
             neutral = self.neutralise(batch)
             animated = self.animate(step, neutral)

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 from icface.attributes import AttributeSchema
 from icface.errors import IcfaceError
 from icface.images import decode_jpeg, resize
-from icface.training.augmentation import View
+from icface.training.augmentation import View, turned
 from icface.training.batch import Batch
 from icface.training.config import DataConfig
 from pipelines.dataset import Dataset
@@ -213,7 +213,7 @@ class PairBatches(TorchDataset[Arrays]):
         source = int(draw.source[slot] * (count - 1))
         source += source >= driving
         flip = bool(config.flip and draw.flip[slot] < 0.5)
-        turns = np.deg2rad((2 * draw.turns[slot] - 1) * config.rotate)
+        turns = turned(draw.turns[slot], config.rotate)
         for name, row, turn in (("source", source, turns[0]), ("driving", driving, turns[1])):
             view = View(flip, turn)
             arrays[name][place] = view.picture(self._decode(sample, row))

@@ -3,7 +3,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
-from icface.training.augmentation import View, seen_in_training
+from icface.images import resize
+from icface.training.augmentation import View, seen_in_training, turned
 from icface.training.config import DataConfig
 
 YAW, ROLL = ATTRIBUTE_NAMES.index("pose_yaw"), ATTRIBUTE_NAMES.index("pose_roll")
@@ -70,3 +71,23 @@ def test_flips_and_turns_add_poses_to_those_that_occur():
     turn = np.deg2rad(10)
     assert (seen["pose_roll"].min, seen["pose_roll"].max) == pytest.approx((-0.2 - turn, 0.2 + turn))
     assert seen["AU12"] == smile
+
+
+def test_a_turned_picture_keeps_its_sharpness(sample_clips):
+    from icface.metrics.pictures import laplacian_variance
+    from icface.video.reading import read_frames
+
+    _, frames = next(iter(read_frames(sample_clips["single_face.mp4"])))
+    picture = resize(np.ascontiguousarray(frames[0][:, 140:500]), 64)
+    middle = np.float32([[0.2, 0.2, 0.6, 0.6]])
+    real = laplacian_variance(picture[None], middle)
+    after = [laplacian_variance(View(False, turn).picture(picture)[None], middle) for turn in (-0.2, 0.1, 0.25)]
+    assert np.mean(after) > 0.8 * real  # bilinear turning leaves half
+
+
+def test_half_of_the_frames_are_not_turned():
+    drawn = np.linspace(0, 1, 1001)
+    turns = np.rad2deg(turned(drawn, 15.0))
+    assert np.mean(turns == 0) == pytest.approx(0.5, abs=0.01)
+    assert turns.min() == pytest.approx(-15) and turns.max() == pytest.approx(15)
+    assert not turned(drawn, 0.0).any()

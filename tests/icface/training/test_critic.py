@@ -50,7 +50,8 @@ def canonical() -> np.ndarray:
 
 
 def critic_of(canonical: np.ndarray, **options: float) -> Critic:
-    config = LossConfig(critic=1.0, **{"critic_shape": 0.0, "critic_hold": 0.0, "critic_share": 1.0, **options})
+    plain = {"critic_shape": 0.0, "critic_hold": 0.0, "critic_share": 1.0, "critic_jitter": False}
+    config = LossConfig(critic=1.0, **{**plain, **options})
     return Critic(config, SCHEMA, Brightness(), MEASURES, canonical)
 
 
@@ -144,6 +145,30 @@ def test_shapes_are_held_against_frames_and_the_neutral_picture(canonical: np.nd
     assert terms["E/shape"].item() == pytest.approx(10 * moved.item(), rel=1e-5)
     # The same face before and after an edit: nothing to hold it back.
     assert critic.terms(batch, pictures[:4], pictures[4:8], pictures[4:8], edits)["E/shape"] == 0
+
+
+def test_the_neutral_pictures_term_has_a_factor_of_its_own(canonical: np.ndarray) -> None:
+    batch = synthetic_batch(1, 4).to(torch.device("cpu"))
+    pictures = torch.rand(12, 3, 32, 32)
+    terms = []
+    for factor in (1.0, 3.0):
+        critic = critic_of(canonical, critic_neutral=factor)
+        torch.manual_seed(0)
+        edits = critic.draw_edits(batch)
+        terms.append(critic.terms(batch, pictures[:4], pictures[4:8], pictures[8:], edits))
+    assert terms[1]["N/critic"].item() == pytest.approx(3 * terms[0]["N/critic"].item())
+    assert terms[1]["A/critic"].item() == terms[0]["A/critic"].item()
+
+
+def test_a_jittered_critic_reads_other_pictures_and_puts_landmarks_back(canonical: np.ndarray) -> None:
+    critic = critic_of(canonical, critic_jitter=True, critic_shape=10.0, critic_hold=5.0)
+    batch = synthetic_batch(1, 4).to(torch.device("cpu"))
+    pictures = torch.rand(12, 3, 32, 32)
+    edits = critic.draw_edits(batch)
+    one, another = (critic.terms(batch, pictures[:4], pictures[4:8], pictures[8:], edits) for _ in range(2))
+    assert one.keys() == another.keys() and all(one[name] != another[name] for name in ("A/critic", "A/shape"))
+    # `Brightness` finds landmarks by the mean brightness; a look changes that and nothing else.
+    assert all(bool(value.isfinite()) for value in one.values())
 
 
 def test_edits_teach_the_generator_and_leave_the_neutraliser_alone(canonical: np.ndarray) -> None:

@@ -135,3 +135,18 @@ def test_eyes_and_mouth_weigh_more():
     assert weights.mean().item() == pytest.approx(1)
     for x, y in ((0.3, 0.4), (0.7, 0.4), (0.5, 0.75)):
         assert weights[int(y * 64), int(x * 64)] > 2 * weights[2, 2]
+
+
+def test_what_is_painted_costs_by_its_share():
+    losses = tiny_training(tiny_config(loss={"painted": 2.0})).networks.losses
+    kept = torch.ones(2, 1, 8, 8)
+    kept[0, :, :4] = 0.5
+    terms = losses.painted(kept, torch.ones(2, 1, 8, 8))
+    assert terms["N/painted"].item() == pytest.approx(2 * 0.125) and terms["A/painted"] == 0
+
+
+def test_a_step_has_the_painted_terms_where_they_are_asked_for():
+    for weight in (0.0, 1.0):
+        training = tiny_training(tiny_config(loss={"painted": weight}))
+        training.step(synthetic_batch(0))
+        assert ("A/painted" in training.metrics()) == (weight > 0)
