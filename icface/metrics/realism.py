@@ -17,8 +17,8 @@ from icface.networks.features import DEVIATION, MEAN, EfficientNetLite0, fill
 from icface.weights import PERCEPTUAL_NETWORK, fetch
 
 FEATURES = 320
-SIDE = 128
-"""Pictures are brought to this many pixels a side first."""
+LARGEST = 128
+"""Larger pictures are brought to this many pixels a side first. Only sets of one size are comparable."""
 LEAST_FOR_FID = 2 * FEATURES
 """Fewer pictures do not determine a covariance of 320 features."""
 LEAST_FOR_KID = 32
@@ -42,7 +42,9 @@ def lite0_features(device: torch.device | str = "cpu") -> Extractor:
     @torch.inference_mode()
     def features(pictures: npt.NDArray[np.uint8]) -> Features:
         images = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2).float() / 255
-        images = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+        if images.shape[2] > LARGEST:
+            size = (LARGEST, LARGEST)
+            images = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
         return np.asarray(network((images - mean) / deviation)[-1].mean(dim=(2, 3)).cpu().numpy())
 
     return features
