@@ -8,12 +8,18 @@ from matplotlib.axes import Axes
 from mlflow import MlflowClient
 
 PANELS = {
-    "L1": {"A/reconstruction": "animated", "N/reconstruction": "neutral"},
-    "the critic": {"A/critic": "animated", "N/critic": "neutral", "E/critic": "edited"},
-    "D's r on real validation frames": {
-        "D/r/pose_yaw": "yaw", "D/r/AU12": "AU12", "D/r/AU25": "AU25", "D/r/AU45": "AU45",
+    "L1": {"train/generator/reconstruction": "animated", "train/neutraliser/reconstruction": "neutral"},
+    "the critic": {
+        "train/generator/critic": "animated", "train/neutraliser/critic": "neutral", "train/edits/critic": "edited",
     },
-    "neutral faces": {"N/variance": "variance between people / sources'", "N/units": "action units read"},
+    "D's r on real validation frames": {
+        f"validation/discriminator/r/{name}": label
+        for name, label in (("pose_yaw", "yaw"), ("AU12", "AU12"), ("AU25", "AU25"), ("AU45", "AU45"))
+    },
+    "neutral faces": {
+        "validation/neutraliser/variance": "variance between people / sources'",
+        "validation/neutraliser/units": "action units read",
+    },
 }  # fmt: skip
 SMOOTHED = 9
 """Log lines that a point of a loss curve is the mean of."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,8 @@ from orchestration.registry.evaluation import evaluate_model
 from orchestration.registry.promotion import promote
 from orchestration.reporting import preprocess, progress_of, write_json
 from orchestration.terminal import Reporter
-from orchestration.tracking.run_logger import tracking_uri, use_tracking
+from orchestration.tracking import pages
+from orchestration.tracking.run_logger import use_tracking
 from orchestration.train.driver import TrainResult, train
 from orchestration.train.run_folder import RunRecord, run_folder
 from pipelines.cluster import connect
@@ -95,7 +95,6 @@ def demo(config: DemoConfig, reporter: Reporter) -> None:
     reporter.heading("5/5  Animating a portrait with the other person's motion, and with single action units")
     film, sheet = _animate(folder, Path(str(result.bundle)), clips, reporter)
     reporter.table("Goals on held-out frames", goals(report))
-    command = f"{shlex.quote(str(Path('.venv/bin/python')))} -m mlflow ui --backend-store-uri {tracking_uri()}"
     reporter.result(
         film=film,
         contact_sheet=sheet,
@@ -103,7 +102,7 @@ def demo(config: DemoConfig, reporter: Reporter) -> None:
         bundle=result.bundle,
         registered=version,
         alias=", ".join(_aliases(int(result.version or 0))) or "none",
-        mlflow_page=command,
+        **pages.facts(result.run_id),
     )
 
 
@@ -167,6 +166,7 @@ def _train(folder: Path, config: TrainConfig, reporter: Reporter) -> TrainResult
         name=name,
         resume=record is not None,
         register=MODEL,
+        preset="small",
     )
     result = train(job, progress_of(reporter, config.steps))
     if result.bundle is None:

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from icface.errors import IcfaceError
 from icface.evaluation.measuring import Measurements
 from icface.evaluation.report import Reference, Report
 from icface.images import encode_png
-from orchestration.registry import evaluation_page, measurements
+from orchestration.registry import descriptions, evaluation_page, measurements
 from orchestration.registry.cases import Sheet
 from orchestration.registry.versions import EVALUATION_TAG
 
@@ -24,23 +23,18 @@ KEPT_METRICS = ("face_l1", "ssim", "pose_error", "sharpness", "unit_r", "edit_sc
 """Scores that a version keeps, of each group of pairs; the first ones of copying the source too."""
 KEPT_REFERENCES: tuple[Reference, ...] = ("copy_source",)
 EVALUATION_FILE, EVALUATION_FOLDER = "evaluation.json", "evaluation"
-METRICS_AT_ONCE = 1000
-"""Metrics that MLflow takes in one call."""
 
 
 def log_report(run_id: str, report: Report, measured: Measurements | None = None) -> None:
-    """An evaluation as metrics and as `evaluation.json` of a run, and what was measured of each pair beside it.
+    """An evaluation as metrics `eval/...` and as `evaluation.json` of a run, with what was measured of each pair.
 
-    Copying the source is logged too, as `copy_source/val/face_l1`.
+    Copying the source is logged too, as `eval/copy_source/val/face_l1`. The run's description says how good it is.
     """
     client = mlflow.MlflowClient()
     values = report.metrics()
     for reference in KEPT_REFERENCES:
         values |= {f"{reference}/{name}": value for name, value in report.metrics(reference).items()}
-    now = int(time.time() * 1000)
-    metrics = [mlflow.entities.Metric(name, value, now, 0) for name, value in values.items()]
-    for start in range(0, len(metrics), METRICS_AT_ONCE):
-        client.log_batch(run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
+    descriptions.tell_run(run_id, report, values)
     client.log_dict(run_id, report.to_json(), EVALUATION_FILE)
     if measured is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -98,6 +92,7 @@ def note_evaluation(name: str, number: int, report: Report, pairs: Mapping[str, 
         "pairs": dict(pairs) if pairs else None,
     }
     mlflow.MlflowClient().set_model_version_tag(name, str(number), EVALUATION_TAG, json.dumps(values))
+    descriptions.tell_version(name, number, report, kept("model"))
 
 
 def conditions(report: Report) -> str:

@@ -3,7 +3,6 @@
 Each event is a tag of the registered model, so that it outlives its version.
 """
 
-import getpass
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -47,7 +46,7 @@ class Event:
 def note(name: str, event: Event) -> None:
     """Keep an event of the model `name`, with the time and who does it."""
     now = time.time()
-    values = {**asdict(event), "at": round(now, 3), "by": user()}
+    values = {**asdict(event), "at": round(now, 3), "by": registry.user()}
     text = json.dumps(values)
     if len(text) > TAG_LENGTH:
         values["reason"] = values["reason"][: TAG_LENGTH - len(text)]
@@ -66,14 +65,6 @@ def history(name: str) -> list[Event]:
     """The events of a model, oldest first. Raises IcfaceError when no such model is registered."""
     tags = registry.registered_model(name).tags
     return [Event(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(EVENT_TAG)]
-
-
-def user() -> str:
-    """Who runs this process."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return "unknown"
 
 
 def holders(events: list[Event], alias: str) -> list[int]:

@@ -1,5 +1,6 @@
 """Runs and registered models in MLflow."""
 
+import getpass
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,13 @@ from icface.bundle import load_bundle
 from icface.errors import IcfaceError, first_line
 from icface.weights import FACE_LANDMARKER, fetch
 from orchestration.cluster import versions as versions_of_code
+from orchestration.registry.descriptions import (
+    STEPS_TAG,
+    describe,
+    headline,
+    link_metrics,
+    model_name,
+)
 from orchestration.registry.example_portrait import portrait_png
 from orchestration.tracking.run_logger import experiment_id, restoring
 from pipelines.dataset import Dataset
@@ -39,6 +47,14 @@ SERVING_PACKAGES = (
 )
 TAG_LENGTH = 5000
 """Characters that MLflow takes in a version's tag."""
+
+
+def user() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return "unknown"
 
 
 _parent: ContextVar[str | None] = ContextVar("parent", default=None)
@@ -74,7 +90,7 @@ def start_run(
     """A new run with its parameters, tags and the data set as its input; returns the run's id."""
     client = mlflow.MlflowClient()
     tags = {f"icface.{key}": str(value) for key, value in facts.items()}
-    tags |= {"mlflow.source.name": "icface train", "mlflow.source.type": "LOCAL"}
+    tags |= {"mlflow.source.name": "icface train", "mlflow.source.type": "LOCAL", "mlflow.user": user()}
     if parent := _parent.get():
         tags["mlflow.parentRunId"] = parent
     commit = commit or versions_of_code.commit()
@@ -86,6 +102,7 @@ def start_run(
     items = [mlflow.entities.Param(key, str(value)) for key, value in params.items()]
     client.log_batch(run_id, params=items)
     client.log_dict(run_id, dict(params), "config.json")
+    describe(client, client.get_run(run_id))
     client.log_inputs(run_id, [_dataset_input(dataset)])
     return run_id
 
@@ -138,10 +155,22 @@ def check_kept(run_id: str, model: str) -> None:
         )
 
 
-def registered(run_id: str, name: str) -> int | None:
-    """The version of `name` that the run's bundle already is; None when there is none."""
+def registered(run_id: str, name: str, steps: int) -> int | None:
+    """The version of `name` that the run's bundle of so many steps already is; None when there is none."""
     found = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
-    return max((int(version.version) for version in found if version.name == name), default=None)
+    # Versions of before have no such tag, and their runs were never made longer.
+    same = (item for item in found if item.name == name and item.tags.get(STEPS_TAG, str(steps)) == str(steps))
+    return max((int(item.version) for item in same), default=None)
+
+
+def note_changes(run_id: str, changed: list[str]) -> None:
+    """Keep what a run changed when it went on, as a tag: MLflow's parameters cannot change."""
+    client = mlflow.MlflowClient()
+    if changed:
+        client.set_tag(run_id, "icface.changed_by_resume", "; ".join(changed)[:TAG_LENGTH])
+    if longer := [words.rpartition(" ")[2] for words in changed if words.startswith("steps ")]:
+        client.set_tag(run_id, STEPS_TAG, longer[0])
+        describe(client, client.get_run(run_id))
 
 
 def log_bundle(run_id: str, bundle: Path) -> None:
@@ -203,9 +232,22 @@ def register(run_id: str, bundle: Path, name: str) -> int:
     """
     config = load_bundle(bundle).config
     card = (bundle / "README.md").read_text()
-    with mlflow.start_run(run_id=run_id):
-        info = mlflow.pyfunc.log_model(name="model", **pyfunc_options(bundle))
     client = mlflow.MlflowClient()
+    run = client.get_run(run_id)
+    steps = int(config.training.get("steps", 0))
+    named = run.data.params
+    facts = {
+        "preset": named.get("preset", "custom"),
+        "size": str(config.model.size),
+        "steps": str(steps),
+        "data_set": named.get("dataset", "not recorded"),
+        "init_from": named.get("init_from", "none"),
+    }
+    with mlflow.start_run(run_id=run_id):
+        info = mlflow.pyfunc.log_model(
+            name=model_name(run.info.run_name or name, steps), step=steps, params=facts, **pyfunc_options(bundle)
+        )
+    link_metrics(client, run, str(info.model_id), steps)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -215,9 +257,16 @@ def register(run_id: str, bundle: Path, name: str) -> int:
         name,
         info.model_uri,
         run_id=run_id,
-        tags={LICENCE_TAG: config.licence, SOURCES_TAG: json.dumps(config.sources)[:TAG_LENGTH]},
-        description=card[:TAG_LENGTH],
+        tags={
+            LICENCE_TAG: config.licence,
+            SOURCES_TAG: json.dumps(config.sources)[:TAG_LENGTH],
+            STEPS_TAG: str(steps),
+        },
+        description=f"{headline(facts)}\n\n{card}"[:TAG_LENGTH],
         model_id=info.model_id,
+    )
+    client.set_logged_model_tags(
+        str(info.model_id), {"mlflow.modelVersions": json.dumps([{"name": name, "version": int(made.version)}])}
     )
     return int(made.version)
 

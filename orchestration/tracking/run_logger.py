@@ -132,7 +132,8 @@ _Metrics = list[tuple[str, float, int, int]]
 @dataclass(frozen=True)
 class _Picture:
     picture: np.ndarray
-    file: str
+    step: int
+    key: str
 
 
 class RunLogger:
@@ -158,12 +159,12 @@ class RunLogger:
         now = int(time.time() * 1000)
         self._queue.put([(name, float(value), now, step) for name, value in values.items()])
 
-    def picture(self, step: int, picture: np.ndarray, folder: str = "samples") -> None:
-        """Record a picture (H, W, 3) uint8 RGB; returns at once.
+    def picture(self, step: int, picture: np.ndarray, key: str = "samples") -> None:
+        """Record a picture (H, W, 3) uint8 RGB of a step, so that MLflow's page has a slider; returns at once.
 
         Pictures that a server did not take when the run ends are counted in `lost_pictures`, and not kept.
         """
-        self._queue.put(_Picture(picture, f"{folder}/step_{step:07d}.png"))
+        self._queue.put(_Picture(picture, step, key))
 
     def close(self) -> None:
         """Wait until all is recorded, or until the server has had its chance."""
@@ -191,7 +192,7 @@ class RunLogger:
         from mlflow.entities import Metric
 
         if isinstance(item, _Picture):
-            self._client.log_image(self.run_id, item.picture, artifact_file=item.file)
+            self._client.log_image(self.run_id, item.picture, key=item.key, step=item.step, synchronous=True)
         else:
             self._client.log_batch(self.run_id, metrics=[Metric(*number) for number in item])
 

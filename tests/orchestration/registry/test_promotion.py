@@ -59,9 +59,9 @@ def test_a_version_without_an_evaluation_is_refused(workplace: Path, untrained_b
     assert found.evaluation["pairs"]["dataset"] == str(small_dataset)
     assert resolve("models:/plain@champion").version == 1
     run = mlflow.MlflowClient().get_run(found.run_id)
-    assert run.data.metrics["held_out/face_l1"] == report.metrics()["held_out/face_l1"]
+    assert run.data.metrics["eval/held_out/face_l1"] == report.metrics()["held_out/face_l1"]
     copied = report.groups["held_out"].scores["copy_source"]["face_l1"]
-    assert run.data.metrics["copy_source/held_out/face_l1"] == copied
+    assert run.data.metrics["eval/copy_source/held_out/face_l1"] == copied
     assert found.evaluation["copy_source"]["held_out/face_l1"] == pytest.approx(copied, abs=1e-6)
     assert found.evaluation["counts"] == {"held_out": [2, 1]}
     files = {item.path for item in mlflow.MlflowClient().list_artifacts(found.run_id, "evaluation")}

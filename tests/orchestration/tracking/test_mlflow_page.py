@@ -1,0 +1,140 @@
+"""MLflow's own page in a real browser: the addresses that commands print show what they promise."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from orchestration.registry import descriptions
+from orchestration.registry import versions as registry
+from orchestration.tracking import pages
+from orchestration.tracking.metric_names import all_grouped
+from orchestration.tracking.run_logger import RunLogger, tracking_uri
+from pipelines.dataset import Dataset
+
+pytestmark = pytest.mark.system
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE = 60_000
+"""Milliseconds: machines that run tests are slow."""
+
+
+@pytest.fixture(scope="module")
+def runs(workplace: Path, small_dataset: Path, untrained_bundle: Path) -> list[str]:
+    """Two runs with metrics, pictures by step, an evaluation's scores and a registered version each."""
+    made = []
+    for number in (1, 2):
+        params = {"preset": "small", "dataset": str(small_dataset), "workers": 1, "model.size": 32, "steps": 6}
+        run = registry.start_run(f"first{number}", params, {}, None, Dataset.open(str(small_dataset)))
+        logger = RunLogger(run, workplace / "unsent")
+        for step in (3, 6):
+            logger.metrics(step, all_grouped({"A/reconstruction": 1 / step, "D/r/AU12": 0.5, "images_per_second": 9.0}))
+            logger.metrics(step, {"system/cpu_utilization_percentage": 50.0})
+            logger.picture(step, np.full((64, 64, 3), 40 * step, np.uint8))
+        logger.close()
+        registry.register(run, untrained_bundle, "face")
+        registry.end_run(run, "FINISHED")
+        made.append(run)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(runs: list[str]) -> Iterator[str]:
+    """The address of MLflow's page for the store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = os.pathsep.join([str(Path(mlflow.__file__).parents[4] / "bin"), os.environ["PATH"]])
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(), "--port", str(port)]
+    command += ["--workers", "1"]
+    with Path("ui.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env={**os.environ, "PATH": path}, stdout=log, stderr=log, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=2).close()
+                break
+            except OSError:
+                assert process.poll() is None, Path("ui.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Page]:
+    assert CHROMIUM, "no Chromium here: `make test-system` installs it"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        # Each page opens as it does for somebody who was never there.
+        tab = browser.new_context(viewport={"width": 1600, "height": 1100}).new_page()
+        tab.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        yield tab
+        browser.close()
+
+
+def opened(tab: Page, server: str, address: str | None, name: str) -> Page:
+    assert address is not None
+    tab.goto("about:blank")  # addresses differ after the #, which alone loads nothing
+    tab.goto(address.replace(pages.LOCAL, server))
+    if folder := os.environ.get("ICFACE_SCREENSHOTS"):
+        tab.wait_for_timeout(15_000)
+        tab.screenshot(path=f"{folder}/{name}.png")
+    return tab
+
+
+def test_a_run_opens_in_the_view_of_model_training(tab: Page, server: str, runs: list[str]):
+    page = opened(tab, server, pages.run_page(runs[0]), "run")
+    expect(page.get_by_text("Preset small, 32 px, 6 steps. Not evaluated yet.").first).to_be_visible()
+    for words in ("train/generator/reconstruction", "preset", "first1, step", "face"):
+        expect(page.get_by_text(words).first).to_be_visible()
+    for words in ("Traces", "System metrics", "Model metrics", "Artifacts"):
+        expect(page.get_by_text(words, exact=True).first).to_be_visible()
+    for words in ("Judges", "Prompts", "Agent versions"):
+        expect(page.get_by_text(words, exact=True)).to_have_count(0)
+
+
+def test_logged_models_have_names_data_metrics_and_versions(tab: Page, server: str, runs: list[str]):
+    page = opened(tab, server, pages.models_page(), "models")
+    for words in ("first1, step", "first2, step", "face v1", "face v2"):
+        expect(page.get_by_text(words).first).to_be_visible()
+    found = mlflow.search_logged_models(output_format="list")
+    assert len(found) == 2
+    for model in found:
+        assert re.fullmatch(r"first\d, step \d+", model.name)
+        metrics = {metric.key: metric for metric in model.metrics}
+        assert metrics["train/generator/reconstruction"].dataset_name == "data"
+        assert model.params["preset"] == "small"
+
+
+def test_two_runs_side_by_side(tab: Page, server: str, runs: list[str]):
+    page = opened(tab, server, pages.comparison_page(runs), "compare")
+    for words in ("first1", "first2", "train/generator/reconstruction"):
+        expect(page.get_by_text(words).first).to_be_visible()
+
+
+def test_a_version_says_what_it_is_in_its_first_line(tab: Page, server: str, runs: list[str]):
+    page = opened(tab, server, pages.version_page("face", 1), "version")
+    expect(page.get_by_text("Preset small, 32 px").first).to_be_visible()
+    version = mlflow.MlflowClient().get_model_version("face", "1")
+    assert version.tags[descriptions.STEPS_TAG].isdigit()
