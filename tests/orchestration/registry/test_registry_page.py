@@ -13,14 +13,16 @@ from icface.images import encode_png, read_image
 from icface.training.config import TrainConfig
 from icface.video.reading import read_frames
 from orchestration.__main__ import main
-from orchestration.commands import evaluate, models, parse, train
+from orchestration.commands import dataset, evaluate, inspect, model_versions, models, parse, train
 from orchestration.config import AnimateJob
 from orchestration.registry import versions as registry
+from orchestration.tracking.run_logger import use_tracking
 from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/registry.md"
 VERBS = {"list": (models.List, True), "promote": (models.Promote, True)}
+VERBS |= {"show": (model_versions.Show, True)}
 VERBS |= {"compare": (models.Compare, False), "export": (models.Export, False)}
 
 
@@ -30,18 +32,67 @@ def understood(words: list[str]) -> object:
     if name == "models":
         kind, positional = VERBS[rest[0]]
         return parse(kind, rest[1:], "models", positional=positional)
+    if name == "dataset":
+        return parse(dataset.Export, rest[1:], "dataset export", positional=False)
     if name == "train":
         default = train.Train(dataset=tyro.MISSING, training=TrainConfig.preset("small"))
         return parse(train.Train, rest, "train", default=default)
-    return parse(
-        {"evaluate": evaluate.Evaluate, "animate": AnimateJob, "preprocess": PreprocessConfig}[name], rest, name
-    )
+    kinds = {"evaluate": evaluate.Evaluate, "animate": AnimateJob, "preprocess": PreprocessConfig}
+    return parse(kinds.get(name, inspect.Inspect), rest, name)
 
 
 def page() -> list[list[str]]:
     """The commands of the page in their order."""
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     return [shlex.split(line) for block in blocks for line in block.splitlines()]
+
+
+def readme() -> list[list[str]]:
+    """The commands of the README's block that is to be pasted after `make demo`."""
+    text = PAGE.parents[1].joinpath("README.md").read_text()
+    block = next(b for b in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if "icface preprocess" in b)
+    return [shlex.split(line, comments=True) for line in block.splitlines()]
+
+
+def test_the_readmes_block_is_understood_and_names_only_what_it_made():
+    export, *commands = readme()
+    assert export == ["export", "PATH=$PWD/.venv/bin:$PATH"]
+    made, given = 0, {"results/demo/portrait.png"}
+    for words in commands:
+        assert words[0] == "icface"
+        understood(words[1:])
+        text = " ".join(words)
+        assert all(int(number) <= made for number in re.findall(r"(?:models:/face/|models \w+ face )(\d)", text)), text
+        if words[1] == "train" and "--dry-run" not in words:
+            made += 1
+        for place in re.findall(r"results/demo/\S+", text):
+            known = any(place.startswith(known) for known in ("results/demo/clips", *given))
+            assert known, f"{place} is not what the demo makes"
+    from orchestration import demo
+
+    assert "single_face/pyfeat/00001.mp4" in demo.CLIPS.values()
+
+
+@pytest.mark.system
+def test_the_readmes_block_works_after_the_demo(workplace: Path, sample_clips: dict[str, Path], monkeypatch, capsys):
+    from orchestration import demo
+
+    for name, place in demo.CLIPS.items():
+        target = workplace / "readme/results/demo/clips" / place
+        target.parent.mkdir(parents=True)
+        shutil.copy(sample_clips[name], target)
+    monkeypatch.chdir(workplace / "readme")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workplace}/readme/mlflow.db")
+    use_tracking()
+    _, frames = next(read_frames(sample_clips["WolfgangLanger_Pexels.mp4"]))
+    Path("results/demo/portrait.png").write_bytes(encode_png(frames[0]))
+    with connect("local", 2):
+        for words in readme()[1:]:
+            assert main(words[1:]) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
+    assert read_image("smile.png").shape == (64, 64, 3)
+    assert Path("out.mp4").exists() and Path("smiling.mp4").exists() and Path("comparison.html").exists()
+    monkeypatch.undo()
+    use_tracking()
 
 
 def test_every_command_of_the_page_is_one():
