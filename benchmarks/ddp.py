@@ -194,6 +194,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
                 cache=None,
                 threads=threads,
                 gpu=False,
+                profile=False,
                 ray_data=False,
                 coordinator=start_coordinator(),
             )

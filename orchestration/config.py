@@ -40,7 +40,8 @@ class TrainJob:
     address: str = "local"
     """Ray cluster: `local` starts one, `auto` joins the one on this machine, else HOST or HOST:PORT."""
     resume: bool = False
-    """Continue the run called `--name` from its last checkpoint."""
+    """Continue the run called `--name` from its last checkpoint. What is left out is as it was. It may get more steps,
+    and other values of what touches no weight (`log_every` and the like)."""
     cache: str | None = None
     """Folder on each node for copies of the row groups that are read. For a remote data set."""
     cache_gib: float = 50.0
@@ -53,6 +54,10 @@ class TrainJob:
     ingest: Literal["loader", "ray"] = "loader"
     """`loader`: each training process reads and decodes. `ray`: Ray Data does it on other CPUs of the cluster, with
     `data.workers` (at least one) per process. The batches are the same."""
+    profile: bool = False
+    """Trace some steps of the first process. The trace is in the run's artifacts, under `profile`."""
+    preset: str = "custom"
+    """Name of the preset that `training` came from, for the record."""
     training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     """The training itself."""
 

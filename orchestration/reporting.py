@@ -1,6 +1,8 @@
 """Jobs with their progress and results shown: what commands and the demo run."""
 
 import json
+import shlex
+import time
 from typing import TYPE_CHECKING, Any
 
 from icface.errors import IcfaceError
@@ -61,20 +63,57 @@ def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
 
 def train(options: TrainJob, reporter: Reporter) -> None:
     """Train, showing how far it is."""
+    from orchestration.tracking import pages
     from orchestration.train import driver
+    from orchestration.train.estimate import told_before
 
+    if (line := told_before(options)) is not None:
+        reporter.say(line)
+    begun = time.monotonic()
     result = driver.train(options, progress_of(reporter, options.training.steps))
+    taken = duration(time.monotonic() - begun)
     if result.unsent:
         reporter.say(f"the tracking server did not take {result.unsent}")
     if result.bundle is None:
         raise IcfaceError(
-            f"the training was stopped at step {result.steps}; go on with the same command and "
-            f"--name {result.name} --resume"
+            f"the training was stopped at step {result.steps}, after {taken}; go on with: "
+            f"{resuming(options, result.name)}"
         )
-    facts: dict[str, Any] = {"run": result.name, "mlflow_run": result.run_id, "bundle": result.bundle}
+    facts: dict[str, Any] = {"run": result.name, "mlflow_run": result.run_id, **pages.facts(result.run_id)}
+    facts["bundle"] = model = result.bundle
     if result.version is not None:
-        facts["registered"] = f"models:/{options.register}/{result.version}"
-    reporter.result(**facts)
+        facts["registered"] = model = f"models:/{options.register}/{result.version}"
+    facts |= {"steps": result.steps, "time_taken": taken}
+    if losses := [f"{name} {result.metrics[name]:.3f}" for name in SHOWN if name in result.metrics]:
+        facts["last_losses"] = ", ".join(losses)
+    reporter.result(**facts, next=shlex.join(["icface", "evaluate", str(model), options.dataset]))
+
+
+def dry_run(options: TrainJob, reporter: Reporter) -> None:
+    """Show what a training would take, without starting it."""
+    from orchestration.train.estimate import estimate
+    from pipelines.dataset import Dataset
+
+    found = estimate(options)
+    counts = Dataset.open(options.dataset).meta["counts"]
+    reporter.result(
+        preset=options.preset,
+        pictures=f"{options.training.model.size} px, {options.training.data.batch_size} pairs a step",
+        frames=counts["frames"]["train"],
+        identities=counts["identities"]["train"],
+        **found.facts(),
+    )
+
+
+def resuming(options: TrainJob, name: str) -> str:
+    """The command that goes on with a run."""
+    words = ["icface", "train", "--resume", "--name", name]
+    for flag, value, usual in (
+        ("--storage", options.storage, TrainJob.storage),
+        ("--address", options.address, TrainJob.address),
+    ):
+        words += [flag, value] if value != usual else []
+    return shlex.join(words)
 
 
 def progress_of(reporter: Reporter, steps: int, name: str = "training") -> OnProgress:

@@ -168,6 +168,8 @@ def duration(seconds: float | None) -> str:
 
     >>> duration(75), duration(None), duration(7300)
     ('1 min 15 s', '?', '2 h 1 min')
+    >>> duration(637_000)
+    '7 days 9 h'
     """
     if seconds is None:
         return "?"
@@ -176,4 +178,6 @@ def duration(seconds: float | None) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} days {whole % 86400 // 3600} h"

@@ -185,6 +185,7 @@ class _Run:
                 address=workflow.address,
                 resume=begun,
                 register=workflow.model,
+                preset=trial.preset,
                 training=config,
             )
             result = train(job, reporting.progress_of(self.reporter, config.steps, f"train {trial.name}"))

@@ -266,6 +266,8 @@ ICFACE_LOSS = LossConfig(
     r1_interval=8,
 )
 """The weights of preset `icface`; docs/results.md says what they were chosen by."""
+FREE = ("log_every", "images_every", "checkpoint_every", "checkpoint_minutes", "data.workers")
+"""Fields that touch no weight: a run that goes on may change them."""
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
         model=ModelConfig(blocks=5, attribute_gain=3.0, neutraliser_input="change", painting="smooth", flow_basis=8),

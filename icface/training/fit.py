@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
@@ -23,6 +24,9 @@ from icface.training.prefetch import prefetched
 from icface.training.trainer import Metrics, prepare
 from icface.training.validation import RealFrames, validate
 
+EDITS = ("pose_yaw", "AU01", "AU12", "AU25", "AU26", "AU45")
+"""Attributes of `edit_grid`, as far as they were trained."""
+
 
 def _ignore(*_: object) -> None:
     pass
@@ -35,7 +39,9 @@ class Hooks:
     on_log: Callable[[int, Metrics], None] = _ignore
     """(steps done, metrics): losses averaged since the last call, `images_per_second`, `seconds_left`."""
     on_images: Callable[[int, npt.NDArray[np.uint8]], None] = _ignore
-    """(steps done, sample grid (H, W, 3) uint8 RGB)."""
+    """(steps done, sample grid (H, W, 3) uint8 RGB): see `sample_grid`."""
+    on_edits: Callable[[int, npt.NDArray[np.uint8], tuple[str, ...]], None] = _ignore
+    """(steps done, grid (H, W, 3) uint8 RGB, what each of its columns shows): see `edit_grid`."""
     on_checkpoint: Callable[[int, Callable[[Path], None]], None] = _ignore
     """(steps done, save): `save(folder)` writes the state of the training into a folder."""
     should_stop: Callable[[], bool] = lambda: False
@@ -133,6 +139,7 @@ def fit(
             hooks.on_log(done, found.metrics(bundle_config.schema))
         if done % config.images_every == 0 or last:
             hooks.on_images(done, sample_grid(training.average.model, sample))
+            hooks.on_edits(done, *edit_grid(training.average.model, sample))
         if done % config.checkpoint_every == 0 or last or stop or late:
             training.settle()
             hooks.on_checkpoint(done, lambda folder: save_state(folder, training.state()))
@@ -149,7 +156,32 @@ def sample_grid(model: ICface, batch: DeviceBatch, rows: int = 6) -> npt.NDArray
     source, driving = batch.source[:rows], batch.driving[:rows]
     neutral = model.neutralise(source, batch.source_encoded[:rows])
     animated = model.generator(neutral, batch.driving_encoded[:rows])
-    pictures = torch.stack([source, neutral, animated, driving], dim=1)  # (R, 4, 3, S, S)
+    return _grid(torch.stack([source, neutral, animated, driving], dim=1))
+
+
+@torch.no_grad()
+def edit_grid(model: ICface, batch: DeviceBatch, rows: int = 3) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """Up to `rows` rows of the neutral face and single attributes set to the 99th percentile of what was seen.
+
+    Returns the grid (rows * S, columns * S, 3) uint8 RGB, and the names of its columns.
+    """
+    source = batch.source[:rows]
+    neutral = model.neutralise(source, batch.source_encoded[:rows])
+    resting = torch.as_tensor(model.schema.neutral_encoded(), device=source.device)
+    pictures, names = [neutral], ["neutral"]
+    for attribute in (model.schema.attributes[index] for index in map(model.schema.index, EDITS)):
+        if not attribute.trained or attribute.seen is None:
+            continue
+        encoded = resting.clone()
+        share = (attribute.seen.p99 - attribute.low) / (attribute.high - attribute.low)
+        encoded[model.schema.index(attribute.name)] = min(max(share, 0.0), 1.0)
+        pictures.append(model.generator(neutral, encoded.expand(len(source), -1)))
+        names.append(attribute.name)
+    return _grid(torch.stack(pictures, dim=1)), tuple(names)
+
+
+def _grid(pictures: Tensor) -> npt.NDArray[np.uint8]:
+    """Pictures (R, C, 3, S, S) in [-1, 1] beside and below each other: (R * S, C * S, 3) uint8 RGB."""
     count, columns, _, height, width = pictures.shape
     grid = pictures.permute(0, 3, 1, 4, 2).reshape(count * height, columns * width, 3)
     return to_bytes(grid).cpu().numpy()

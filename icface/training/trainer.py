@@ -106,7 +106,7 @@ class Training:
         ]
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * _rate(config, number)
+                group["lr"] = group["initial_lr"] * rate_factor(config, number)
         update: _Update | None = None
         for phase in self.phases:
             if number % phase.interval or (number < self.warmup and phase.networks != ("discriminator",)):
@@ -257,7 +257,8 @@ def _optimiser(config: OptimiserConfig, name: str, network: nn.Module) -> torch.
     return torch.optim.RMSprop(groups, alpha=0.99, foreach=True)
 
 
-def _rate(config: TrainConfig, number: int) -> float:
+def rate_factor(config: TrainConfig, number: int) -> float:
+    """What step `number`, from 0, multiplies the learning rates by: 1, then falling linearly to 0."""
     done = number / config.steps
     start = config.optimiser.decay_from
     return 1.0 if done < start else (1 - done) / (1 - start)

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import tyro
@@ -11,7 +11,7 @@ from icface.mappings import read_yaml
 from icface.training.config import PRESETS, RENAMED, TrainConfig, current_names
 from orchestration.commands import parse
 from orchestration.config import TrainJob
-from orchestration.reporting import train
+from orchestration.reporting import dry_run, train
 from orchestration.terminal import Reporter
 
 COMPILE = ("auto", "always", "never")
@@ -28,27 +28,74 @@ class Train(TrainJob):
     """icface (128 px), small (64 px, trains on a CPU in minutes) or paper (the paper's recipe)."""
     config: str | None = None
     """A YAML file of options, such as `model: {size: 128}`."""
+    dry_run: bool = False
+    """Measure three steps, and show time, memory and disk space of the training. Writes nothing."""
 
 
 def main(argv: Sequence[str]) -> None:
     argv, notices = current_flags(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default="icface")
+    first.add_argument("--preset")
     first.add_argument("--config")
     first.add_argument("--init-from")
+    first.add_argument("--name")
+    first.add_argument("--storage", default=TrainJob.storage)
+    first.add_argument("--resume", action="store_true")
     known, _ = first.parse_known_args([argument for argument in argv if argument not in ("-h", "--help")])
-    base = TrainConfig.preset(known.preset) if known.preset in PRESETS or not _wants_help(argv) else TrainConfig()
+    kept = None
+    if known.resume and known.name and not (known.preset or known.config or _wants_help(argv)):
+        from orchestration.train.run_folder import RunRecord, run_folder
+
+        kept = RunRecord.read(run_folder(known.storage, known.name))
+    preset = known.preset or "icface"
+    if kept is not None:
+        base = TrainConfig().merge(kept.config)
+        argv = argv if _has_dataset(argv) else [kept.dataset, *argv]
+    else:
+        base = TrainConfig.preset(preset) if preset in PRESETS or not _wants_help(argv) else TrainConfig()
     if known.init_from and not _wants_help(argv):
         base = base.merge({"model": _generators_of(known.init_from)})
     if known.config:
         values, old = current_names(read_yaml(known.config, "model: {size: 128}"))
         notices += [f"--config {known.config}: {notice}" for notice in old]
         base = base.merge(values)
-    options = parse(Train, argv, "train", default=Train(dataset=tyro.MISSING, training=base))
+    before = {} if kept is None else {**kept.job, "init_from": kept.init_from}
+    options = parse(Train, argv, "train", default=Train(dataset=tyro.MISSING, training=base, **before))
     with Reporter() as reporter:
         for notice in notices:
             reporter.say(notice)
-        train(options, reporter)
+        if options.dry_run:
+            dry_run(options, reporter)
+        else:
+            train(options, reporter)
+
+
+def _has_dataset(argv: Sequence[str]) -> bool:
+    """Whether a word is the data set: neither a flag nor the value of one.
+
+    >>> _has_dataset(["--resume", "--name", "x"]), _has_dataset(["--gpu", "data", "--name=x"])
+    (False, True)
+    """
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            return True
+        if "=" not in word and word.replace("_", "-") not in _switches(TrainJob(dataset="")):
+            next(words, None)
+    return False
+
+
+def _switches(options: Any, prefix: str = "--") -> set[str]:
+    """The flags that take no value."""
+    found = set()
+    for item in fields(options):
+        value = getattr(options, item.name)
+        if is_dataclass(value):
+            found |= _switches(value, prefix if item.name == "training" else f"{prefix}{item.name}.")
+        elif isinstance(value, bool):
+            name = item.name.replace("_", "-")
+            found |= {f"{prefix}{name}", f"{prefix}no-{name}"}
+    return found
 
 
 def current_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -23,6 +23,7 @@ class TrainingCoordinator:
         self.stop = False
         self.starts: list[int] = []
         self.nodes: dict[int, str] = {}
+        self.handles: dict[int, Any] = {}
 
     def begin(self, step: int) -> bool:
         """Rank 0 is about to train from `step`; whether it may, or the training is over."""
@@ -30,12 +31,16 @@ class TrainingCoordinator:
             reason = self.noted or "the processes were killed, perhaps for want of memory"
             self.error = f"its processes died {RESTARTS + 1} times without a checkpoint in between: {reason}"
         self.starts.append(step)
-        self.nodes = {}
+        self.nodes, self.handles = {}, {}
         return self.error is None
 
-    def join(self, rank: int, node: str) -> None:
-        """A rank trains, on the node of that address."""
-        self.nodes[rank] = node
+    def join(self, rank: int, node: str, handle: Any = None) -> None:
+        """A rank trains, on the node of that address; `handle` of its actor tells whether it lives."""
+        self.nodes[rank], self.handles[rank] = node, handle
+
+    def ranks(self) -> list[Any]:
+        """Handles of the ranks that joined since the last start."""
+        return [handle for handle in self.handles.values() if handle is not None]
 
     def post(self, metrics: Mapping[str, float] | None = None, **values: Any) -> None:
         """Keep what a rank says: fields of `TrainingProgress`; metrics are added to those that are known."""

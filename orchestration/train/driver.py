@@ -1,20 +1,24 @@
 """Launching a training with Ray Train, and what becomes of it: a run in MLflow, a bundle, a registered version."""
 
+import json
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import ray
+import torch
 from mlflow.exceptions import MlflowException
 
 from icface.analyzers.mediapipe_torch.task import load_task
 from icface.bundle import BundleConfig, ICface, load_bundle
 from icface.errors import IcfaceError, first_line
 from icface.networks.features import perceptual_weights
-from icface.training.config import LossConfig
+from icface.training.config import PRESETS, LossConfig, TrainConfig
 from icface.training.critic import why_no_critic
 from icface.training.init_from import check_fits, init_schema
 from orchestration.cluster.versions import commit, versions
@@ -25,7 +29,8 @@ from orchestration.tracking import heartbeat, run_logger
 from orchestration.train.bundle_config import check_trainable, make_bundle_config
 from orchestration.train.launch import Launch, launch
 from orchestration.train.progress import OnProgress, TrainingProgress
-from orchestration.train.run_folder import BUNDLE, UNSENT, RunRecord, run_folder
+from orchestration.train.run_folder import BUNDLE, TAKEN_AGAIN, UNSENT, RunRecord, run_folder
+from orchestration.train.waiting import check_gpus
 from pipelines.dataset import Dataset
 from pipelines.storage import Folder
 
@@ -42,6 +47,8 @@ class TrainResult:
     steps: int
     unsent: str | None = None
     """What the tracking server never took, and where it lies."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last value of each loss term; empty where nothing was trained now."""
 
 
 def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> TrainResult:
@@ -53,6 +60,8 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     Raises IcfaceError for a data set that cannot be trained on, a name that exists without `resume`, a resume that
     would change something, storage or tracking that a cluster cannot see, and a training that failed.
     """
+    if job.address == "local" and not ray.is_initialized():
+        check_gpus(job, torch.cuda.device_count())
     dataset = Dataset.open(Folder.at(job.dataset).absolute)
     check_trainable(job.training, dataset)
     name = job.name or f"{Path(dataset.url).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
@@ -70,7 +79,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     record = _record(job, name, folder, dataset, origin, bundle_config)
     try:
         with heartbeat.heartbeat(record.mlflow_run_id):
-            done = folder.exists(f"{BUNDLE}/config.json")
+            done = _is_made(folder, job.training.steps)
             if not done:
                 if origin is not None:
                     on_progress(TrainingProgress(stage=origin.told))
@@ -88,7 +97,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
                 init=init,
             )
             progress = TrainingProgress() if done else launch(ready, on_progress)
-            finished = done or folder.exists(f"{BUNDLE}/config.json")
+            finished = done or _is_made(folder, job.training.steps)
             if finished:
                 on_progress(replace(progress, stage="recording the bundle"))
                 number = _record_bundle(job, folder, record)
@@ -106,7 +115,19 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
         version=number,
         steps=job.training.steps if progress.step is None and finished else progress.step or 0,
         unsent=progress.unsent,
+        metrics=progress.metrics,
     )
+
+
+def _is_made(folder: Folder, steps: int) -> bool:
+    """Whether the run's folder has the bundle of a training of so many steps, not one that was shorter."""
+    name = f"{BUNDLE}/config.json"
+    if not folder.exists(name):
+        return False
+    try:
+        return int(json.loads(folder.read(name))["training"]["steps"]) >= steps
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 def _fetch_weights(loss: LossConfig, bundle_config: BundleConfig) -> None:
@@ -150,7 +171,9 @@ def _record_bundle(job: TrainJob, folder: Folder, record: RunRecord) -> int | No
         with tempfile.TemporaryDirectory(prefix="icface-bundle-") as temporary:
             local = _local_bundle(folder, Path(temporary))
             registry.log_bundle(record.mlflow_run_id, local)
-            number = registry.registered(record.mlflow_run_id, job.register) if job.register else None
+            number = (
+                registry.registered(record.mlflow_run_id, job.register, job.training.steps) if job.register else None
+            )
             if job.register and number is None:
                 number = registry.register(record.mlflow_run_id, local, job.register)
         registry.end_run(record.mlflow_run_id, "FINISHED")
@@ -180,19 +203,22 @@ def _record(
             raise IcfaceError(
                 f"the run {name} exists in {job.storage}: add --resume to go on, or choose another --name"
             )
-        record.check_same(config, dataset.hash, init_from)
+        changed = record.check_same(config, dataset.hash, init_from)
+        record = replace(record, config=config, job=_options(job))
+        record.write(folder)
         if not registry.has_run(record.mlflow_run_id):
-            return _continued(record, name, dataset, _facts(job, folder, dataset, bundle_config), folder)
+            facts = _facts(job, folder, dataset, bundle_config)
+            return _continued(record, name, dataset, facts, folder, _parameters(job, dataset, init_from))
         heartbeat.check_free(record.mlflow_run_id)
         registry.end_run(record.mlflow_run_id, "RUNNING")
+        registry.note_changes(record.mlflow_run_id, changed)
         _send_unsent(folder, record.mlflow_run_id)
         return record
     if job.resume:
         raise IcfaceError(f"there is no run {name} in {job.storage} to resume; leave --resume out to start it")
     facts = _facts(job, folder, dataset, bundle_config)
-    parameters = run_logger.flat(config)
+    parameters = _parameters(job, dataset, init_from)
     if origin is not None:
-        parameters["init_from"] = origin.name
         facts["init_from_changes"] = "; ".join(origin.changes) or "none"
     record = RunRecord(
         config=config,
@@ -200,9 +226,21 @@ def _record(
         dataset_hash=dataset.hash,
         mlflow_run_id=registry.start_run(name, parameters, facts, commit(), dataset),
         init_from=init_from,
+        job=_options(job),
     )
     record.write(folder)
     return record
+
+
+def _options(job: TrainJob) -> dict[str, Any]:
+    """What `--resume` alone takes again, beside the configuration."""
+    return {name: getattr(job, name) for name in TAKEN_AGAIN}
+
+
+def _parameters(job: TrainJob, dataset: Dataset, init_from: str | None) -> dict[str, Any]:
+    """A run's parameters: where the configuration comes from, then all of it."""
+    named = {"preset": job.preset, "dataset": dataset.url, "workers": job.workers, "init_from": init_from or "none"}
+    return {**named, **run_logger.flat(job.training.to_json())}
 
 
 def _facts(job: TrainJob, folder: Folder, dataset: Dataset, bundle_config: BundleConfig) -> dict[str, Any]:
@@ -214,14 +252,31 @@ def _facts(job: TrainJob, folder: Folder, dataset: Dataset, bundle_config: Bundl
         "licence": bundle_config.licence,
         "workers": job.workers,
         "checkpoints": folder.url,
+        "changed_from_preset": ", ".join(_changed(job)) or "nothing",
         **versions(),
     }
 
 
-def _continued(record: RunRecord, name: str, dataset: Dataset, facts: dict[str, Any], folder: Folder) -> RunRecord:
+def _changed(job: TrainJob) -> list[str]:
+    """The fields that differ from the preset, as `name=value`."""
+    if job.preset not in PRESETS:
+        return []
+    usual = run_logger.flat(TrainConfig.preset(job.preset).to_json())
+    mine = run_logger.flat(job.training.to_json())
+    return [f"{name}={value}" for name, value in mine.items() if usual[name] != value]
+
+
+def _continued(
+    record: RunRecord,
+    name: str,
+    dataset: Dataset,
+    facts: dict[str, Any],
+    folder: Folder,
+    parameters: dict[str, Any],
+) -> RunRecord:
     """A run's record with a new MLflow run, where the one that it began with is gone: its checkpoints are not."""
     facts = {"continues": record.mlflow_run_id, **facts}
-    run_id = registry.start_run(name, run_logger.flat(record.config), facts, commit(), dataset)
+    run_id = registry.start_run(name, parameters, facts, commit(), dataset)
     continued = replace(record, mlflow_run_id=run_id)
     continued.write(folder)
     return continued

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,22 @@ from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError, root_cause
 from orchestration.cluster.nodes import check_cluster_consistency
 from orchestration.config import TrainJob
+from orchestration.registry import versions as registry
 from orchestration.tracking import credentials
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import start_coordinator
 from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.rank import RankJob, train_on_rank
 from orchestration.train.run_folder import RUN
+from orchestration.train.waiting import Waiting, check_gpus, ranks_live
 from pipelines.cluster import connect
 from pipelines.dataset import META, Dataset
 from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
 POLL_SECONDS = 0.5
+ALONE_SECONDS = 5.0
+"""How long no rank may be there before a training that is to stop is left: those that just ended are no wait."""
 DEATHS = 50
 """After so many deaths Ray Train gives up."""
 
@@ -58,7 +63,10 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
     # Ray Data's readers, and one CPU for the tasks that hand out the work.
     readers = max(1, job.training.data.workers) if job.ingest == "ray" else 0
     wanted = most * (1 + readers) + (1 if readers else 0)
+    _terminate_like_ctrl_c()
     with connect(job.address, wanted, packages=(orchestration,)):
+        if job.address == "local":
+            check_gpus(job, int(ray.cluster_resources().get("GPU", 0)))
         cores = int(ray.cluster_resources().get("CPU", 1))
         if readers and not job.gpu and cores < least * (1 + readers) + 1:
             raise IcfaceError(
@@ -82,11 +90,13 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
             cache=RowCache(Path(job.cache).absolute(), int(job.cache_gib * 2**30)) if job.cache else None,
             threads=threads,
             gpu=job.gpu,
+            profile=job.profile,
             ray_data=bool(readers),
             coordinator=coordinator,
             init=ray.put(ready.init) if ready.init is not None else None,
         )
         trainer = _trainer(job, ready.name, rank_job, readers)
+        waiting = Waiting({"GPU": least if job.gpu else 0, "CPU": 0 if job.gpu else least * (1 + readers)})
         outcome: dict[str, Any] = {}
         # Not Thread.join: interrupted by Ctrl-C, it takes the thread for dead (CPython issue 89437).
         ended = threading.Event()
@@ -102,19 +112,28 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
         # In a thread of its own, so that Ctrl-C reaches us and not Ray Train, which would abort without a checkpoint.
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        stopping, known = False, TrainingProgress()
-        _terminate_like_ctrl_c()
+        stopping, known, alone = False, TrainingProgress(), 0.0
         while not ended.is_set():
             try:
                 ended.wait(POLL_SECONDS)
                 known = _read(coordinator) or known
-                on_progress(known)
+                if not known.starts and (sentence := waiting.sentence()) is not None:
+                    on_progress(replace(known, stage=sentence))
+                else:
+                    on_progress(known)
             except KeyboardInterrupt:
                 if stopping:
                     raise
                 stopping = True
-                on_progress(replace(known, stage="stopping: a checkpoint is written (Ctrl-C again leaves without)"))
-                coordinator.ask_to_stop.remote()
+                if ranks_live(_ranks(coordinator)):
+                    on_progress(replace(known, stage="stopping: a checkpoint is written (Ctrl-C again leaves without)"))
+                    coordinator.ask_to_stop.remote()
+            if stopping and not ended.is_set():
+                alone = 0.0 if ranks_live(_ranks(coordinator)) else alone or time.monotonic()
+                # Nobody trains, so nobody writes a checkpoint: it waits for a place, for the first time or again.
+                if alone and (not known.starts or time.monotonic() - alone > ALONE_SECONDS):
+                    registry.end_run(ready.mlflow_run_id, "KILLED")
+                    return known
         known = _read(coordinator) or known
         error = known.error or outcome.get("error")
         if error is not None:
@@ -181,6 +200,15 @@ def _read(coordinator: Any) -> TrainingProgress | None:
         return progress
     except ray.exceptions.RayError:
         return None
+
+
+def _ranks(coordinator: Any) -> list[Any]:
+    """Handles of the ranks at work."""
+    try:
+        handles: list[Any] = ray.get(coordinator.ranks.remote(), timeout=10)
+        return handles
+    except ray.exceptions.RayError:
+        return []
 
 
 def _quiet_train() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +17,19 @@ import torch
 
 from icface.bundle import BundleConfig, save_bundle
 from icface.errors import IcfaceError
+from icface.sheets import Row, contact_sheet
 from icface.training.config import TrainConfig
 from icface.training.critic import make_critic
 from icface.training.distributed import any_rank, from_first_rank
 from icface.training.finite import NonFiniteLoss
 from icface.training.fit import Hooks, TrainingData, fit
+from icface.training.trainer import rate_factor
+from orchestration.tracking.metric_names import all_grouped
 from orchestration.tracking.run_logger import RunLogger
+from orchestration.tracking.system_metrics import SystemMetrics
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import StopWanted
+from orchestration.train.profiling import StepProfiler
 from orchestration.train.run_folder import BUNDLE, UNSENT
 from pipelines.dataset import Dataset
 from pipelines.loading.pairs import PairBatches
@@ -35,6 +40,10 @@ from pipelines.storage import Folder
 CALIBRATION_STEPS = 16
 """Batches on which the batch norms of the averaged weights are estimated again."""
 
+SAMPLES = ("source", "neutral", "animated", "driving")
+"""The columns of a sample grid."""
+CELL = 128
+"""Least side of a picture in what MLflow shows, px."""
 OVER = -1
 """Said by rank 0 in place of a first step: the training is given up."""
 
@@ -55,6 +64,8 @@ class RankJob:
     threads: int
     """Torch threads a rank."""
     gpu: bool
+    profile: bool
+    """Whether rank 0 traces some steps."""
     ray_data: bool
     """Whether Ray Data brings the batches."""
     coordinator: Any
@@ -97,7 +108,8 @@ def _train(job: RankJob) -> None:
     first_step = _first_step(job, rank, checkpoints, device)
     if first_step == OVER:
         return
-    job.coordinator.join.remote(rank, ray.util.get_node_ip_address())
+    here = ray.get_runtime_context()
+    job.coordinator.join.remote(rank, ray.util.get_node_ip_address(), here.current_actor)
     dataset = Dataset.open(job.dataset, job.cache)
     config = job.config
     bundle_config = job.bundle_config
@@ -202,15 +214,54 @@ def hooks_of(
         times = {name: metrics[name] for name in ("images_per_second", "seconds_left") if name in metrics}
         terms = {name: value for name, value in metrics.items() if name not in times}
         job.coordinator.post.remote(step=step, metrics=terms, **times)
-        extra = {}
+        told = {name: value for name, value in metrics.items() if name != "seconds_left"}
+        if "images_per_second" in metrics:
+            told |= learning_rates(job.config, step)
         if job.gpu:
-            extra["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        logger.metrics(step, {name: value for name, value in (metrics | extra).items() if name != "seconds_left"})
+            told["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        logger.metrics(step, all_grouped(told) | system.sample())
 
     def images(step: int, grid: np.ndarray) -> None:
-        logger.picture(step, grid)
+        logger.picture(step, titled(grid, SAMPLES, job.config.model.size), "samples")
 
-    return Hooks(on_log=log, on_images=images, on_checkpoint=checkpoint, should_stop=StopWanted(job.coordinator))
+    def edits(step: int, grid: np.ndarray, names: tuple[str, ...]) -> None:
+        logger.picture(step, titled(grid, names, job.config.model.size), "single edits")
+
+    def stopped() -> bool:
+        if profiler is not None:
+            profiler.step()
+            if profiler.problem:
+                job.coordinator.post.remote(stage=f"the profile could not be kept: {profiler.problem}")
+                profiler.problem = None
+        return stop_wanted()
+
+    system = SystemMetrics()
+    stop_wanted = StopWanted(job.coordinator)
+    left = job.config.steps - (checkpoints.newest() or 0)
+    profiler = StepProfiler(job.mlflow_run_id, left, job.gpu) if job.profile else None
+    return Hooks(
+        on_log=log,
+        on_images=images,
+        on_edits=edits,
+        on_checkpoint=checkpoint,
+        should_stop=stopped,
+    )
+
+
+def learning_rates(config: TrainConfig, step: int) -> dict[str, float]:
+    """Those of the last of `step` steps, under the names of metrics."""
+    factor = rate_factor(config, step - 1)
+    rates = {"A": config.optimiser.generator_lr, "D": config.optimiser.discriminator_lr}
+    return {f"{network}/learning_rate": rate * factor for network, rate in rates.items()}
+
+
+def titled(grid: np.ndarray, names: Sequence[str], size: int) -> np.ndarray:
+    """A grid of pictures of `size` px with the name of each column above it: (H, W, 3) uint8 RGB."""
+    rows = []
+    for top in range(0, len(grid), size):
+        pictures = [grid[top : top + size, left : left + size] for left in range(0, grid.shape[1], size)]
+        rows.append(Row(heading="", pictures=pictures, captions=names))
+    return contact_sheet(rows, cell=max(size, CELL))
 
 
 def logger_of(job: RankJob) -> RunLogger:

@@ -2,15 +2,17 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from icface.errors import IcfaceError
-from icface.training.config import current_names
+from icface.training.config import FREE, current_names
 from pipelines.storage import Folder
 
 RUN = "run.json"
 BUNDLE = "bundle"
+TAKEN_AGAIN = ("preset", "workers", "gpu", "ingest", "cache", "cache_gib", "register")
+"""Fields of `TrainJob` that a run's record keeps: `--resume` alone takes them as they were."""
 UNSENT = "unsent.jsonl"
 """Numbers that the tracking server did not take; the next start of the run sends them."""
 
@@ -26,6 +28,8 @@ class RunRecord:
     mlflow_run_id: str
     init_from: str | None = None
     """The model that the training began with, by a name that does not move on."""
+    job: dict[str, Any] = field(default_factory=dict)
+    """Options of `TrainJob` that the run was last started with: what `--resume` alone takes again."""
 
     def write(self, folder: Folder) -> None:
         folder.write(RUN, (json.dumps(asdict(self), indent=2) + "\n").encode())
@@ -40,18 +44,29 @@ class RunRecord:
         except (ValueError, TypeError) as error:
             raise IcfaceError(f"{folder.url}/{RUN} is damaged ({error}); start under another --name") from None
 
-    def check_same(self, config: dict[str, Any], dataset_hash: str, init_from: str | None) -> None:
-        """Raise IcfaceError naming what a resumed run would change."""
+    def check_same(self, config: dict[str, Any], dataset_hash: str, init_from: str | None) -> list[str]:
+        """What a resumed run changes and may: more steps, and what touches no weight.
+
+        Raises IcfaceError naming what it must not change.
+        """
         from orchestration.tracking.run_logger import flat
 
         old, new = flat(current_names(self.config)[0]), flat(config)
-        changed = [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
+        differs = {name: f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]}
+        if "steps" in differs and new["steps"] < old["steps"]:
+            raise IcfaceError(
+                f"--resume with --steps {new['steps']}: the run has {old['steps']} and can only be made longer; "
+                "choose another --name"
+            )
+        free = [words for name, words in differs.items() if name in (*FREE, "steps")]
+        changed = [words for name, words in differs.items() if name not in (*FREE, "steps")]
         if dataset_hash != self.dataset_hash:
             changed.append("the data set's contents")
         if init_from != self.init_from:
             changed.append(f"init_from {self.init_from} -> {init_from}")
         if changed:
             raise IcfaceError(f"--resume would change {', '.join(changed)}; resume as it was, or choose another --name")
+        return free
 
 
 def run_folder(storage: str, name: str) -> Folder:

@@ -12,9 +12,9 @@ from icface.training.checkpoint import load_state
 from icface.training.compiling import COMPILE_FROM, for_device
 from icface.training.config import TrainConfig
 from icface.training.finite import NonFiniteLoss
-from icface.training.fit import Hooks, TrainingData, fit
+from icface.training.fit import EDITS, Hooks, TrainingData, fit
 from icface.training.phases import Step
-from icface.training.trainer import _rate
+from icface.training.trainer import rate_factor
 
 
 def run(config, first=0, batches=None, validation=None, calibration=(), **options):
@@ -100,6 +100,15 @@ def test_sample_grids_show_four_columns():
     first = synthetic_batch(0)
     np.testing.assert_array_equal(grid[:32, :32], first.source[0].permute(1, 2, 0))
     np.testing.assert_array_equal(grid[:32, 96:], first.driving[0].permute(1, 2, 0))
+
+
+def test_edit_grids_show_what_was_seen_of_the_attributes_that_were_trained():
+    grids = {}
+    run(tiny_config(), hooks=Hooks(on_edits=lambda step, grid, names: grids.update({step: (grid, names)})))
+    grid, names = grids[6]
+    assert names[0] == "neutral"
+    assert set(names[1:]) <= set(EDITS)
+    assert grid.shape == (3 * 32, len(names) * 32, 3) and grid.dtype == np.uint8
 
 
 def test_training_brings_the_reconstruction_down():
@@ -237,7 +246,7 @@ def test_the_papers_phases_and_terms():
 
 def test_rates_fall_linearly_over_the_second_half():
     config = tiny_config("paper", steps=100)
-    assert [_rate(config, number) for number in (0, 49, 50, 75, 99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
+    assert [rate_factor(config, number) for number in (0, 49, 50, 75, 99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
 
 
 def test_an_attribute_that_d_does_not_read_teaches_no_generator():

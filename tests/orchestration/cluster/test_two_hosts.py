@@ -198,4 +198,4 @@ def test_from_clips_to_a_registered_model(
     assert "icface.evaluation" in version.tags
     found = client.get_run(version.run_id)
     assert found.info.status == "FINISHED"
-    assert found.data.metrics["A/reconstruction"] > 0
+    assert found.data.metrics["train/generator/reconstruction"] > 0

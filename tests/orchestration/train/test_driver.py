@@ -1,5 +1,7 @@
 """From a data set to a registered model with real Ray Train and MLflow, and what a second start does."""
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from icface.errors import IcfaceError
 from icface.images import decode_image, encode_jpeg
 from icface.training.checkpoint import load_state
 from icface.video.reading import read_frames
+from orchestration.__main__ import main
 from orchestration.config import TrainJob
+from orchestration.registry import versions as registry
 from orchestration.registry.references import resolve
 from orchestration.train.driver import train
 from orchestration.train.progress import TrainingProgress
@@ -48,11 +52,17 @@ def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
     assert run.data.params["data.batch_size"] == "4"
     assert run.data.params["model.size"] == "32"
     assert run.data.tags["icface.workers"] == "2"
-    assert run.data.metrics["A/reconstruction"] > 0
-    assert run.data.metrics["images_per_second"] > 0
+    assert run.data.metrics["train/generator/reconstruction"] > 0
+    assert run.data.metrics["train/images_per_second"] > 0
+    assert 0 < run.data.metrics["train/generator/learning_rate"] < job.training.optimiser.generator_lr
+    assert run.data.metrics["system/cpu_utilization_percentage"] >= 0
+    assert run.data.tags["mlflow.note.content"].startswith("Preset custom, 32 px, 6 steps. Not evaluated yet.")
     names = {item.path for item in mlflow.MlflowClient().list_artifacts(trained.run_id, "bundle")}
     assert names == {"bundle/README.md", "bundle/config.json", "bundle/model.safetensors"}
-    assert mlflow.MlflowClient().list_artifacts(trained.run_id, "samples")
+    pictures = {
+        re.split(r"[%+]", item.path)[0] for item in mlflow.MlflowClient().list_artifacts(trained.run_id, "images")
+    }
+    assert pictures == {"images/samples", "images/single edits"}
     assert run.inputs.dataset_inputs[0].dataset.name == "data"
     last = [progress for progress in told if progress.step is not None][-1]
     assert (last.step, last.checkpoint) == (6, 6)
@@ -115,13 +125,37 @@ def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, w
     if stopped.bundle is None:  # it may have been over before the wish arrived
         assert list((workplace / "runs/stopped").glob("checkpoint_0*/training.pt"))
         assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "KILLED"
-        again = train(replace(job, name="stopped", register=None, resume=True))
+        # What touches no weight may change.
+        changed = job.training.merge({"log_every": 3, "images_every": 5, "checkpoint_every": 3})
+        again = train(replace(job, name="stopped", register=None, resume=True, training=changed))
         assert again.run_id == stopped.run_id
         stopped = again
     assert Folder.at(stopped.bundle).exists("config.json")
     one, other = load_bundle(stopped.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "FINISHED"
+
+
+def test_a_run_is_made_longer_by_its_name_alone(job: TrainJob, workplace: Path, capsys: pytest.CaptureFixture[str]):
+    short = train(replace(job, name="longer", register="longer", training=job.training.merge({"steps": 4})))
+    assert load_bundle(short.bundle).config.training["steps"] == 4
+    assert main(["train", "--resume", "--name", "longer", "--steps", "6"]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["mlflow_run"], last["steps"], last["registered"]) == (short.run_id, 6, "models:/longer/2")
+    assert "time_taken" in last and "A/reconstruction" in last["last_losses"]
+    assert last["next"] == f"icface evaluate models:/longer/2 {job.dataset}"
+    assert last["mlflow_page"].endswith(f"/runs/{short.run_id}?workflowType=machine_learning")
+    assert load_bundle(short.bundle).config.training["steps"] == 6
+    run = mlflow.MlflowClient().get_run(short.run_id)
+    assert run.data.tags["icface.changed_by_resume"] == "steps 4 -> 6"
+    assert run.data.params.items() >= {"preset": "custom", "workers": "2", "dataset": job.dataset}.items()
+    assert run.data.tags["mlflow.user"] == registry.user()
+    record = json.loads((workplace / "runs/longer/run.json").read_text())
+    assert (record["config"]["steps"], record["job"]["workers"], record["job"]["register"]) == (6, 2, "longer")
+    assert main(["train", "--resume", "--name", "longer"]) == 0, "nothing is left to do"
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["registered"] == "models:/longer/2"
+    assert main(["train", "--resume", "--name", "longer", "--steps", "5"]) == 1
+    assert "can only be made longer" in capsys.readouterr().err
 
 
 def test_the_registered_model_answers(trained, sample_clips):
@@ -162,8 +196,8 @@ def test_a_training_begins_with_another_model(job: TrainJob, other_bundle: Path)
     run = mlflow.MlflowClient().get_run(result.run_id)
     assert run.data.params["init_from"] == str(other_bundle)
     assert run.data.tags["icface.init_from_changes"] == "none"
-    assert run.data.metrics["D/adversarial"] > 0
-    assert "N/variance" in run.data.metrics
+    assert run.data.metrics["train/discriminator/adversarial"] > 0
+    assert "validation/neutraliser/units" in run.data.metrics
     with pytest.raises(IcfaceError, match=r"init_from .* -> models:/face/1"):
         train(replace(job, name="tuned", training=config, init_from="models:/face/1", resume=True))
 

@@ -39,7 +39,7 @@ def cluster(workplace: Path):
 
 
 def losses(run: str) -> dict[int, float]:
-    history = mlflow.MlflowClient().get_metric_history(run, "A/reconstruction")
+    history = mlflow.MlflowClient().get_metric_history(run, "train/generator/reconstruction")
     return {item.step: item.value for item in history}
 
 

@@ -164,7 +164,7 @@ def test_a_tracking_server_that_goes_and_comes_back_gets_everything(
         experiment = client.get_experiment_by_name("icface").experiment_id
         (run,) = client.search_runs([experiment])
         assert run.info.status == "FINISHED"
-        history = client.get_metric_history(run.info.run_id, "A/reconstruction")
+        history = client.get_metric_history(run.info.run_id, "train/generator/reconstruction")
         assert sorted({item.step for item in history}) == list(range(5, STEPS + 1, 5))
         assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"bundle", "samples"}
         assert not (folder / "unsent.jsonl").exists()

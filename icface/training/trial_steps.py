@@ -1,0 +1,121 @@
+"""What a step of a training costs on this machine: a few steps on random pictures, nothing is kept."""
+
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icface.bundle import BundleConfig
+from icface.networks.features import perceptual_distance
+from icface.training.batch import Batch
+from icface.training.config import TrainConfig
+from icface.training.critic import make_critic
+from icface.training.trainer import prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """Measured on one process, with its share of a batch."""
+
+    seconds: float
+    """Of a step, a mean over those with and without the R1 penalty. Without reading data and exchanging gradients."""
+    memory_bytes: int
+    """Most that the process held: on a GPU of its memory, else all of it, libraries included."""
+    parameters: int
+    """Of neutraliser and generator."""
+    checkpoint_bytes: int
+    bundle_bytes: int
+
+
+def step_cost(
+    config: TrainConfig, bundle_config: BundleConfig, pairs: int, identities: int, device: torch.device | str = "cpu"
+) -> StepCost:
+    """Train three steps on `pairs` random pairs; see `StepCost`.
+
+    Raises IcfaceError when the weights of a frozen network cannot be had.
+    """
+    device = torch.device(device)
+    perceptual = None
+    if config.loss.perceptual:
+        perceptual = perceptual_distance(config.loss.perceptual_network, config.loss.perceptual_weights)
+    critic = make_critic(config.loss, bundle_config, device)
+    count = len(bundle_config.schema)
+    training = prepare(
+        config, bundle_config, identities, np.full(count, 0.1, np.float32), device, perceptual, None, critic
+    )
+    batch = random_batch(pairs, config.model.size, count, identities)
+    interval = max(1, config.loss.r1_interval)
+    times = []
+    # The first step prepares kernels and optimisers; then one with R1 and one without.
+    for number in (0, interval, interval + 1):
+        training.steps_done = number
+        _wait(device)
+        began = time.perf_counter()
+        training.step(batch)
+        training.settle()
+        _wait(device)
+        times.append(time.perf_counter() - began)
+    with_r1, without = times[1], times[2] if interval > 1 else times[1]
+    weights = training.average.model.state_dict()
+    return StepCost(
+        seconds=without + (with_r1 - without) / interval,
+        memory_bytes=_memory(device),
+        parameters=sum(tensor.numel() for tensor in training.average.model.parameters()),
+        checkpoint_bytes=_bytes(training.state()),
+        bundle_bytes=_bytes(weights),
+    )
+
+
+def random_batch(pairs: int, size: int, attributes: int, identities: int, seed: int = 0) -> Batch:
+    """Noise pictures with random attributes and landmarks."""
+    rng = np.random.default_rng(seed)
+
+    def picture() -> Tensor:
+        return torch.from_numpy(rng.integers(0, 256, (pairs, 3, size, size), np.uint8))
+
+    def codes() -> Tensor:
+        return torch.from_numpy(rng.random((pairs, attributes), np.float32))
+
+    def landmarks() -> Tensor:
+        return torch.from_numpy(rng.uniform(0.2, 0.8, (pairs, 68, 2)).astype(np.float32))
+
+    measured = torch.ones(pairs, attributes, dtype=torch.bool)
+    return Batch(
+        source=picture(),
+        driving=picture(),
+        neutral=picture(),
+        has_neutral=torch.ones(pairs, dtype=torch.bool),
+        source_encoded=codes(),
+        driving_encoded=codes(),
+        source_measured=measured,
+        driving_measured=measured,
+        driving_landmarks=landmarks(),
+        source_landmarks=landmarks(),
+        neutral_landmarks=landmarks(),
+        identity=torch.from_numpy(rng.integers(0, identities, pairs)),
+    )
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _bytes(value: Any) -> int:
+    """Of all tensors in nested containers."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
