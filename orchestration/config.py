@@ -268,7 +268,7 @@ class AnimateJob:
 class StudioJob:
     """Show the page with the sliders at http://127.0.0.1:7860, until Ctrl-C."""
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL ...]")] = ()
     """Models on offer: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. By default every
     registered version."""
     dataset: tuple[str, ...] = ()

@@ -132,6 +132,7 @@ def test_precedence_preset_yaml_flags(tmp_path: Path, monkeypatch):
         (("train",), "DATASET"),
         (("animate",), "MODEL SOURCE_IMAGE"),
         (("models", "compare"), "MODEL"),
+        (("studio",), "[MODEL ...]"),
         (("dataset", "export"), "DATASET OUTPUT --to {webdataset,hf}"),
     ],
     ids=" ".join,
