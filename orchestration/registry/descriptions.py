@@ -53,10 +53,11 @@ def model_name(run: str, steps: int) -> str:
 
 def link_metrics(client: Any, run: Any, model_id: str, steps: int) -> None:
     """The run's last metrics as the logged model's, at its step and with the run's data set."""
-    named = data_of(run)
-    for key, value in run.data.metrics.items():
-        if key.split("/")[0] in LINKED:
-            client.log_metric(run.info.run_id, key, value, step=steps, model_id=model_id, **named)
+    from mlflow.entities import Metric
+
+    now, extra = int(time.time() * 1000), {"model_id": model_id, **data_of(run)}
+    chosen = {key: value for key, value in run.data.metrics.items() if key.split("/")[0] in LINKED}
+    _log(client, run.info.run_id, [Metric(key, value, now, steps, **extra) for key, value in chosen.items()])
 
 
 def data_of(run: Any) -> dict[str, Any]:

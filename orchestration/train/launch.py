@@ -65,6 +65,7 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
     wanted = most * (1 + readers) + (1 if readers else 0)
     _terminate_like_ctrl_c()
     with connect(job.address, wanted, packages=(orchestration,)):
+        _terminate_like_ctrl_c()  # again: Ray has a handler of its own
         if job.address == "local":
             check_gpus(job, int(ray.cluster_resources().get("GPU", 0)))
         cores = int(ray.cluster_resources().get("CPU", 1))

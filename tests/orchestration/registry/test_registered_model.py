@@ -46,7 +46,7 @@ def test_the_version_says_what_it_is(folder: Path):
     version = mlflow.MlflowClient().get_model_version("held", "1")
     assert version.tags[registry.LICENCE_TAG] == "non-commercial"
     assert json.loads(version.tags[registry.SOURCES_TAG]) == ["s3://clips/one"]
-    assert version.description.startswith("# ICface model")
+    assert version.description.startswith("Preset custom, 32 px, 6 steps. Not evaluated yet.\n\n# ICface model")
     assert "- licence: non-commercial\n- sources: s3://clips/one\n" in version.description
     model = mlflow.models.Model.load(str(folder))
     assert model.metadata["licence"] == "non-commercial"
