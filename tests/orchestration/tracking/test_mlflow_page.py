@@ -1,5 +1,6 @@
 """MLflow's own page in a real browser: the addresses that commands print show what they promise."""
 
+import json
 import os
 import re
 import shutil
@@ -116,7 +117,7 @@ def test_a_run_opens_in_the_view_of_model_training(tab: Page, server: str, runs:
 
 def test_logged_models_have_names_data_metrics_and_versions(tab: Page, server: str, runs: list[str]):
     page = opened(tab, server, pages.models_page(), "models")
-    for words in ("first1, step", "first2, step", "face v1", "face v2"):
+    for words in ("first1, step", "first2, step", "Model training"):
         expect(page.get_by_text(words).first).to_be_visible()
     found = mlflow.search_logged_models(output_format="list")
     assert len(found) == 2
@@ -125,6 +126,8 @@ def test_logged_models_have_names_data_metrics_and_versions(tab: Page, server: s
         metrics = {metric.key: metric for metric in model.metrics}
         assert metrics["train/generator/reconstruction"].dataset_name == "data"
         assert model.params["preset"] == "small"
+        (registered,) = json.loads(model.tags["mlflow.modelVersions"])
+        assert (registered["name"], str(registered["version"])) in {("face", "1"), ("face", "2")}
 
 
 def test_two_runs_side_by_side(tab: Page, server: str, runs: list[str]):
