@@ -86,6 +86,8 @@ def _run(argv: Sequence[str] | None) -> int:
         said = f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
         print(f"icface: {said} (run it with --debug for the traceback)", file=sys.stderr)
         return 1
+    finally:
+        terminal.choose(None)  # another call in this process may want another style
     return 0
 
 
