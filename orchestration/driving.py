@@ -75,6 +75,12 @@ class Drivers:
             self._tables[path] = table
         return self._tables[path]
 
+    def keyframes(self, path: str) -> pd.DataFrame:
+        """Keyframes on the model's scale. Raises IcfaceError as `table` does."""
+        table = read_keyframes(path, self.job.interpolate)
+        analyzer = measured_by(path) if Path(path).suffix.lower() == ".csv" else None
+        return self._mapped(path, Driver(table=table, jitters=False, analyzer=analyzer))
+
     def _read(self, path: str) -> Driver:
         found = dataset_clip(path)
         if found is not None:
@@ -131,7 +137,7 @@ def driving_table(job: AnimateJob, drivers: Drivers, source: Source | None) -> p
     if job.drive is not None:
         base = drivers.table(job.drive)
     elif job.keyframes is not None:
-        base = read_keyframes(job.keyframes, job.interpolate)
+        base = drivers.keyframes(job.keyframes)
     elif job.gesture is not None:
         base = gesture(job.gesture, drivers.animator.model.schema, source.attributes if source else {})
     parts = {region: drivers.table(path) for region, path in job.parts.items() if path not in (None, OWN)}

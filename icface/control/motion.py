@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
-from icface.control.tables import DEFAULT_FPS, check_columns, seconds
+from icface.control.tables import ANALYZER, DEFAULT_FPS, check_columns, seconds
 from icface.errors import IcfaceError, first_line
 
 Interpolation = Literal["linear", "smooth"]
@@ -77,6 +77,7 @@ def between_keys(keys: pd.DataFrame, interpolation: Interpolation, path: str) ->
     Raises IcfaceError when there is no key, or one is unknown, no number or out of order.
     """
     check_columns(keys, path)
+    keys = keys.drop(columns=ANALYZER, errors="ignore")
     numbers = keys.apply(pd.to_numeric, errors="coerce")
     if (numbers.isna() & keys.notna()).any().any():
         raise IcfaceError(f"{path}: a keyframe holds a value that is not a number")

@@ -64,14 +64,14 @@ DEFAULT_FPS = 25.0
 
 
 def check_columns(table: pd.DataFrame, name: str = "the attribute table") -> None:
-    """Raise IcfaceError when a column is neither an attribute nor one of `COMPANIONS`."""
+    """Raise IcfaceError when a column is neither an attribute, nor one of `COMPANIONS`, nor `ANALYZER`."""
     for column in table.columns:
         if column in DEGREES:
             raise IcfaceError(
                 f"{name} has a column {column!r}: tables hold {DEGREES[column]} in radians; degrees are for the "
                 "command line and the page alone"
             )
-        if column not in ATTRIBUTE_NAMES and column not in COMPANIONS:
+        if column not in ATTRIBUTE_NAMES and column not in (*COMPANIONS, ANALYZER):
             raise IcfaceError(f"{name} has an unknown column {column!r}; known are {', '.join(ATTRIBUTE_NAMES)}")
 
 

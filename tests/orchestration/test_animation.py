@@ -387,6 +387,8 @@ def test_attributes_of_another_analyzer_are_converted_only_when_asked(
     assert main(arguments) == 1
     said = capsys.readouterr().err
     assert "measured by openface" in said and "--map-attributes" in said
+    assert main([word.replace("--drive", "--keyframes") for word in arguments]) == 1
+    assert "measured by openface" in capsys.readouterr().err
     assert main([*arguments, "--map-attributes", "--save-attributes", str(curves)]) == 0
     assert "brought to those of mediapipe" in capsys.readouterr().out
     rest = np.percentile(rows["AU12"], 20)

@@ -94,6 +94,10 @@ def test_unknown_columns_are_refused(column: str, message: str) -> None:
         check_columns(pd.DataFrame({column: [1.0]}))
 
 
+def test_the_name_of_an_analyzer_may_stand_beside_attributes() -> None:
+    check_columns(pd.DataFrame({"AU12": [1.0], "analyzer": ["mediapipe"]}))
+
+
 def test_rows_out_of_order_are_refused() -> None:
     with pytest.raises(IcfaceError, match="in order of time"):
         seconds(pd.DataFrame({"timestamp": [0.0, 0.2, 0.1]}))

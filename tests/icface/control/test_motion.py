@@ -30,7 +30,7 @@ def test_a_gesture_of_what_was_not_trained_is_refused() -> None:
 
 def test_keyframes_from_csv_and_json_are_the_same(tmp_path: Path) -> None:
     csv, other = tmp_path / "k.csv", tmp_path / "k.json"
-    csv.write_text("timestamp,AU12,pose_yaw\n0,0,\n1,2,0.2\n2,1,\n")
+    csv.write_text("timestamp,AU12,pose_yaw,analyzer\n0,0,,dlib\n1,2,0.2,dlib\n2,1,,dlib\n")
     other.write_text(
         json.dumps(
             [{"timestamp": 0, "AU12": 0}, {"timestamp": 1, "AU12": 2, "pose_yaw": 0.2}, {"timestamp": 2, "AU12": 1}]
