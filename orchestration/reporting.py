@@ -11,6 +11,7 @@ from orchestration.config import TrainJob
 from orchestration.terminal import Reporter, duration
 from orchestration.train.progress import OnProgress, TrainingProgress
 from pipelines.config import PreprocessConfig
+from pipelines.synthesis.config import SynthesisConfig
 
 if TYPE_CHECKING:
     from pipelines.preprocess import progress as preprocessing
@@ -58,6 +59,23 @@ def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
         **({} if summary.flagged is None else {"not_the_person_of_their_folder": summary.flagged}),
         **({"passed_over": "; ".join(summary.passed_over)} if summary.passed_over else {}),
         **({"reasons": ", ".join(f"{why}: {n}" for why, n in summary.reasons.items())} if summary.reasons else {}),
+    )
+
+
+def synthesise(config: SynthesisConfig, reporter: Reporter) -> None:
+    """Make a data set of synthetic people, showing how far it is."""
+    from pipelines.synthesis import job
+
+    try:
+        summary = job.synthesise(config, preprocessing_of(reporter))
+    except KeyboardInterrupt:
+        raise IcfaceError("stopped; what is finished is kept, and the same command goes on from there") from None
+    reporter.result(
+        dataset=summary.url,
+        people=f"{summary.clips} ({summary.new_clips} new)",
+        frames=", ".join(f"{split} {count}" for split, count in summary.frames.items()) or "none",
+        identities=", ".join(f"{split} {count}" for split, count in summary.identities.items()) or "none",
+        licence=job.LICENCE,
     )
 
 

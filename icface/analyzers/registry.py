@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 GROUP = "icface.analyzers"
 """Entry points of other packages that name a `Registration`."""
+SYNTHETIC = "synthetic"
+"""The `analyzer` of data sets of rendered people. It measured nothing, so it cannot be asked for."""
 DEFAULT = "mediapipe"
 """Measures pictures wherever the analyzer that labelled the training data reads files and cannot."""
 
@@ -134,6 +136,8 @@ def registrations() -> Mapping[str, Registration]:
 def registration(name: str) -> Registration:
     """Raises IcfaceError when there is no analyzer of that name."""
     found = registrations()
+    if name == SYNTHETIC:
+        return Registration(implementation="", reads_files=True)
     if name not in found:
         raise IcfaceError(f"unknown analyzer {name!r}; known are {', '.join(found)}")
     return found[name]
@@ -151,6 +155,8 @@ def create(name: str, **options: Any) -> "Analyzer":
 
     Raises IcfaceError when there is none of that name, it lacks what it needs, or it does not know an option.
     """
+    if name == SYNTHETIC:
+        raise IcfaceError("synthetic labels are known from rendering: name an analyzer that measures pictures")
     module, kind = registration(name).implementation.split(":")
     analyzer: Analyzer = getattr(import_module(module), kind)(**options)
     return analyzer

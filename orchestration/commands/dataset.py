@@ -1,4 +1,4 @@
-"""`icface dataset relabel|export|forget`."""
+"""`icface dataset relabel|export|forget|synthesise`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import tyro
 from icface.errors import IcfaceError
 from orchestration.commands import Verb, dispatch
 from orchestration.terminal import Reporter
+from pipelines.synthesis.config import SynthesisConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +91,18 @@ def _forget(options: Forget) -> None:
             reporter.say(f"No model registered in {uri} was trained on this data set.")
 
 
+def _synthesise(options: SynthesisConfig) -> None:
+    from orchestration.reporting import synthesise
+
+    with Reporter() as reporter:
+        synthesise(options, reporter)
+
+
 VERBS = {
     "relabel": Verb(options=Relabel, run=_relabel),
     "export": Verb(options=Export, run=_export, positional=False),
     "forget": Verb(options=Forget, run=_forget),
+    "synthesise": Verb(options=SynthesisConfig, run=_synthesise),
 }
 
 

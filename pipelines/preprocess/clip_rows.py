@@ -123,7 +123,7 @@ class _ClipWork:
         segments = [segment for track in tracks for segment in self._segments(track, info)]
         count = sum(len(segment.detections) for segment in segments)
         self.row |= {"status": "ok", "reason": self.truncated, "frames_kept": count}
-        self.row |= _counts(self.dropped) | _baselines(segments)
+        self.row |= _counts(self.dropped) | baselines(segments)
         return ClipRows(self.row, self._tables(segments, info))
 
     def _rejected(self, reason: str, details: str = "") -> ClipRows:
@@ -208,17 +208,9 @@ class _ClipWork:
     def _segments(self, track: list[Detection], info: VideoInfo) -> list[TrackSegment]:
         """A track with its crops: the frames to train on, and the held-out ones; the gap between them is dropped."""
         squares = self._squares(track, info)
-        count = int(len(track) * HELD_OUT_SHARE) if self.split == "train" and len(track) >= HELD_OUT_FROM else 0
-        if count == 0:
-            return [TrackSegment(track, squares, held_out=False)]
-        first = track[-count].time
-        before = sum(first - detection.time > HELD_OUT_GAP for detection in track[:-count])
-        self.dropped["gap"] += len(track) - count - before
-        segments = [
-            TrackSegment(track[:before], squares[:before], held_out=False),
-            TrackSegment(track[-count:], squares[-count:], held_out=True),
-        ]
-        return [segment for segment in segments if segment.detections]
+        segments = divided(track, squares, self.split)
+        self.dropped["gap"] += len(track) - sum(len(segment.detections) for segment in segments)
+        return segments
 
     def _squares(self, track: list[Detection], info: VideoInfo) -> npt.NDArray[np.float32]:
         """(N, 3) crop squares. Frames that the filters dropped are filled in, since the rule counts in frames."""
@@ -242,41 +234,59 @@ class _ClipWork:
                 for detection, square in zip(detections, squares, strict=True):
                     frame = next(frame for index, frame in frames if index == detection.frame)
                     pictures.append(encode_jpeg(crop_image(frame, square, self.config.size), JPEG_QUALITY))
-                yield self._table(detections, squares, pictures, segment.held_out)
+                corner = (self.clip_frames.x, self.clip_frames.y)
+                yield frames_table(self.clip, detections, squares, pictures, segment.held_out, corner)
 
-    def _table(
-        self,
-        track: list[Detection],
-        squares: npt.NDArray[np.float32],
-        pictures: list[bytes],
-        held_out: bool,
-    ) -> pa.Table:
-        rows = len(track)
-        faces = [detection.face for detection in track]
-        boxes = np.stack([face.box for face in faces])
-        indices = np.array([detection.frame for detection in track], np.int32)
-        points = (np.stack([face.landmarks for face in faces]) - squares[:, None, :2]) / squares[:, None, 2:]
-        attributes = np.stack([face.attributes for face in faces])
-        columns: dict[str, Any] = {
-            "identity": pa.array([self.clip.identity] * rows),
-            "video": pa.array([self.clip.video] * rows),
-            "clip": pa.array([self.clip.clip] * rows),
-            "track": np.full(rows, track[0].track, np.int16),
-            "frame": indices,
-            "timestamp": np.array([detection.time for detection in track], np.float32),
-            "held_out": np.full(rows, held_out),
-            "image": pa.array(pictures, pa.binary()),
-            "landmarks": list_array(points, rows, FRAMES.field("landmarks").type),
-            "blendshapes": list_array(_stacked(faces, "blendshapes"), rows, FRAMES.field("blendshapes").type),
-            "face_matrix": list_array(_stacked(faces, "face_matrix"), rows, FRAMES.field("face_matrix").type),
-            "confidence": np.array([face.confidence for face in faces], np.float32),
-        }
-        corner = np.array([self.clip_frames.x, self.clip_frames.y, 0, 0], np.float32)
-        columns |= dict(zip(("box_x", "box_y", "box_w", "box_h"), (boxes + corner).T.copy(), strict=True))
-        columns |= dict(zip(("crop_x", "crop_y", "crop_size"), (squares + corner[:3]).T.copy(), strict=True))
-        for name, values in zip(ATTRIBUTE_NAMES, attributes.T.copy(), strict=True):
-            columns[name] = pa.array(values, pa.float32(), mask=np.isnan(values))
-        return pa.table({name: columns[name] for name in FRAMES.names}, schema=FRAMES)
+
+def divided(track: list[Detection], squares: npt.NDArray[np.float32], split: str) -> list[TrackSegment]:
+    """The frames of a track to train on and the held-out ones; a gap between them belongs to neither."""
+    count = int(len(track) * HELD_OUT_SHARE) if split == "train" and len(track) >= HELD_OUT_FROM else 0
+    if count == 0:
+        return [TrackSegment(track, squares, held_out=False)]
+    first = track[-count].time
+    before = sum(first - detection.time > HELD_OUT_GAP for detection in track[:-count])
+    segments = [
+        TrackSegment(track[:before], squares[:before], held_out=False),
+        TrackSegment(track[-count:], squares[-count:], held_out=True),
+    ]
+    return [segment for segment in segments if segment.detections]
+
+
+def frames_table(
+    clip: Clip,
+    track: list[Detection],
+    squares: npt.NDArray[np.float32],
+    pictures: list[bytes],
+    held_out: bool,
+    corner: tuple[float, float] = (0, 0),
+) -> pa.Table:
+    """A row group: frames of one track with their crops and JPEGs; `corner`: where the frames lie in the source."""
+    rows = len(track)
+    faces = [detection.face for detection in track]
+    boxes = np.stack([face.box for face in faces])
+    indices = np.array([detection.frame for detection in track], np.int32)
+    points = (np.stack([face.landmarks for face in faces]) - squares[:, None, :2]) / squares[:, None, 2:]
+    attributes = np.stack([face.attributes for face in faces])
+    columns: dict[str, Any] = {
+        "identity": pa.array([clip.identity] * rows),
+        "video": pa.array([clip.video] * rows),
+        "clip": pa.array([clip.clip] * rows),
+        "track": np.full(rows, track[0].track, np.int16),
+        "frame": indices,
+        "timestamp": np.array([detection.time for detection in track], np.float32),
+        "held_out": np.full(rows, held_out),
+        "image": pa.array(pictures, pa.binary()),
+        "landmarks": list_array(points, rows, FRAMES.field("landmarks").type),
+        "blendshapes": list_array(_stacked(faces, "blendshapes"), rows, FRAMES.field("blendshapes").type),
+        "face_matrix": list_array(_stacked(faces, "face_matrix"), rows, FRAMES.field("face_matrix").type),
+        "confidence": np.array([face.confidence for face in faces], np.float32),
+    }
+    shift = np.array([*corner, 0, 0], np.float32)
+    columns |= dict(zip(("box_x", "box_y", "box_w", "box_h"), (boxes + shift).T.copy(), strict=True))
+    columns |= dict(zip(("crop_x", "crop_y", "crop_size"), (squares + shift[:3]).T.copy(), strict=True))
+    for name, values in zip(ATTRIBUTE_NAMES, attributes.T.copy(), strict=True):
+        columns[name] = pa.array(values, pa.float32(), mask=np.isnan(values))
+    return pa.table({name: columns[name] for name in FRAMES.names}, schema=FRAMES)
 
 
 def _stacked(faces: list[Face], name: str) -> npt.NDArray[np.float32] | None:
@@ -288,6 +298,7 @@ def _counts(dropped: Counter[str]) -> dict[str, int]:
     return {f"dropped_{name}": dropped[name] for name in DROPPED}
 
 
-def _baselines(segments: list[TrackSegment]) -> dict[str, float | None]:
+def baselines(segments: list[TrackSegment]) -> dict[str, float | None]:
+    """The columns `baseline_*` of a clip."""
     faces = [detection.face for segment in segments if not segment.held_out for detection in segment.detections]
     return baseline_columns(np.array([face.attributes for face in faces], np.float32).reshape(-1, len(ATTRIBUTE_NAMES)))

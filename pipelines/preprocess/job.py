@@ -118,7 +118,7 @@ class ShardActor:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for text in batch["shard"]:
-            shard = _unpacked(str(text))
+            shard = unpacked(str(text))
             write_shard(shard, self.dataset, self.worker, on_clip=self._tell)
         return {"shards": np.array([len(batch["shard"])])}
 
@@ -143,7 +143,7 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
         # Long shards first, so that no process works alone at the end.
         todo = sorted(plan.todo, key=lambda shard: (-sum(clip.size for clip in shard.clips), shard.name))
         shards = ray.data.from_items(
-            [{"shard": _packed(shard)} for shard in todo], override_num_blocks=len(todo)
+            [{"shard": packed(shard)} for shard in todo], override_num_blocks=len(todo)
         ).map_batches(
             ShardActor,
             fn_constructor_args=(config, dataset, progress_actor, analysis),
@@ -152,7 +152,7 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
             num_cpus=1,
             num_gpus=None if analysis else config.gpus or None,
         )
-        with _reporting(progress_actor, start, on_progress):
+        with reporting(progress_actor, start, on_progress):
             try:
                 for _ in shards.iter_batches(batch_size=None, prefetch_batches=0):
                     pass
@@ -171,8 +171,10 @@ def _workers(config: PreprocessConfig, cores: int, analysis: ActorAnalysis | Non
 
 
 @contextmanager
-def _reporting(progress_actor: Any, start: Progress, on_progress: OnProgress) -> Iterator[None]:
-    """Call `on_progress` with what the actor counted until the block ends."""
+def reporting(
+    progress_actor: Any, start: Progress, on_progress: OnProgress, stage: str = "analysing clips"
+) -> Iterator[None]:
+    """Call `on_progress` with what the actor counted until the block ends; `stage` says what is being done."""
     import ray
 
     stop = threading.Event()
@@ -190,7 +192,7 @@ def _reporting(progress_actor: Any, start: Progress, on_progress: OnProgress) ->
                     start,
                     clips=start.clips + counts["new"],
                     seconds=time.monotonic() - since,
-                    stage="analysing clips",
+                    stage=stage,
                     **counts,
                 )
             )
@@ -204,10 +206,12 @@ def _reporting(progress_actor: Any, start: Progress, on_progress: OnProgress) ->
         thread.join(timeout=15)
 
 
-def _packed(shard: Shard) -> str:
+def packed(shard: Shard) -> str:
+    """A shard as text that `unpacked` reads: what Ray Data carries."""
     return json.dumps([shard.name, shard.split, [clip.to_json() for clip in shard.clips]])
 
 
-def _unpacked(text: str) -> Shard:
+def unpacked(text: str) -> Shard:
+    """The shard that `packed` wrote."""
     name, split, clips = json.loads(text)
     return Shard(name, split, tuple(Clip.from_json(clip) for clip in clips))

@@ -4,17 +4,25 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from pipelines.format import CLIPS, FRAMES, INDEX_SCHEMA, FrameWriter, write_table
-from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.shard import RETRY, Shard
+from pipelines.sources import Clip
 from pipelines.storage import Folder
 
 
-def write_shard(shard: Shard, dataset: Folder, worker: ClipWorker, on_clip: Callable[[dict[str, Any]], None]) -> None:
+class RowMaker(Protocol):
+    """Makes the rows of a clip."""
+
+    def rows(self, clip: Clip, split: str, out: Path) -> tuple[dict[str, Any], bool]:
+        """Write the frames to `out`, an Arrow file of row groups; the row of `clips`, and whether to try again."""
+        ...
+
+
+def write_shard(shard: Shard, dataset: Folder, worker: RowMaker, on_clip: Callable[[dict[str, Any]], None]) -> None:
     """Analyse the shard's clips in order and write it; `on_clip` is told the row of each clip that is done."""
     rows: list[dict[str, Any]] = []
     again = False
