@@ -22,7 +22,7 @@ from orchestration.registry import descriptions
 from orchestration.registry import versions as registry
 from orchestration.tracking import pages
 from orchestration.tracking.metric_names import all_grouped
-from orchestration.tracking.run_logger import RunLogger, tracking_uri
+from orchestration.tracking.run_logger import RunLogger, experiment_id, tracking_uri
 from pipelines.dataset import Dataset
 
 pytestmark = pytest.mark.system
@@ -119,7 +119,7 @@ def test_logged_models_have_names_data_metrics_and_versions(tab: Page, server: s
     page = opened(tab, server, pages.models_page(), "models")
     for words in ("first1, step", "first2, step", "Model training"):
         expect(page.get_by_text(words).first).to_be_visible()
-    found = mlflow.search_logged_models(output_format="list")
+    found = mlflow.search_logged_models(experiment_ids=[experiment_id()], output_format="list")
     assert len(found) == 2
     for model in found:
         assert re.fullmatch(r"first\d, step \d+", model.name)
