@@ -79,7 +79,10 @@ class Animator:
             raise ValueError(f"a source must be (H, W, 3) uint8 RGB, not {source.shape} {source.dtype}")
         faces = self.analyzer.analyze(source[None], [0], "source")[0]
         if not faces:
-            raise IcfaceError("no face is found in the source picture; take one in which the whole face can be seen")
+            raise IcfaceError(
+                f"no face is found in the source picture, which has {source.shape[1]} x {source.shape[0]} px; take one "
+                "in which the whole face can be seen, at least 60 px high"
+            )
         if not 0 <= face < len(faces):
             raise IcfaceError(
                 f"the source picture has no face {face + 1}: it shows {len(faces)}, the largest is face 1"

@@ -70,7 +70,7 @@ class Filters:
     min_face: Decides[int] = 48
     """Minimum face height, in source pixels."""
     min_confidence: Decides[float] = 0.5
-    """Minimum confidence of a face, 0..1."""
+    """Minimum confidence of a face, 0..1. Not for `mediapipe`, which tells none."""
     min_sharpness: Decides[float] = 0.0
     """Minimum sharpness of a face: variance of the Laplacian of grey values (0..255) in the stored picture."""
     max_pose: Decides[float] = 0.7
@@ -138,6 +138,11 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
         read(known.options, self.analyzer_options, self.analyzer)
         if self.gpus and not known.uses_gpu:
             raise ValueError(f"gpus are for an analyzer that uses one; {self.analyzer} runs on the CPU")
+        if self.min_confidence != type(self).min_confidence and not known.tells_confidence:
+            raise ValueError(
+                f"min_confidence does nothing with the analyzer {self.analyzer}, which tells no confidence: leave it "
+                "out, or use the analyzer mediapipe-torch"
+            )
         if self.analyzer_workers and known.reads_files:
             raise ValueError(f"analyzer_workers are for an analyzer that measures; {self.analyzer} reads files")
 

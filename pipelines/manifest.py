@@ -47,6 +47,8 @@ class Summary:
     """People of each split who have frames."""
     new_clips: int = 0
     """Clips that this run looked at."""
+    half_lost: int = 0
+    """Clips that are ok although most of their frames show no face."""
     flagged: int | None = None
     """Clips that are not the person whose folder they lie in; None when nobody looked."""
     passed_over: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ def conclude(dataset: Folder, shards: list[str], facts: dict[str, Any]) -> Summa
     index = index.sort_by(
         [("split", "ascending"), ("clip", "ascending"), ("track", "ascending"), ("ordinal", "ascending")]
     )
-    columns = ["clip", "status", "reason"]
+    columns = ["clip", "status", "reason", "frames_read", "dropped_no_face"]
     clips = _gathered(dataset, [f"clips/{name}.parquet" for name in shards], CLIPS, columns)
     counts = _counts(index, clips)
     meta = facts | {
@@ -116,9 +118,16 @@ def _counts(index: pa.Table, clips: pa.Table) -> dict[str, Any]:
         "clips": len(clips),
         **{name: status[name] for name in ("ok", "rejected", "failed")},
         "reasons": dict(sorted(reasons.items())),
+        "half_lost": int(pc.sum(_half_lost(clips)).as_py() or 0),
         "frames": {split: int(pc.sum(part["rows"]).as_py() or 0) for split, part in parts.items()},
         "identities": {split: len(pc.unique(part["identity"])) for split, part in parts.items()},
     }
+
+
+def _half_lost(clips: pa.Table) -> pa.ChunkedArray:
+    """Whether each clip is ok although most of its frames show no face."""
+    lost = pc.greater(pc.multiply(clips["dropped_no_face"], 2), clips["frames_read"])
+    return pc.and_(pc.equal(clips["status"], "ok"), lost)
 
 
 def _schema(dataset: Folder, index: pa.Table) -> AttributeSchema:

@@ -89,6 +89,8 @@ class Registration:
     """It reads labels made beforehand and cannot measure a picture."""
     uses_gpu: bool = False
     """Its class takes `device`, torch's name of one."""
+    tells_confidence: bool = True
+    """Its faces have a confidence of their own; else it is 1 always."""
     on_gpu: str | None = None
     """The analyzer that measures the same on a GPU: with equal weights and mapping its fingerprint ends alike."""
     of_sequences: frozenset[str] = frozenset()
@@ -98,7 +100,11 @@ class Registration:
 
 
 BUILT_IN = {
-    "mediapipe": Registration(implementation="icface.analyzers.mediapipe:MediaPipeAnalyzer", on_gpu="mediapipe-torch"),
+    "mediapipe": Registration(
+        implementation="icface.analyzers.mediapipe:MediaPipeAnalyzer",
+        tells_confidence=False,
+        on_gpu="mediapipe-torch",
+    ),
     "mediapipe-torch": Registration(
         implementation="icface.analyzers.mediapipe_torch.analyzer:MediaPipeTorchAnalyzer",
         options=MediaPipeTorchOptions,

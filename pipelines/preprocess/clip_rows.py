@@ -103,6 +103,8 @@ class _ClipWork:
         self.row = clip_row(clip)
         self.dropped: Counter[str] = Counter()
         self.buffer: list[Window] | None = []
+        self.largest_small = 0.0
+        """Height in pixels of the largest face that was too small."""
         self.truncated: str | None = None
         """What a file that ends too early lacks, where it is kept all the same."""
 
@@ -119,7 +121,11 @@ class _ClipWork:
         tracks = self._choose(detections)
         if not tracks:
             worst = max(self.dropped, key=lambda name: (self.dropped[name], name))
-            return self._rejected(worst, self._too_short(detections) if worst == "short_track" else "")
+            details = {
+                "short_track": lambda: self._too_short(detections),
+                "small_face": lambda: f"{self.largest_small:.0f} px high at most, --min-face is {self.config.min_face}",
+            }
+            return self._rejected(worst, details.get(worst, str)())
         segments = [segment for track in tracks for segment in self._segments(track, info)]
         count = sum(len(segment.detections) for segment in segments)
         self.row |= {"status": "ok", "reason": self.truncated, "frames_kept": count}
@@ -164,6 +170,8 @@ class _ClipWork:
                 several += other
                 if reason or face is None:
                     self.dropped[reason] += 1
+                    if reason == "small_face" and face is not None:
+                        self.largest_small = max(self.largest_small, float(face.box[3]))
                 else:
                     detections.append(Detection(index, time, track, face))
             last = window.indices[-1]

@@ -30,9 +30,12 @@ from icface.analyzers.mediapipe_torch.regions import (
     pictures_by_torch,
 )
 from icface.analyzers.mediapipe_torch.task import load_task
+from icface.analyzers.second_look import Squares, look_again
 from icface.errors import IcfaceError, first_line
 from icface.pixels import to_range
 
+Pictures = npt.NDArray[np.uint8] | Tensor
+"""Frames (N, H, W, 3) uint8: an array on the CPU, a tensor on a GPU."""
 GRAPH_VERSION = 1
 """Raised whenever the same weights give other landmarks."""
 
@@ -40,8 +43,9 @@ GRAPH_VERSION = 1
 class MediaPipeTorchAnalyzer:
     """Landmarks, blendshapes and pose of the faces in each frame, as `mediapipe` measures them, in batches.
 
-    A frame's result depends on its neighbours only with `detect_every` above 1. The size of a batch moves landmarks
-    by less than 0.01 px and blendshapes by less than 1e-4 (sums are done in another order).
+    A frame's result depends on its neighbours only with `detect_every` above 1, or where the second look finds its
+    face (`second_look`). The size of a batch moves landmarks by less than 0.01 px and blendshapes by less than 1e-4
+    (sums are done in another order). The confidence is the landmark network's that there is a face.
     """
 
     name = "mediapipe-torch"
@@ -65,7 +69,7 @@ class MediaPipeTorchAnalyzer:
             raise IcfaceError(f"detect_every must be at least 1, not {detect_every}")
         self.batch_size = -(-batch_size // detect_every) * detect_every
         self.device = torch.device(device)
-        self._faces, self.detect_every = faces, detect_every
+        self._faces_at_most, self.detect_every = faces, detect_every
         task = load_task(weights)
         try:
             networks = [TfliteNetwork(task.graphs[name]).to(self.device) for name in task.graphs]
@@ -85,77 +89,104 @@ class MediaPipeTorchAnalyzer:
             return []
         height, width = frames.shape[1:3]
         with torch.inference_mode():
-            where, points, shapes, transforms = self._look(np.ascontiguousarray(frames))
-        landmarks = points[:, self._ibug, :2].cpu().numpy() * np.array([width, height], np.float32)
-        blendshapes, face_matrices = shapes.cpu().numpy(), transforms.cpu().numpy()
-        attributes = attributes_from_blendshapes(blendshapes, face_matrices, landmarks)
-        found: list[list[Face]] = [[] for _ in frames]
-        for place, frame in enumerate(where.tolist()):
-            found[frame].append(
-                Face(
-                    landmarks=landmarks[place],
-                    attributes=attributes[place],
-                    confidence=1.0,
-                    blendshapes=blendshapes[place],
-                    face_matrix=face_matrices[place],
-                )
-            )
-        return [sorted(faces, key=lambda face: -float(face.box[2] * face.box[3])) for faces in found]
+            source = self._source(np.ascontiguousarray(frames))
+            found = self._faces(*self._follow(source), source, frames.shape)
+
+            def look(places: list[int], squares: Squares) -> list[list[Face]]:
+                corners = torch.tensor(squares * (source.shape[2] / width), dtype=torch.float32, device=self.device)
+                size = corners[:, 2:].expand(-1, 2)
+                which = torch.tensor(places, device=self.device)
+                seen = Regions(which, corners[:, :2] + size / 2, size, torch.zeros_like(size[:, 0]))
+                regions, square = self._detect(source, seen)
+                there, points, presences = self._landmarks(source, regions)
+                return self._faces(square[there], points, presences, source, (len(places), height, width))
+
+            return look_again(found, width, height, look)
 
     def close(self) -> None:
         """Let go of the networks."""
         del self._detector, self._landmarker, self._blendshapes
 
-    def _look(self, frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each face: its frame, mesh (478, 3) in fractions of the frame, blendshapes and face matrix."""
-        source: npt.NDArray[np.uint8] | Tensor
+    def _source(self, frames: npt.NDArray[np.uint8]) -> Pictures:
+        """The frames on the device, enlarged where they are small."""
         if self.device.type == "cpu":
             small = min(frames.shape[1:3]) < SMALLEST
-            source = np.stack([enlarged(frame) for frame in frames]) if small else frames
-        else:
-            source = enlarged_by_torch(torch.from_numpy(frames).to(self.device))
-        height, width = source.shape[1:3]
-        where, points = self._follow(source, len(frames), width, height)
-        if not len(where):
-            return where, points, points.new_empty(0, 52), points.new_empty(0, 16)
-        size = points.new_tensor([width, height])
-        (shapes,) = self._blendshapes(points[:, BLENDSHAPE_POINTS, :2])
-        centred = torch.cat([points[..., :2] - size / 2, points[..., 2:]], dim=-1) / height
-        # z counts in widths, as x does.
-        return where, points / points.new_tensor([width, height, width]), shapes, matrices(*self._geometry(centred))
+            return np.stack([enlarged(frame) for frame in frames]) if small else frames
+        return enlarged_by_torch(torch.from_numpy(frames).to(self.device))
 
-    def _follow(
-        self, frames: npt.NDArray[np.uint8] | Tensor, count: int, width: int, height: int
-    ) -> tuple[Tensor, Tensor]:
-        """Frame (N,) and mesh (N, 478, 3) of each face; stretches of `detect_every` frames side by side."""
+    def _faces(
+        self, where: Tensor, points: Tensor, presences: Tensor, source: Pictures, shape: tuple[int, ...]
+    ) -> list[list[Face]]:
+        """Faces of each place, largest first; `shape`: number of places, height and width that faces are given in.
+
+        `where` (N,): each face's place; its mesh `points` (N, 478, 3) in pixels of `source`; `presences` (N,) logits.
+        """
+        found: list[list[Face]] = [[] for _ in range(shape[0])]
+        if not len(where):
+            return found
+        height, width = source.shape[1:3]
+        (shapes,) = self._blendshapes(points[:, BLENDSHAPE_POINTS, :2])
+        # z counts in widths, as x does.
+        centred = torch.cat([points[..., :2] - points.new_tensor([width, height]) / 2, points[..., 2:]], dim=-1)
+        transforms = matrices(*self._geometry(centred / height))
+        fractions = points[:, self._ibug, :2] / points.new_tensor([width, height])
+        landmarks = fractions.cpu().numpy() * np.array([shape[2], shape[1]], np.float32)
+        blendshapes, face_matrices = shapes.cpu().numpy(), transforms.cpu().numpy()
+        attributes = attributes_from_blendshapes(blendshapes, face_matrices, landmarks)
+        for index, (place, presence) in enumerate(zip(where.tolist(), presences.sigmoid().tolist(), strict=True)):
+            found[place].append(
+                Face(
+                    landmarks=landmarks[index],
+                    attributes=attributes[index],
+                    confidence=presence,
+                    blendshapes=blendshapes[index],
+                    face_matrix=face_matrices[index],
+                )
+            )
+        return [sorted(faces, key=lambda face: -float(face.box[2] * face.box[3])) for faces in found]
+
+    def _follow(self, frames: Pictures) -> tuple[Tensor, Tensor, Tensor]:
+        """Frame (N,), mesh (N, 478, 3) and presence (N,) of each face.
+
+        Stretches of `detect_every` frames are followed side by side.
+        """
+        count = len(frames)
         starts = torch.arange(0, count, self.detect_every, device=self.device)
-        where, points = self._landmarks(frames, self._detect(frames, starts, width, height))
-        parts = [(where, points)]
+        parts = [self._search(frames, starts)]
         for step in range(1, self.detect_every):
             now = starts + step
             now = now[now < count]
+            where, points, _ = parts[-1]
             there = where + 1 < count
-            where, points = self._landmarks(frames, around_landmarks(where[there] + 1, points[there]))
-            lost = now[~torch.isin(now, where)]
+            regions = around_landmarks(where[there] + 1, points[there])
+            kept, points, presences = self._landmarks(frames, regions)
+            followed = (regions.frame[kept], points, presences)
+            lost = now[~torch.isin(now, followed[0])]
             if len(lost):
-                again = self._landmarks(frames, self._detect(frames, lost, width, height))
-                where, points = torch.cat([where, again[0]]), torch.cat([points, again[1]])
-            parts.append((where, points))
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+                again = self._search(frames, lost)
+                followed = tuple(torch.cat(pair) for pair in zip(followed, again, strict=True))
+            parts.append(followed)
+        where, points, presences = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        return where, points, presences
 
-    def _detect(self, frames: npt.NDArray[np.uint8] | Tensor, which: Tensor, width: int, height: int) -> Regions:
-        """Where faces are in the frames `which`."""
-        whole = letterboxed(len(which), width, height, self.device)
-        whole = Regions(which, whole.centre, whole.size, whole.angle)
+    def _search(self, frames: Pictures, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Frame, mesh and presence of the faces that the detector finds in the frames `which`, each looked at whole."""
+        whole = letterboxed(len(which), frames.shape[2], frames.shape[1], self.device)
+        regions, _ = self._detect(frames, Regions(which, whole.centre, whole.size, whole.angle))
+        kept, points, presences = self._landmarks(frames, regions)
+        return regions.frame[kept], points, presences
+
+    def _detect(self, frames: Pictures, seen: Regions) -> tuple[Regions, Tensor]:
+        """Where faces are in the upright squares `seen`, and in which of them each is."""
         # The detector takes -1..1.
-        pictures = to_range(self._pictures(frames, whole, DETECTOR_SIZE, zeros=True))
+        pictures = to_range(self._pictures(frames, seen, DETECTOR_SIZE, zeros=True))
         regressors, logits = self._detector(pictures)
-        found, scores = detections(regressors, logits, self._anchors, self._faces)
-        regions = face_regions(found, scores, width, height)
-        return Regions(which[regions.frame], regions.centre, regions.size, regions.angle)
+        regions = face_regions(*detections(regressors, logits, self._anchors, self._faces_at_most), seen)
+        square = regions.frame
+        return Regions(seen.frame[square], regions.centre, regions.size, regions.angle), square
 
-    def _landmarks(self, frames: npt.NDArray[np.uint8] | Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
-        """Frame and mesh in pixels of those `regions` that hold a face."""
+    def _landmarks(self, frames: Pictures, regions: Regions) -> tuple[Tensor, Tensor, Tensor]:
+        """Which `regions` hold a face, its mesh in pixels, and the logit that there is one."""
         meshes, presences = [torch.empty(0, 478, 3, device=self.device)], [torch.empty(0, device=self.device)]
         for start in range(0, len(regions), self.batch_size):
             part = regions[slice(start, start + self.batch_size)]
@@ -163,11 +194,12 @@ class MediaPipeTorchAnalyzer:
             mesh, presence, _ = self._landmarker(pictures)
             meshes.append(part.project(mesh.reshape(-1, 478, 3) / NETWORK_SIZE))
             presences.append(presence.flatten())
-        there = torch.cat(presences) > 0
-        return regions.frame[there], torch.cat(meshes)[there]
+        presence = torch.cat(presences)
+        there = (presence > 0).nonzero()[:, 0]
+        return there, torch.cat(meshes)[there], presence[there]
 
     @staticmethod
-    def _pictures(frames: npt.NDArray[np.uint8] | Tensor, regions: Regions, side: int, zeros: bool) -> Tensor:
+    def _pictures(frames: Pictures, regions: Regions, side: int, zeros: bool) -> Tensor:
         if isinstance(frames, Tensor):
             return pictures_by_torch(frames, regions, side, zeros)
         return pictures_by_opencv(frames, regions, side, zeros)

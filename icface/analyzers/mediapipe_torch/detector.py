@@ -76,10 +76,12 @@ def _overlaps(points: Tensor, chosen: Tensor) -> Tensor:
     return torch.where(union > 0, common / union, 0)
 
 
-def face_regions(points: Tensor, scores: Tensor, width: int, height: int) -> Regions:
-    """Rectangles to look for landmarks in, of what `detections` gave for letterboxed frames; in the frames' order."""
-    frame, place = (scores > 0).nonzero(as_tuple=True)
-    side = max(width, height)
-    offset = points.new_tensor([(width - side) / 2, (height - side) / 2])
-    pixels = points[frame, place] * side + offset
-    return around_boxes(frame, pixels[:, 0], pixels[:, 1], pixels[:, 2:])
+def face_regions(points: Tensor, scores: Tensor, seen: Regions) -> Regions:
+    """Rectangles to look for landmarks in, of what `detections` gave for the upright squares `seen`, in their order.
+
+    Their `frame` is the place in `seen`.
+    """
+    square, place = (scores > 0).nonzero(as_tuple=True)
+    corner = (seen.centre - seen.size / 2)[square, None]
+    pixels = points[square, place] * seen.size[square, None] + corner
+    return around_boxes(square, pixels[:, 0], pixels[:, 1], pixels[:, 2:])
