@@ -14,6 +14,7 @@ import torch
 from icface.bundle import ICface, load_bundle, save_bundle
 from icface.errors import IcfaceError
 from icface.words import pip_install
+from orchestration.registry.onnx_readme import onnx_metadata, onnx_readme
 from orchestration.registry.references import resolve
 
 Format = Literal["bundle", "onnx"]
@@ -25,8 +26,9 @@ def export(model: str, output: str, form: Format = "bundle") -> ICface:
     """Write MODEL to the new folder `output`; returns it, for its licence.
 
     `onnx`: `neutraliser.onnx` and `generator.onnx`, each `image` (B, 3, S, S) in [-1, 1] and `attributes` (B, n)
-    coded -> `picture`, batch of any size, checked against torch in onnxruntime, beside the bundle's config.json and
-    README.md. Raises IcfaceError when there is no such model, something lies at `output`, or the check fails.
+    coded -> `picture`, batch of any size, checked against torch in onnxruntime, beside the bundle's config.json and a
+    README.md that says how to use them. Raises IcfaceError when there is no such model, something lies at `output`, or
+    the check fails.
     """
     target = Path(output).absolute()
     if target.exists():
@@ -40,8 +42,8 @@ def export(model: str, output: str, form: Format = "bundle") -> ICface:
         partial = Path(scratch) / "onnx"
         save_bundle(loaded, Path(scratch) / "bundle")
         partial.mkdir()
-        for name in ("config.json", "README.md"):
-            shutil.copy(Path(scratch) / "bundle" / name, partial / name)
+        shutil.copy(Path(scratch) / "bundle" / "config.json", partial / "config.json")
+        (partial / "README.md").write_text(onnx_readme(loaded))
         for name in ("neutraliser", "generator"):
             _write_onnx(getattr(loaded, name).eval(), loaded, partial / f"{name}.onnx")
         os.replace(partial, target)
@@ -50,6 +52,7 @@ def export(model: str, output: str, form: Format = "bundle") -> ICface:
 
 def _write_onnx(network: torch.nn.Module, model: ICface, path: Path) -> None:
     try:
+        import onnx
         import onnxruntime
     except ImportError:
         raise IcfaceError(f"ONNX needs packages: {pip_install('onnx', 'onnxruntime', 'onnxscript')}") from None
@@ -70,6 +73,9 @@ def _write_onnx(network: torch.nn.Module, model: ICface, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    described = onnx.load(path)
+    onnx.helper.set_model_props(described, onnx_metadata(model))
+    onnx.save(described, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for count in (1, 3):
         image, attributes = _inputs(model, count)

@@ -31,10 +31,11 @@ from icface.analyzers.mediapipe_torch.regions import (
 )
 from icface.analyzers.mediapipe_torch.task import load_task
 from icface.analyzers.second_look import Squares, look_again
+from icface.arrays import Pictures
 from icface.errors import IcfaceError, first_line
 from icface.pixels import to_range
 
-Pictures = npt.NDArray[np.uint8] | Tensor
+Frames = Pictures | Tensor
 """Frames (N, H, W, 3) uint8: an array on the CPU, a tensor on a GPU."""
 GRAPH_VERSION = 1
 """Raised whenever the same weights give other landmarks."""
@@ -107,7 +108,7 @@ class MediaPipeTorchAnalyzer:
         """Let go of the networks."""
         del self._detector, self._landmarker, self._blendshapes
 
-    def _source(self, frames: npt.NDArray[np.uint8]) -> Pictures:
+    def _source(self, frames: npt.NDArray[np.uint8]) -> Frames:
         """The frames on the device, enlarged where they are small."""
         if self.device.type == "cpu":
             small = min(frames.shape[1:3]) < SMALLEST
@@ -115,7 +116,7 @@ class MediaPipeTorchAnalyzer:
         return enlarged_by_torch(torch.from_numpy(frames).to(self.device))
 
     def _faces(
-        self, where: Tensor, points: Tensor, presences: Tensor, source: Pictures, shape: tuple[int, ...]
+        self, where: Tensor, points: Tensor, presences: Tensor, source: Frames, shape: tuple[int, ...]
     ) -> list[list[Face]]:
         """Faces of each place, largest first; `shape`: number of places, height and width that faces are given in.
 
@@ -145,7 +146,7 @@ class MediaPipeTorchAnalyzer:
             )
         return [sorted(faces, key=lambda face: -float(face.box[2] * face.box[3])) for faces in found]
 
-    def _follow(self, frames: Pictures) -> tuple[Tensor, Tensor, Tensor]:
+    def _follow(self, frames: Frames) -> tuple[Tensor, Tensor, Tensor]:
         """Frame (N,), mesh (N, 478, 3) and presence (N,) of each face.
 
         Stretches of `detect_every` frames are followed side by side.
@@ -169,14 +170,14 @@ class MediaPipeTorchAnalyzer:
         where, points, presences = (torch.cat(columns) for columns in zip(*parts, strict=True))
         return where, points, presences
 
-    def _search(self, frames: Pictures, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _search(self, frames: Frames, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frame, mesh and presence of the faces that the detector finds in the frames `which`, each looked at whole."""
         whole = letterboxed(len(which), frames.shape[2], frames.shape[1], self.device)
         regions, _ = self._detect(frames, Regions(which, whole.centre, whole.size, whole.angle))
         kept, points, presences = self._landmarks(frames, regions)
         return regions.frame[kept], points, presences
 
-    def _detect(self, frames: Pictures, seen: Regions) -> tuple[Regions, Tensor]:
+    def _detect(self, frames: Frames, seen: Regions) -> tuple[Regions, Tensor]:
         """Where faces are in the upright squares `seen`, and in which of them each is."""
         # The detector takes -1..1.
         pictures = to_range(self._pictures(frames, seen, DETECTOR_SIZE, zeros=True))
@@ -185,7 +186,7 @@ class MediaPipeTorchAnalyzer:
         square = regions.frame
         return Regions(seen.frame[square], regions.centre, regions.size, regions.angle), square
 
-    def _landmarks(self, frames: Pictures, regions: Regions) -> tuple[Tensor, Tensor, Tensor]:
+    def _landmarks(self, frames: Frames, regions: Regions) -> tuple[Tensor, Tensor, Tensor]:
         """Which `regions` hold a face, its mesh in pixels, and the logit that there is one."""
         meshes, presences = [torch.empty(0, 478, 3, device=self.device)], [torch.empty(0, device=self.device)]
         for start in range(0, len(regions), self.batch_size):
@@ -199,7 +200,7 @@ class MediaPipeTorchAnalyzer:
         return there, torch.cat(meshes)[there], presence[there]
 
     @staticmethod
-    def _pictures(frames: Pictures, regions: Regions, side: int, zeros: bool) -> Tensor:
+    def _pictures(frames: Frames, regions: Regions, side: int, zeros: bool) -> Tensor:
         if isinstance(frames, Tensor):
             return pictures_by_torch(frames, regions, side, zeros)
         return pictures_by_opencv(frames, regions, side, zeros)

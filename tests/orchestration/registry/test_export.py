@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 
 from icface.bundle import ICface, load_bundle, save_bundle
 from icface.errors import IcfaceError
+from icface.images import encode_png, read_image
 from icface.networks.config import ModelConfig
 from orchestration.registry import export as module
 from orchestration.registry.export import export
@@ -67,6 +69,42 @@ def test_onnxruntime_gives_what_torch_gives_at_any_batch(moving_bundle: Path, tm
             assert np.abs(found - expected).max() < 1e-4
             assert np.abs(expected - image).max() > 0.1
             assert np.abs(expected[0] - expected[-1]).max() > 0.1 or count == 1
+
+
+@pytest.mark.parametrize("told", ["neutral", "change"])
+def test_the_readmes_code_makes_what_torch_makes(
+    told: str, moving_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import onnx
+
+    loaded = load_bundle(moving_bundle)
+    config = replace(loaded.config, model=replace(loaded.config.model, neutraliser_input=told))
+    model = ICface(config).eval()
+    model.load_state_dict(loaded.state_dict())
+    save_bundle(model, tmp_path / "bundle")
+    folder = tmp_path / "onnx"
+    export(str(tmp_path / "bundle"), str(folder), "onnx")
+    crop = np.random.default_rng(0).integers(0, 256, (model.size, model.size, 3)).astype(np.uint8)
+    (folder / "crop.png").write_bytes(encode_png(crop))
+    text = (folder / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0].replace("own = {}", 'own = {"AU12": 0.8, "pose_yaw": -0.2}')
+    assert len(code.splitlines()) < 15
+    monkeypatch.chdir(folder)
+    exec(compile(code, "README.md", "exec"), {})
+    raw = {name: model.schema.neutral()[place] for place, name in enumerate(model.schema.names)}
+    own, wanted = (
+        torch.from_numpy(model.schema.encode(np.array([list({**raw, **values}.values())], np.float32))[0])
+        for values in ({"AU12": 0.8, "pose_yaw": -0.2}, {"AU12": 1.5, "pose_yaw": 0.3})
+    )
+    image = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.inference_mode():
+        expected = model.generator(model.neutralise(image, own), wanted)[0].permute(1, 2, 0)
+    found = read_image(folder / "picture.png").astype(np.float32)
+    assert np.abs(found - ((expected + 1) * 127.5).clamp(0, 255).numpy()).max() <= 1.01
+    kept = {entry.key: entry.value for entry in onnx.load(folder / "generator.onnx").metadata_props}
+    assert [entry["name"] for entry in json.loads(kept["attributes"])] == list(model.schema.names)
+    assert kept["pixels"].startswith("RGB")
+    assert ("always the same" in kept["neutraliser_attributes"]) == (told == "neutral")
 
 
 def test_a_file_that_differs_is_not_exported(moving_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
