@@ -161,12 +161,13 @@ class MediaPipeTorchAnalyzer:
             there = where + 1 < count
             regions = around_landmarks(where[there] + 1, points[there])
             kept, points, presences = self._landmarks(frames, regions)
-            followed = (regions.frame[kept], points, presences)
-            lost = now[~torch.isin(now, followed[0])]
+            where = regions.frame[kept]
+            lost = now[~torch.isin(now, where)]
             if len(lost):
-                again = self._search(frames, lost)
-                followed = tuple(torch.cat(pair) for pair in zip(followed, again, strict=True))
-            parts.append(followed)
+                others, more, scores = self._search(frames, lost)
+                where, points = torch.cat([where, others]), torch.cat([points, more])
+                presences = torch.cat([presences, scores])
+            parts.append((where, points, presences))
         where, points, presences = (torch.cat(columns) for columns in zip(*parts, strict=True))
         return where, points, presences
 
