@@ -64,6 +64,7 @@ class Evaluate:
 def main(argv: Sequence[str]) -> None:
     options = parse(Evaluate, argv, "evaluate")
     from icface.evaluation.report import HEADLINE
+    from icface.words import counted
     from orchestration.predictions import evaluate_predictions
     from orchestration.registry import evaluation_page
     from orchestration.registry.evaluation import evaluated
@@ -103,6 +104,9 @@ def main(argv: Sequence[str]) -> None:
                 workers=options.workers,
             )
             report = found.report
+            if found.pairs.left_out:
+                tracks = counted(len(found.pairs.left_out), "track")
+                reporter.say(f"{tracks} left out: even the most neutral frame is turned by 30 degrees or more")
         reporter.table("Evaluation", report.rows(None if options.all else HEADLINE))
         for sentence in report.disagreements():
             reporter.say(sentence)

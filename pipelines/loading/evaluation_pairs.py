@@ -7,6 +7,9 @@
 - `cross`: each of those tracks' sources with the attributes of another person's frames: the tracks, in order, form
   a ring in which each is driven by the next track of another identity.
 
+Tracks whose source is turned by 30 degrees or more are left out (`EvaluationPairs.left_out`): half of the face is not
+seen in it, and the neutraliser tears it.
+
 Beside each pair stands the frame of the source's track that is nearest in attributes to what is asked: what looking a
 picture up would give instead of making one. Frames within `APART` of the asked one do not count.
 
@@ -37,6 +40,8 @@ from pipelines.format import labels_of
 from pipelines.loading.baselines import track_baseline
 
 GROUPS = ("held_out", "val", "cross")
+TURNED = np.deg2rad(30.0)
+"""Yaw from which on a face is no source."""
 PLACES = ("box_x", "box_y", "box_w", "box_h", "crop_x", "crop_y", "crop_size")
 COLUMNS = ["image", "landmarks", *PLACES, *ATTRIBUTE_NAMES]
 APART = 1.0
@@ -81,6 +86,8 @@ class _Track:
     identity: str
     source: Place
     source_frame: int
+    turned: bool
+    """Whether the source is turned by `TURNED` or more."""
     driving: _Frames
     pool: _Frames
 
@@ -134,7 +141,9 @@ class EvaluationPairs:
         self._zeros: dict[str, Labels] = {}
         self._references: list[_Reference] = []
         needed = {"held_out", "val"} if "cross" in wanted else set(wanted)
-        found = {name: _tracks(dataset, name, tracks) if name in needed else [] for name in ("held_out", "val")}
+        self.left_out: list[str] = []
+        """Tracks whose source is turned by `TURNED` or more, in order: half of the face cannot be seen in it."""
+        found = {name: self._tracks_of(name, tracks) if name in needed else [] for name in ("held_out", "val")}
         for name, members in found.items():
             if name in wanted:
                 self._references += [
@@ -159,6 +168,11 @@ class EvaluationPairs:
         facts = json.dumps([dataset.hash, [reference.key for reference in self._references]])
         self.hash = hashlib.sha256(facts.encode()).hexdigest()
         """Of the data set's hash and the pairs in order: equal hashes, equal pairs."""
+
+    def _tracks_of(self, group: str, most: int | None) -> list[_Track]:
+        tracks = _tracks(self._dataset, group, most)
+        self.left_out += [track.name for track in tracks if track.turned]
+        return [track for track in tracks if not track.turned]
 
     def __len__(self) -> int:
         return len(self._references)
@@ -291,6 +305,7 @@ def _tracks(dataset: Dataset, group: str, most: int | None) -> list[_Track]:
                     identity=sources[name][0].identity,
                     source=pool.places[first],
                     source_frame=pool.numbers[first],
+                    turned=bool(abs(pool.labels[first, ATTRIBUTE_NAMES.index("pose_yaw")]) >= TURNED),
                     driving=driving.some(others),
                     pool=pool,
                 )

@@ -219,3 +219,12 @@ def test_a_data_set_without_such_pairs_is_refused(tmp_path: Path) -> None:
         EvaluationPairs(small)
     with pytest.raises(IcfaceError, match="unknown kind of pairs 'self'"):
         EvaluationPairs(small, groups=["self"])
+
+
+def test_tracks_whose_most_neutral_frame_is_turned_away_are_left_out_and_counted(tmp_path: Path) -> None:
+    # Frames from 30 on are turned by 31 degrees and more.
+    data = write_dataset(tmp_path, {"val": [("d/v/1", range(12), False), ("e/v/1", range(30, 40), False)]})
+    pairs = EvaluationPairs(data, groups=["val"])
+    assert {pair.track for pair in pairs} == {"d/v/1#0"}
+    assert pairs.left_out == ["e/v/1#0"]
+    assert EvaluationPairs(data, groups=["val"], tracks=1).left_out == []
