@@ -16,7 +16,7 @@ import pandas as pd
 from icface.animate import Source
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, REGIONS, AttributeSchema, Seen
 from icface.control import apply_edits, parse_edits, relative
-from icface.control.mixing import mix_regions, trim
+from icface.control.mixing import knows_rest, mix_regions, trim
 from icface.control.tables import DEGREES, frames_per_second
 from icface.errors import IcfaceError, first_line
 
@@ -151,6 +151,15 @@ class FilmPlan:
                     after[raw] = pd.Series(own.get(raw, float("nan")), index=after.index, dtype="float32")
                 after.loc[row, raw] = number
         return before, after
+
+    def notices(self, drivers: Mapping[str, pd.DataFrame], names: Mapping[str, str]) -> list[str]:
+        """What was decided for the visitor; `drivers` and `names`: table and file name by id."""
+        if not self.relative:
+            return []
+        short = [name for name, table in drivers.items() if not knows_rest(table)]
+        return [
+            f"{names[name]} is too short to tell its resting face: its first face is taken for it" for name in short
+        ]
 
     def command(self, model: str, portrait: str, names: Mapping[str, str]) -> str:
         """The same as a command line; `names`: file name of each driver. Drawn curves go by way of the csv."""

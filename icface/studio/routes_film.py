@@ -102,8 +102,12 @@ class FilmDesk:
     def command(self, asked: Planned) -> str:
         """The same as a command line."""
         plan = asked.plan()
-        names = {each: self.drivers.get(each).name for each in plan.follows.values()}
-        return plan.command(asked.model, self.workshop.portraits.get(asked.portrait).file, names)
+        return plan.command(asked.model, self.workshop.portraits.get(asked.portrait).file, self._names(plan))
+
+    def notices(self, asked: Planned) -> list[str]:
+        """What was decided for the visitor."""
+        plan = asked.plan()
+        return plan.notices(self._tables(plan, self.workshop.model(asked.model)), self._names(plan))
 
     def add_film(self, asked: Planned) -> str:
         """Make a film in the background; returns its id."""
@@ -135,6 +139,9 @@ class FilmDesk:
         self.drivers.clear()
         self.films.clear()
         self.background.close()
+
+    def _names(self, plan: FilmPlan) -> dict[str, str]:
+        return {each: self.drivers.get(each).name for each in plan.follows.values()}
 
     def _tables(self, plan: FilmPlan, model: OpenModel) -> dict[str, pd.DataFrame]:
         own = str(model.animator.model.config.analyzer.get("name", DEFAULT))
@@ -180,7 +187,7 @@ def film_routes(workshop: Workshop, desk: FilmDesk) -> APIRouter:
         model = workshop.model(asked.model)
         source = workshop.prepared(model, asked.portrait, asked.face)
         before, after = desk.curves(asked)
-        return curves_json(before, after, source) | {"command": desk.command(asked)}
+        return curves_json(before, after, source) | {"command": desk.command(asked), "notices": desk.notices(asked)}
 
     @router.post("/films")
     def film(asked: Planned) -> dict[str, str]:

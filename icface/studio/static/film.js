@@ -76,6 +76,7 @@ async function update() {
   if (!found || mine !== asked) return; // a newer request is under way
   curves = found;
   element("film-command").textContent = found.command;
+  element("film-notice").textContent = found.notices.join(" ");
   cursor = Math.min(cursor, found.timestamp.length - 1);
   draw();
 }

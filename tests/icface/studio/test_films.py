@@ -70,6 +70,13 @@ def test_a_film_has_the_planned_frames_and_drives_again(page: Page, portrait: st
     assert page.finished(f"/api/drivers/{again}")["state"] == "done"
 
 
+def test_a_short_driver_that_is_relative_is_told(page: Page, portrait: str, driver: str) -> None:
+    assert page.post("/api/curves", plan(portrait, driver))["notices"] == []
+    found = page.post("/api/curves", plan(portrait, driver, relative=True))
+    assert found["notices"] == ["picture is too short to tell its resting face: its first face is taken for it"]
+    assert found["curves"]["AU25"]["before"] == pytest.approx([0.0] * 10)  # 0.5 all the time, less the first
+
+
 def test_attributes_of_another_analyzer_are_converted_only_when_asked(page: Page, portrait: str) -> None:
     clip = page.post("/api/libraries/noise/driver", {"clip": "id/v/2"})["driver"]  # measured by dlib
     said = page.refused("POST", "/api/curves", plan(portrait, clip))
