@@ -14,7 +14,7 @@ from orchestration.tracking import credentials
 COMMANDS = {
     "preprocess": "turn clips into a Parquet data set of faces, action units and pose",
     "inspect": "show what a data set holds, and what was rejected",
-    "dataset": "relabel or export a data set, or remove people from it",
+    "dataset": "join, filter, split, check or export data sets, or remove people from one",
     "train": "train a model on a data set, on one or several workers",
     "evaluate": "score a model on frames that it has not seen",
     "animate": "drive a portrait by a video, an image or a csv, and edit attributes",

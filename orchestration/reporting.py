@@ -52,6 +52,7 @@ def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
         raise IcfaceError("stopped; what is finished is kept, and the same command goes on from there") from None
     reporter.result(
         dataset=summary.url,
+        **({} if summary.part is None else {"part": f"{summary.part}; after all: icface dataset finish {summary.url}"}),
         clips=f"{summary.clips} ({summary.new_clips} new): {summary.ok} ok, {summary.rejected} rejected, "
         f"{summary.failed} failed",
         frames=", ".join(f"{split} {count}" for split, count in summary.frames.items()) or "none",

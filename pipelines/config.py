@@ -1,5 +1,6 @@
 """What decides how clips become a data set. Light to import: neither arrays nor Ray."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -90,6 +91,8 @@ class Running:
     """Worker processes. Default: one per core."""
     address: str = "local"
     """Ray cluster: `local` starts one, `auto` joins the one on this machine, else HOST or HOST:PORT."""
+    shard: str | None = None
+    """Do only part I of N, as in `3/16`, apart from the others. `icface dataset finish DATASET` puts them together."""
     max_failed: float = 1.0
     """Maximum share of failed clips. Above it the job fails, after everything else is written."""
     dry_run: bool = False
@@ -126,9 +129,27 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
             raise ValueError(f"analyzer_workers must not be negative: {self.analyzer_workers}")
         if self.size % 2:
             raise ValueError(f"size must be even, not {self.size}")
+        if self.part and self.check_identities:
+            raise ValueError(
+                "check_identities looks at all clips: leave it out here, and run it without shard at the end"
+            )
         if self.cpu_seconds <= 0:
             raise ValueError(f"cpu_seconds must be positive, not {self.cpu_seconds}")
         self._check_analyzer()
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """I and N of `shard`; None for the whole. Raises ValueError for another text.
+
+        >>> PreprocessConfig(source="c", dataset="d", shard="3/16").part
+        (3, 16)
+        """
+        if self.shard is None:
+            return None
+        found = re.fullmatch(r"(\d+)/(\d+)", self.shard)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"shard is I/N with I in 1..N, as in 3/16, not {self.shard}")
+        return int(found[1]), int(found[2])
 
     def _check_analyzer(self) -> None:
         try:

@@ -25,6 +25,8 @@ META = "dataset.json"
 INDEX = "index.parquet"
 OPTIONS = "options.json"
 """What a data set was begun with; written before anything else."""
+MADE_BY = "made_by"
+"""In the options of a data set that was made of others, the command that made it: clips cannot be added to it."""
 RELABELLING = "relabelling"
 """Mark of a data set of which some shards have new labels and some old ones."""
 OPEN_FILES = 16

@@ -135,6 +135,7 @@ class FrameWriter:
             compression={name: "NONE" if name == "image" else "ZSTD" for name in _leaves(FRAMES)},
             use_dictionary=["identity", "video", "clip"],
             write_statistics=["clip", "frame"],
+            write_page_checksum=True,
         )
 
     def write(self, table: pa.Table) -> None:
@@ -149,7 +150,7 @@ class FrameWriter:
                 "split": self.split,
                 "rows": len(table),
                 **first,
-                **_statistics(table),
+                **attribute_statistics(table),
             }
         )
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
@@ -195,7 +196,7 @@ def list_array(values: np.ndarray | None, rows: int, kind: pa.DataType) -> pa.Ar
     return pa.ListArray.from_arrays(pa.array(offsets), flat, type=kind)
 
 
-def _statistics(table: pa.Table) -> dict[str, float | int | None]:
+def attribute_statistics(table: pa.Table) -> dict[str, float | int | None]:
     """Minimum, maximum, mean and null count of each attribute."""
     result: dict[str, float | int | None] = {}
     for name in ATTRIBUTE_NAMES:

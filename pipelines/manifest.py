@@ -51,6 +51,8 @@ class Summary:
     """Clips that are ok although most of their frames show no face."""
     flagged: int | None = None
     """Clips that are not the person whose folder they lie in; None when nobody looked."""
+    part: str | None = None
+    """`--shard` where this is one part of a data set."""
     passed_over: tuple[str, ...] = ()
     """What lies in the source and was not taken for a clip, sentences."""
 
@@ -59,7 +61,12 @@ def write_manifest(
     dataset: Folder, shards: Iterable[Shard], signature: str, config: PreprocessConfig, analyzer: dict[str, Any]
 ) -> Summary:
     """Write `dataset.json` and then `index.parquet`, which makes the data set readable."""
-    facts = {
+    return conclude(dataset, [shard.name for shard in shards], manifest_facts(signature, config, analyzer))
+
+
+def manifest_facts(signature: str, config: PreprocessConfig, analyzer: dict[str, Any]) -> dict[str, Any]:
+    """What `dataset.json` says beside the counts."""
+    return {
         "analyzer": analyzer,
         "crop": CropRule(mode=config.crop).to_json(),
         "options": config.naming(),
@@ -67,18 +74,29 @@ def write_manifest(
         "licence": config.licence,
         "shards": signature,
     }
-    return conclude(dataset, [shard.name for shard in shards], facts)
+
+
+def summarize(dataset: Folder, shards: list[str]) -> Summary:
+    """What the shards of these names hold; nothing is written."""
+    return Summary(url=dataset.url, **_counts(_index(dataset, shards), _clips(dataset, shards)))
+
+
+def _index(dataset: Folder, shards: list[str]) -> pa.Table:
+    index = _gathered(dataset, [f"index/{name}.parquet" for name in shards], INDEX_SCHEMA)
+    return index.sort_by(
+        [("split", "ascending"), ("clip", "ascending"), ("track", "ascending"), ("ordinal", "ascending")]
+    )
+
+
+def _clips(dataset: Folder, shards: list[str]) -> pa.Table:
+    columns = ["clip", "status", "reason", "frames_read", "dropped_no_face"]
+    return _gathered(dataset, [f"clips/{name}.parquet" for name in shards], CLIPS, columns)
 
 
 def conclude(dataset: Folder, shards: list[str], facts: dict[str, Any]) -> Summary:
     """Count what the shards of these names hold; write `dataset.json` with it and `facts`, the card, then the index."""
-    index = _gathered(dataset, [f"index/{name}.parquet" for name in shards], INDEX_SCHEMA)
-    index = index.sort_by(
-        [("split", "ascending"), ("clip", "ascending"), ("track", "ascending"), ("ordinal", "ascending")]
-    )
-    columns = ["clip", "status", "reason", "frames_read", "dropped_no_face"]
-    clips = _gathered(dataset, [f"clips/{name}.parquet" for name in shards], CLIPS, columns)
-    counts = _counts(index, clips)
+    index = _index(dataset, shards)
+    counts = _counts(index, _clips(dataset, shards))
     meta = facts | {
         "format": VERSION,
         "icface": icface.__version__,

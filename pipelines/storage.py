@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,8 +148,9 @@ class Folder:
         if self.fs.exists(self.path(name)):
             self.fs.rm(self.path(name), recursive=True)
 
-    def remove_temporary(self) -> None:
-        """Remove what a killed writer left behind."""
+    def remove_temporary(self, stems: Container[str] | None = None) -> None:
+        """Remove what a killed writer left behind; with `stems` only of files of these names, up to their first dot."""
         if self.local:
             for path in Path(self.root).rglob(f"*{TEMPORARY}"):
-                path.unlink(missing_ok=True)
+                if stems is None or path.name.split(".")[0] in stems:
+                    path.unlink(missing_ok=True)

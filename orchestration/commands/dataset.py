@@ -1,8 +1,8 @@
-"""`icface dataset relabel|export|forget|synthesise`."""
+"""`icface dataset relabel|export|forget|merge|subset|split|verify|finish|synthesise`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -10,6 +10,9 @@ from icface.errors import IcfaceError
 from orchestration.commands import Verb, dispatch
 from orchestration.terminal import Reporter
 from pipelines.synthesis.config import SynthesisConfig
+
+if TYPE_CHECKING:
+    from pipelines.manifest import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,62 @@ class Forget:
     def __post_init__(self) -> None:
         if not self.identity and not self.clip:
             raise IcfaceError("nobody to forget: give --identity NAME or --clip identity/video/clip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finish:
+    """Put the parts together that `icface preprocess --shard I/N` made."""
+
+    dataset: str
+    """A data set. A path or fsspec URL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Join two data sets into a new one."""
+
+    first: str
+    """A data set. A path or fsspec URL."""
+    second: str
+    """Another one, measured and cut in the same way."""
+    output: str
+    """New folder. A path or fsspec URL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """Write the frames that meet a condition as a new data set."""
+
+    dataset: Annotated[str, tyro.conf.Positional]
+    """A data set. A path or fsspec URL."""
+    output: Annotated[str, tyro.conf.Positional]
+    """New folder. A path or fsspec URL."""
+    where: str
+    """SQL condition on the columns of a frame and `split`, as in "AU12 > 1.5 and split = 'train'". Needs DuckDB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Write the data set again with other people in `val`, without decoding."""
+
+    dataset: Annotated[str, tyro.conf.Positional]
+    """A data set. A path or fsspec URL."""
+    output: Annotated[str, tyro.conf.Positional]
+    """New folder. A path or fsspec URL."""
+    val_fraction: float
+    """Share of the identities in `val`. The official test set stays as it is."""
+    seed: int = 0
+    """Random seed for the choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Check all files against each other; exit status 1 with what is wrong."""
+
+    dataset: str
+    """A data set. A path or fsspec URL."""
+    source: str | None = None
+    """Compare the checksums of the clips in this folder too."""
 
 
 def _relabel(options: Relabel) -> None:
@@ -91,6 +150,54 @@ def _forget(options: Forget) -> None:
             reporter.say(f"No model registered in {uri} was trained on this data set.")
 
 
+def _finish(options: Finish) -> None:
+    from pipelines.preprocess.parts import finish
+
+    with Reporter() as reporter:
+        done = finish(options.dataset)
+        reporter.result(dataset=options.dataset, clips=done.clips, frames=sum(done.frames.values()))
+
+
+def _merge(options: Merge) -> None:
+    from pipelines.curation.derive import merge
+
+    _show(merge([options.first, options.second], options.output))
+
+
+def _subset(options: Subset) -> None:
+    from pipelines.curation.derive import subset
+
+    _show(subset(options.dataset, options.output, options.where))
+
+
+def _split(options: Split) -> None:
+    from pipelines.curation.derive import split
+
+    _show(split(options.dataset, options.output, options.val_fraction, options.seed))
+
+
+def _show(made: "Summary") -> None:
+    """Show what a new data set holds."""
+    with Reporter() as reporter:
+        reporter.result(
+            dataset=made.url,
+            clips=made.clips,
+            frames=", ".join(f"{split} {count}" for split, count in made.frames.items()),
+            identities=", ".join(f"{split} {count}" for split, count in made.identities.items()),
+        )
+
+
+def _verify(options: Verify) -> None:
+    from pipelines.curation.verify import verify
+
+    with Reporter() as reporter:
+        found = verify(options.dataset, options.source, lambda done, all_: reporter.progress("checking", done, all_))
+        if found.problems:
+            reporter.table(f"{options.dataset} is not whole", [("problem",), *((line,) for line in found.problems)])
+            raise IcfaceError(f"{options.dataset}: {len(found.problems)} problems; the first: {found.problems[0]}")
+        reporter.result(dataset=options.dataset, shards=found.shards, row_groups=found.row_groups, frames=found.frames)
+
+
 def _synthesise(options: SynthesisConfig) -> None:
     from orchestration.reporting import synthesise
 
@@ -102,6 +209,11 @@ VERBS = {
     "relabel": Verb(options=Relabel, run=_relabel),
     "export": Verb(options=Export, run=_export, positional=False),
     "forget": Verb(options=Forget, run=_forget),
+    "merge": Verb(options=Merge, run=_merge),
+    "subset": Verb(options=Subset, run=_subset, positional=False),
+    "split": Verb(options=Split, run=_split, positional=False),
+    "verify": Verb(options=Verify, run=_verify),
+    "finish": Verb(options=Finish, run=_finish),
     "synthesise": Verb(options=SynthesisConfig, run=_synthesise),
 }
 

@@ -32,7 +32,7 @@ class ProcessDied(Exception):
     """The process ended without an answer; `status` is its return code as `subprocess` has it."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"the process ended with status {status}")
+        super().__init__(f"it ended with {_status(status)}")
         self.status = status
 
 
@@ -80,7 +80,9 @@ class ClipWorker:
                 answer = self._ask(request, START_SECONDS)
             except (ProcessDied, TookTooLong) as error:
                 self.close()
-                raise IcfaceError(f"the process that reads clips cannot be started: {error}") from None
+                raise IcfaceError(
+                    f"the process that reads clips did not start: {error}; run the same command again to go on"
+                ) from None
             if "error" in answer:
                 self.close()
                 raise IcfaceError(answer["error"])

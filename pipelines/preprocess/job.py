@@ -19,13 +19,14 @@ from pipelines.config import PreprocessConfig
 from pipelines.curation.identity_check import check_identities
 from pipelines.dataset import INDEX, META, Dataset
 from pipelines.format import SPLITS
-from pipelines.manifest import Summary, write_manifest
+from pipelines.manifest import Summary, manifest_facts, summarize, write_manifest
 from pipelines.preprocess.analysis import ActorAnalysis, start_actors
 from pipelines.preprocess.clip_worker import ClipWorker
+from pipelines.preprocess.parts import share, write_record
 from pipelines.preprocess.plan import Plan, check_options, make_plan, remove_stale_shards
 from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor
 from pipelines.preprocess.write_shard import write_shard
-from pipelines.shard import Shard
+from pipelines.shard import RETRY, Shard, remove_shard
 from pipelines.sources import Clip
 from pipelines.storage import Folder
 
@@ -46,6 +47,8 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
     config = replace(config, source=source.absolute)
     plan = make_plan(config, source, dataset)
     analyzer = _analyzer(config)
+    if config.part is not None:
+        return _checked(config, _part(config, config.part, plan, dataset, analyzer, on_progress))
     with dataset.alone():
         check_options(config, plan, dataset, analyzer)
         summary = _finished(plan, dataset)
@@ -57,11 +60,43 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
                 dataset.remove_temporary()
             summary = replace(
                 write_manifest(dataset, plan.shards, plan.signature, config, analyzer),
-                new_clips=sum(len(shard.clips) for shard in plan.todo),
+                new_clips=plan.clips_to_do,
             )
     summary = replace(summary, passed_over=plan.passed_over)
     if config.check_identities:
         summary = replace(summary, flagged=_flagged(config, summary, on_progress))
+    return _checked(config, summary)
+
+
+def _part(
+    config: PreprocessConfig,
+    part: tuple[int, int],
+    plan: Plan,
+    dataset: Folder,
+    analyzer: dict[str, Any],
+    on_progress: OnProgress,
+) -> Summary:
+    """Write one part's shards and its record, beside other parts; what it holds, counted."""
+    mine = share(plan, part)
+    names = {shard.name for shard in mine}
+    own = replace(plan, shards=mine, todo=tuple(shard for shard in plan.todo if shard.name in names))
+    with dataset.alone(among=True):
+        check_options(config, plan, dataset, analyzer)
+        if own.todo:
+            dataset.remove(INDEX)
+            for name in names & set(plan.again):
+                remove_shard(name, dataset)
+                dataset.remove(f"{RETRY}/{name}")
+            dataset.remove_temporary(names)
+            _run(config, own, dataset, on_progress)
+            dataset.remove_temporary(names)
+        write_record(dataset, part, plan, manifest_facts(plan.signature, config, analyzer))
+        summary = summarize(dataset, sorted(names))
+    return replace(summary, new_clips=own.clips_to_do, passed_over=plan.passed_over, part=config.shard)
+
+
+def _checked(config: PreprocessConfig, summary: Summary) -> Summary:
+    """Raises IcfaceError when more clips failed than `max_failed` allows."""
     if summary.failed > config.max_failed * summary.clips:
         raise IcfaceError(
             f"{summary.failed} of {summary.clips} clips failed, more than --max-failed {config.max_failed:g}; the rest "

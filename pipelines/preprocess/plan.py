@@ -12,7 +12,7 @@ from icface.analyzers import registration
 from icface.errors import IcfaceError
 from pipelines.card import CARD
 from pipelines.config import PreprocessConfig
-from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING
+from pipelines.dataset import INDEX, MADE_BY, META, OPTIONS, RELABELLING
 from pipelines.exclusions import Exclusions
 from pipelines.shard import RETRY, Shard, remove_shard, shard_names, signature
 from pipelines.sources import (
@@ -51,6 +51,10 @@ class Plan:
     @property
     def clips(self) -> int:
         return sum(len(shard.clips) for shard in self.shards)
+
+    @property
+    def clips_to_do(self) -> int:
+        return sum(len(shard.clips) for shard in self.todo)
 
     @property
     def signature(self) -> str:
@@ -131,6 +135,10 @@ def check_options(config: PreprocessConfig, plan: Plan, dataset: Folder, analyze
             raise IcfaceError(f"{dataset.url} holds something else; choose another folder for the data set")
         _write_options(dataset, options)
         return
+    if MADE_BY in known:
+        raise IcfaceError(
+            f"{dataset.url} was made by `{known[MADE_BY]}`, not of clips: choose another folder for these"
+        )
     different = [
         f"{name} was {known.get(name)!r} and is {options.get(name)!r} now"
         for name in sorted(known.keys() | options.keys())
