@@ -137,7 +137,7 @@ def box_psnr(pictures: Pictures, targets: Pictures, boxes: npt.ArrayLike) -> Per
     """(N,) PSNR within a box, dB, see `psnr`. `boxes` (N, 4) as in `box_l1`."""
     _check_alike(pictures, targets)
     windows = pixel_boxes(boxes, pictures.shape[1], pictures.shape[2])
-    squares = (pictures.astype(np.float32) - targets) ** 2
+    squares = (pictures.astype(np.float64) - targets) ** 2
     errors = np.array(
         [s[top:bottom, left:right].mean() for s, (left, top, right, bottom) in zip(squares, windows, strict=True)]
     )
