@@ -74,7 +74,7 @@ def test_mpdetectors_mesh_becomes_68_points() -> None:
 
 @pytest.mark.skipif(find_spec("feat") is not None, reason="py-feat is installed here")
 def test_without_pyfeat_a_sentence_says_what_to_do() -> None:
-    with pytest.raises(IcfaceError, match=r"icface\[pyfeat\]") as raised:
+    with pytest.raises(IcfaceError, match=r"make setup-pyfeat") as raised:
         create("pyfeat")
     assert "\n" not in str(raised.value)
 
