@@ -169,7 +169,7 @@ def duration(seconds: float | None) -> str:
     >>> duration(75), duration(None), duration(7300)
     ('1 min 15 s', '?', '2 h 1 min')
     >>> duration(637_000)
-    '7 days 9 h'
+    '7 days 8 h'
     """
     if seconds is None:
         return "?"
