@@ -7,8 +7,8 @@ BOXES = (
     (10, 170, "driving frame", "#eef2ff"),
     (310, 40, "model's picture", "#dbeafe"),
     (590, 20, "copy source", "#f3f4f6"),
-    (590, 75, "retrieval", "#f3f4f6"),
-    (590, 130, "mean attributes", "#f3f4f6"),
+    (590, 75, "nearest", "#f3f4f6"),
+    (590, 130, "mean values", "#f3f4f6"),
     (590, 185, "noise floor", "#f3f4f6"),
 )
 ARROWS = ((140, 62, 308, 62), (75, 170, 330, 86), (400, 136, 400, 86))

@@ -87,7 +87,7 @@ def demo(config: DemoConfig, reporter: Reporter) -> None:
         progress=lambda done, total: reporter.progress("evaluating pairs", done, total),
     )
     write_json(str(folder / "evaluation.json"), report.to_json())
-    reporter.table("Evaluation", report.rows(HEADLINE))
+    reporter.table("Evaluation", report.rows(HEADLINE), grouped=True)
     try:
         reporter.say(f"{version} gets the alias {ALIAS}: {promote(MODEL, int(result.version or 0), ALIAS)}")
     except IcfaceError as error:

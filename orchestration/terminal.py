@@ -4,8 +4,11 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal, TextIO, get_args
 
+from rich.box import SIMPLE_HEAD, Box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
@@ -85,18 +88,32 @@ class Reporter:
             return now - told >= JSON_SECONDS
         return now - told >= PLAIN_SECONDS or done - told_done >= PLAIN_SHARE * total
 
-    def table(self, name: str, rows: Iterable[Sequence[str]]) -> None:
-        """A table; the first row is its heading."""
+    def table(self, name: str, rows: Iterable[Sequence[str]], *, grouped: bool = False) -> None:
+        """A table; the first row is its heading. `grouped`: one table for each value of the first column."""
         heading, *body = [list(row) for row in rows]
         self._end_bar()
         if self.style == "json":
             self._line({"event": "table", "name": name, "rows": [dict(zip(heading, row, strict=True)) for row in body]})
             return
+        if not grouped:
+            self._table(name, heading, body, Table().box)
+            return
+        for group, members in groupby(body, key=itemgetter(0)):
+            # Without lines between the columns, so that more of them fit.
+            self._table(f"{name}: {group}", heading[1:], [row[1:] for row in members], SIMPLE_HEAD)
+
+    def _table(self, name: str, heading: list[str], body: list[list[str]], box: Box | None) -> None:
         # As Text: rich takes brackets in a string for markup, and leaves them out.
-        table = Table(title=Text(name), title_justify="left", box=None if self.style == "plain" else Table().box)
+        table = Table(title=Text(name), title_justify="left", box=None if self.style == "plain" else box)
+        if grouped := box is SIMPLE_HEAD:
+            table.padding, table.show_edge = (0, 1, 0, 0), False
         for index, column in enumerate(heading):
             numbers = all(_is_number(row[index]) for row in body)
-            table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
+            width = None
+            if grouped and index:
+                # Room is scarce: headings fold between words and the first column anywhere, but no number does.
+                width = max(len(cell) for cell in (*column.split(), *(row[index] for row in body)))
+            table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold", width=width)
         for row in body:
             table.add_row(*map(Text, row))
         width = 160 if self.style == "plain" else None

@@ -214,7 +214,7 @@ class Report:
 
         `only`: the metrics to show, as `HEADLINE`; all by default. Metrics that say nothing are left out.
         """
-        heading = ("pairs", "metric", "best", "model", "95 %", *(name.replace("_", " ") for name in REFERENCES[1:]))
+        heading = ("pairs", "metric", "best", "model", "95 %", "copy source", "nearest", "mean values", "noise floor")
         rows: list[tuple[str, ...]] = [heading]
         for group, report in self.groups.items():
             # Old evaluations have fewer references, and no people.
@@ -228,7 +228,7 @@ class Report:
                     mine, *others = (number(cell) for cell in cells)
                     interval = report.intervals.get(metric)
                     between = "–" if interval is None else f"{number(interval[0])} … {number(interval[1])}"
-                    name = f"{group} ({report.pairs}{people})"
+                    name = f"{group} ({report.pairs} pairs{people})"
                     rows.append((name, self.shown(metric), arrow(metric), mine, between, *others))
         return rows
 

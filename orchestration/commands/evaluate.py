@@ -107,7 +107,7 @@ def main(argv: Sequence[str]) -> None:
             if found.pairs.left_out:
                 tracks = counted(len(found.pairs.left_out), "track")
                 reporter.say(f"{tracks} left out: even the most neutral frame is turned by 30 degrees or more")
-        reporter.table("Evaluation", report.rows(None if options.all else HEADLINE))
+        reporter.table("Evaluation", report.rows(None if options.all else HEADLINE), grouped=True)
         for sentence in report.disagreements():
             reporter.say(sentence)
         if options.json:

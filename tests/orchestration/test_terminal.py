@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 
@@ -102,3 +103,24 @@ def test_seconds_in_json_lines_are_whole():
         reporter.progress("training", 1, 9, seconds_left=12.3456789, images_per_second=3.14159265, loss=None)
     line = json.loads(stream.getvalue())
     assert (line["seconds_left"], line["images_per_second"], line["loss"]) == (12, 3.142, None)
+
+
+def test_a_grouped_table_is_one_table_a_group_and_fits_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = io.StringIO()
+    metric = "same_analyzer/within.AU12"
+    rows = [
+        ("pairs", "metric", "best", "model", "95 %", "copy source", "nearest", "mean values", "noise floor"),
+        *((group, metric, "↑", "0.814", "0.677 … 0.924", "0.000", "0.311", "0.000", "0.976") for group in ("a", "b")),
+    ]
+    choose("rich")
+    try:
+        with Reporter(out) as reporter:
+            reporter.table("Evaluation", rows, grouped=True)
+    finally:
+        choose(None)
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in out.getvalue().splitlines()]
+    assert [line.strip() for line in lines if line.startswith("Evaluation")] == ["Evaluation: a", "Evaluation: b"]
+    for line in (line for line in lines if "0.814" in line):
+        assert all(cell in line for cell in rows[1][3:]), "the numbers of a metric are on one line"
+    assert max(map(len, lines)) <= 80

@@ -221,7 +221,7 @@ def test_the_table_and_the_flat_metrics_say_the_same(copying: Report) -> None:
     rows = copying.rows()
     assert {len(row) for row in rows} == {9}
     face = next(row for row in rows if row[1] == "face_l1")
-    assert face[0] == "held_out (20, 1 person)"
+    assert face[0] == "held_out (20 pairs, 1 person)"
     assert face[2] == "↓"
     assert face[3] == f"{copying.metrics()['held_out/face_l1']:.3f}"
     assert not any(cell.startswith("-0.000") for row in rows for cell in row)
@@ -256,7 +256,7 @@ def test_evaluations_of_version_0_1_stay_readable(copying: Report) -> None:
             del group["scores"][name]
     old = Report.from_json(values)
     assert old.metrics() == copying.metrics()
-    assert old.rows()[1][0] == "held_out (20)"
+    assert old.rows()[1][0] == "held_out (20 pairs)"
     assert old.rows()[1][4] == "–"
 
 
