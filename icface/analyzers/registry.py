@@ -75,7 +75,7 @@ class MediaPipeTorchOptions(AnalyzerOptions):
 
     def __post_init__(self) -> None:
         if self.detect_every < 1:
-            raise ValueError(f"mediapipe_torch_detect_every must be at least 1, not {self.detect_every}")
+            raise ValueError(f"detect_every must be at least 1, not {self.detect_every}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,8 @@ class Registration:
     """The analyzer that measures the same on a GPU: with equal weights and mapping its fingerprint ends alike."""
     of_sequences: frozenset[str] = frozenset()
     """Options that count on frames that follow each other; single pictures are measured without them."""
+    without_prefix: frozenset[str] = frozenset()
+    """Options whose flag is their own name: what other analyzers may have too. Others begin with the analyzer's."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Distributions that it needs beside the project's own, and how each is installed."""
 
@@ -110,6 +112,7 @@ BUILT_IN = {
         options=MediaPipeTorchOptions,
         uses_gpu=True,
         of_sequences=frozenset({"detect_every"}),
+        without_prefix=frozenset({"detect_every"}),
     ),
     "openface": Registration(
         implementation="icface.analyzers.openface:OpenFaceAnalyzer", options=OpenFaceOptions, reads_files=True
@@ -150,10 +153,15 @@ def registration(name: str) -> Registration:
 
 
 def flags() -> Iterator[tuple[str, str, str]]:
-    """Each analyzer's options: the name in flat configurations (`pyfeat_detector`), the analyzer's and the field's."""
+    """Each analyzer's options: the name in flat configurations (`pyfeat_detector`), the analyzer's and the field's.
+
+    >>> {("pyfeat_detector", "pyfeat", "detector"), ("detect_every", "mediapipe-torch", "detect_every")} <= {*flags()}
+    True
+    """
     for name, known in registrations().items():
         for option in fields(known.options):
-            yield f"{name.replace('-', '_')}_{option.name}", name, option.name
+            own = option.name in known.without_prefix
+            yield option.name if own else f"{name.replace('-', '_')}_{option.name}", name, option.name
 
 
 def create(name: str, **options: Any) -> "Analyzer":
