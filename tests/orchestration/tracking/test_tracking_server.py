@@ -192,10 +192,10 @@ def test_register_compare_promote(
     found = compare(["models:/face/1", "models:/face/2"])
     assert not found.evaluated
     assert found.samples is not None
-    assert promote("face", 1, "champion") == "evaluated, and nothing had the alias"
+    assert promote("face", 1, "champion").startswith("evaluated, and nothing had the alias")
     with pytest.raises(IcfaceError, match="is worse than version 1"):
         promote("face", 2, "champion")
-    assert promote("face", 2, "challenger", force=True) == "evaluated, and nothing had the alias"
+    assert promote("face", 2, "challenger", force=True).startswith("evaluated, and nothing had the alias")
     reference = resolve("models:/face@champion")
     assert reference.version == 1
     one, other = load_bundle(reference.folder).state_dict(), load_bundle(untrained_bundle).state_dict()
