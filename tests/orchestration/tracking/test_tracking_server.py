@@ -195,7 +195,8 @@ def test_register_compare_promote(
     assert promote("face", 1, "champion").startswith("evaluated, and nothing had the alias")
     with pytest.raises(IcfaceError, match="is worse than version 1"):
         promote("face", 2, "champion")
-    assert promote("face", 2, "challenger", force=True).startswith("evaluated, and nothing had the alias")
+    forced = promote("face", 2, "challenger", force=True)
+    assert forced.startswith("forced: face version 2 is worse than copying the source")
     reference = resolve("models:/face@champion")
     assert reference.version == 1
     one, other = load_bundle(reference.folder).state_dict(), load_bundle(untrained_bundle).state_dict()
