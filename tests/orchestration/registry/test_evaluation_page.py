@@ -95,7 +95,7 @@ def test_the_command_writes_page_and_numbers(
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     table = next(row for row in rows if row["event"] == "table")
     face = next(row for row in table["rows"] if row["metric"] == "face_l1")
-    assert face["pairs"] == "val (4, 2 people)" and face["best"] == "↓"
+    assert face["pairs"] == "val (4 pairs, 2 people)" and face["best"] == "↓"
     report = Report.from_json(json.loads(Path("e.json").read_text()))
     assert report.same_analyzer is True
     low, high = report.groups["val"].intervals["face_l1"]
