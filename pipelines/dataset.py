@@ -33,6 +33,14 @@ OPEN_FILES = 16
 """Parquet files that a reader keeps open."""
 
 
+def check_finished(folder: Folder) -> None:
+    """Raise IcfaceError where no job has ever ended: what is there cannot be changed, only finished."""
+    if not folder.exists(META):
+        raise IcfaceError(
+            f"{folder.url} is not a finished data set: `icface preprocess SOURCE {folder.url}` finishes it"
+        )
+
+
 @dataclass(frozen=True, order=True)
 class RowGroup:
     """Consecutive frames of one track, at most 512, that are read together."""

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from icface.errors import IcfaceError
 from pipelines.curation.identity_check import forget_flags
-from pipelines.dataset import INDEX, META
+from pipelines.dataset import INDEX, META, check_finished
 from pipelines.exclusions import Exclusions, name_without
 from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, read_table, write_table
 from pipelines.manifest import Summary, conclude
@@ -36,16 +36,19 @@ def forget(url: str, identities: Collection[str] = (), clips: Collection[str] = 
     Only the shards that hold one of them are written again. The names go into `exclusions.json` before anything is
     removed: a stopped run is finished by the same command, and `icface preprocess` never brings them back.
 
-    Raises IcfaceError when there is no data set, or it has none of a name.
+    Raises IcfaceError when there is no data set, it has none of a name, or another command writes it.
     """
     dataset = Folder.at(url)
-    try:
-        data = dataset.read(META)
-    except FileNotFoundError:
-        raise IcfaceError(f"{url} is not a finished data set: `icface preprocess SOURCE {url}` finishes it") from None
+    check_finished(dataset)
+    with dataset.alone():
+        return _forget(dataset, identities, clips)
+
+
+def _forget(dataset: Folder, identities: Collection[str], clips: Collection[str]) -> Forgotten:
+    data = dataset.read(META)
     before = Exclusions.read(dataset)
     members = {name: _members(dataset, name) for name in shard_names(dataset)}
-    _check_known(url, [clip for names in members.values() for clip in names], before, identities, clips)
+    _check_known(dataset.url, [clip for names in members.values() for clip in names], before, identities, clips)
 
     after = replace(before, identities=before.identities | set(identities), clips=before.clips | set(clips))
     gone = {name: out for name, names in members.items() if (out := [clip for clip in names if after.holds(clip)])}

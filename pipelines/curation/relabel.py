@@ -16,7 +16,7 @@ from icface.analyzers.openface import OpenFaceAnalyzer
 from icface.analyzers.registry import OpenFaceOptions, record
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
-from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING
+from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING, check_finished
 from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, baseline_columns, read_table, write_table
 from pipelines.manifest import Summary, conclude
 from pipelines.shard import Shard, shard_names
@@ -46,17 +46,21 @@ def relabel(
     confidence) is dropped and counted as such, a clip that loses all its frames is rejected.
 
     `dataset.json` names the new analyzer. A stopped run is finished by the same command; until then nothing else
-    opens the data set. Raises IcfaceError, before anything is changed, when a shard lacks what is needed.
+    opens the data set. Raises IcfaceError, before anything is changed, when a shard lacks what is needed; also while
+    another command writes the data set.
     """
     dataset = Folder.at(url)
-    try:
-        meta = json.loads(dataset.read(META))
-    except FileNotFoundError:
-        raise IcfaceError(f"{url} is not a finished data set: `icface preprocess SOURCE {url}` finishes it") from None
+    check_finished(dataset)
+    with dataset.alone():
+        return _relabelled(dataset, openface_root, on_shard or (lambda done, total: None))
+
+
+def _relabelled(dataset: Folder, openface_root: str | None, on_shard: Callable[[int, int], None]) -> Relabelled:
+    meta = json.loads(dataset.read(META))
     shards = [_shard(dataset, name) for name in shard_names(dataset)]
     labels: ReadLabels
     if openface_root is None:
-        analyzer = _remapped(url, dict(meta["analyzer"]))
+        analyzer = _remapped(dataset.url, dict(meta["analyzer"]))
         labels = _from_blendshapes
     else:
         source = OpenFaceAnalyzer(openface_root)
@@ -71,8 +75,7 @@ def relabel(
     dataset.remove_temporary()
     for done, shard in enumerate(shards, start=1):
         _relabel(dataset, shard, labels)
-        if on_shard is not None:
-            on_shard(done, len(shards))
+        on_shard(done, len(shards))
     # A later preprocess goes on only with the analyzer that the labels now come from.
     options = json.loads(dataset.read(OPTIONS)) | {"analyzer": f"{analyzer['name']} ({analyzer['fingerprint']})"}
     dataset.write(OPTIONS, (json.dumps(options, indent=1, sort_keys=True) + "\n").encode())

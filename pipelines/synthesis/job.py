@@ -35,23 +35,25 @@ def synthesise(config: SynthesisConfig, on_progress: OnProgress = lambda progres
     """Make the data set, or finish it; the result is the same to the bit however often it was stopped.
 
     `on_progress` is called about twice a second, from another thread, until this returns. Raises IcfaceError for a
-    motion that cannot be read, options that differ from those of the data set, and a cluster that does not answer.
+    motion that cannot be read, options that differ from those of the data set, and a cluster that does not answer; also
+    while another command writes the data set.
     """
     dataset = Folder.at(config.dataset)
     if config.motion is not None:  # the processes that render work in other folders
         config = replace(config, motion=Folder.at(config.motion).absolute)
     motions(config.motion)  # what is wrong with it is said before anything is written
-    plan = make_plan(config, dataset)
-    check_options(config, dataset)
-    if not plan.todo and not plan.stale and dataset.exists(INDEX) and dataset.exists(META):
-        meta = Dataset.open(dataset.url).meta
-        if meta["shards"] == plan.signature:
-            return Summary(url=dataset.url, **meta["counts"])
-    remove_stale_shards(plan, dataset)
-    if plan.todo:
-        _run(config, plan, dataset, on_progress)
-        dataset.remove_temporary()
-    return replace(write_manifest(config, plan, dataset), new_clips=sum(len(shard.clips) for shard in plan.todo))
+    with dataset.alone():
+        plan = make_plan(config, dataset)
+        check_options(config, dataset)
+        if not plan.todo and not plan.stale and dataset.exists(INDEX) and dataset.exists(META):
+            meta = Dataset.open(dataset.url).meta
+            if meta["shards"] == plan.signature:
+                return Summary(url=dataset.url, **meta["counts"])
+        remove_stale_shards(plan, dataset)
+        if plan.todo:
+            _run(config, plan, dataset, on_progress)
+            dataset.remove_temporary()
+        return replace(write_manifest(config, plan, dataset), new_clips=plan.clips_to_do)
 
 
 def make_plan(config: SynthesisConfig, dataset: Folder) -> Plan:

@@ -8,6 +8,7 @@ from pipelines.curation import forget as module
 from pipelines.curation.forget import forget
 from pipelines.dataset import Dataset
 from pipelines.preprocess.job import preprocess
+from pipelines.storage import Folder
 from tests.pipelines.conftest import crowd_config
 
 
@@ -76,6 +77,13 @@ def test_an_unknown_name_changes_nothing(crowd: Path):
     with pytest.raises(IcfaceError, match="no dan, ann/v/9"):
         forget(str(data), identities=["dan", "ann"], clips=["ann/v/9"])
     assert contents(data) == before
+    assert not (data / "exclusions.json").exists()
+
+
+def test_nobody_leaves_while_another_command_writes(crowd: Path):
+    data = crowd / "data"
+    with Folder.at(data).alone(), pytest.raises(IcfaceError, match="another icface command is writing"):
+        forget(str(data), identities=["bob"])
     assert not (data / "exclusions.json").exists()
 
 

@@ -11,6 +11,7 @@ from pipelines.curation import relabel as module
 from pipelines.curation.relabel import relabel
 from pipelines.dataset import Dataset
 from pipelines.preprocess.job import preprocess
+from pipelines.storage import Folder
 from tests.pipelines.conftest import crowd_config
 
 
@@ -94,6 +95,16 @@ def test_a_missing_file_is_said_before_anything_changes(crowd: Path):
     with pytest.raises(IcfaceError, match="no OpenFace csv"):
         relabel(str(crowd / "data"), str(crowd / "csv"))
     Dataset.open(str(crowd / "data"))
+
+
+def test_labels_do_not_change_while_another_command_writes(crowd: Path):
+    data = crowd / "data"
+    with Folder.at(data).alone(), pytest.raises(IcfaceError, match="another icface command is writing"):
+        relabel(str(data))
+    assert not (data / "relabelling").exists()
+    with pytest.raises(IcfaceError, match="is not a finished data set"):
+        relabel(str(crowd / "nothing"))
+    assert not (crowd / "nothing").exists()
 
 
 def test_a_half_relabelled_data_set_is_opened_by_nobody_until_it_is_whole(crowd: Path, monkeypatch: pytest.MonkeyPatch):

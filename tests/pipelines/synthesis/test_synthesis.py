@@ -109,6 +109,14 @@ def test_more_people_leave_those_there_are(synthetic):
     assert len(few - many) <= 2 < len(few & many)
 
 
+def test_two_commands_do_not_write_one_data_set(synthetic):
+    with (
+        Folder.at(synthetic.dataset).alone(),
+        pytest.raises(IcfaceError, match="another icface command is writing"),
+    ):
+        job.synthesise(synthetic)
+
+
 def test_other_options_are_refused(synthetic):
     with pytest.raises(IcfaceError, match="frames was 60 and is 61 now"):
         job.check_options(SynthesisConfig(**{**vars(synthetic), "frames": 61}), Folder.at(synthetic.dataset))
