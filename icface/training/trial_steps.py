@@ -48,7 +48,7 @@ def step_cost(
     training = prepare(
         config, bundle_config, identities, np.full(count, 0.1, np.float32), device, perceptual, None, critic
     )
-    batch = random_batch(pairs, config.model.size, count, identities)
+    batch = Batch.example(pairs, config.model.size, count, identities)
     interval = max(1, config.loss.r1_interval)
     times = []
     # The first step prepares kernels and optimisers; then one with R1 and one without.
@@ -68,36 +68,6 @@ def step_cost(
         parameters=sum(tensor.numel() for tensor in training.average.model.parameters()),
         checkpoint_bytes=_bytes(training.state()),
         bundle_bytes=_bytes(weights),
-    )
-
-
-def random_batch(pairs: int, size: int, attributes: int, identities: int, seed: int = 0) -> Batch:
-    """Noise pictures with random attributes and landmarks."""
-    rng = np.random.default_rng(seed)
-
-    def picture() -> Tensor:
-        return torch.from_numpy(rng.integers(0, 256, (pairs, 3, size, size), np.uint8))
-
-    def codes() -> Tensor:
-        return torch.from_numpy(rng.random((pairs, attributes), np.float32))
-
-    def landmarks() -> Tensor:
-        return torch.from_numpy(rng.uniform(0.2, 0.8, (pairs, 68, 2)).astype(np.float32))
-
-    measured = torch.ones(pairs, attributes, dtype=torch.bool)
-    return Batch(
-        source=picture(),
-        driving=picture(),
-        neutral=picture(),
-        has_neutral=torch.ones(pairs, dtype=torch.bool),
-        source_encoded=codes(),
-        driving_encoded=codes(),
-        source_measured=measured,
-        driving_measured=measured,
-        driving_landmarks=landmarks(),
-        source_landmarks=landmarks(),
-        neutral_landmarks=landmarks(),
-        identity=torch.from_numpy(rng.integers(0, identities, pairs)),
     )
 
 
