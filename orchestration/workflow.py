@@ -8,16 +8,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from icface.errors import IcfaceError
-from icface.training.config import TrainConfig
 from icface.words import counted
 from orchestration import reporting
-from orchestration.config import TrainJob
 from orchestration.terminal import Reporter
 from orchestration.tracking.run_logger import tracking_uri
 from orchestration.workflow_file import Trial, Workflow
@@ -131,20 +128,23 @@ class _Run:
 
         `details`: what the work is, in words.
         """
-        digest = self._digest(name, inputs)
+        text = json.dumps([inputs, self.state.round(name)], sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         known = self.state.known(name, digest)
-        if known is not None and there(known):
+        if known is not None and self._holds(lambda: there(known)):
             self.tell(name, SKIPPED)
             return known
-        self.tell(name, f"at work: {details}" if details else "at work")
+        return self._do(name, digest, work, f": {details}" if details else "")
+
+    def _holds(self, there: Callable[[], bool]) -> bool:
+        return there()
+
+    def _do(self, name: str, digest: str, work: Callable[[str], Any], details: str) -> Any:
+        self.tell(name, f"at work{details}")
         result = work(digest)
         self.state.keep(name, digest, result)
         self.done.append(name)
         return result
-
-    def _digest(self, name: str, inputs: Any) -> str:
-        text = json.dumps([inputs, self.state.round(name)], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def _preprocess(self) -> str:
         from pipelines.dataset import Dataset
@@ -163,31 +163,18 @@ class _Run:
         from orchestration.train.run_folder import RunRecord, run_folder
 
         workflow = self.workflow
-        config = TrainConfig.preset(trial.preset).merge(dict(trial.training))
+        config = trial.config
 
         def made(run_id: str) -> list[int]:
-            names = {item.name for item in registry.versions()}
-            found = registry.versions(workflow.model) if workflow.model in names else []
-            return [item.number for item in found if item.run_id == run_id]
+            return [item.number for item in registry.versions() if (item.name, item.run_id) == (workflow.model, run_id)]
 
         def work(digest: str) -> int:
-            name = f"{trial.name}-{digest[:10]}"
+            name = trial.run_name(digest)
             record = RunRecord.read(run_folder(workflow.storage, name))
             begun = record is not None
             if record is not None and (numbers := made(record.mlflow_run_id)):
                 return numbers[0]  # it was registered, and stopped before that was written down
-            job = TrainJob(
-                dataset=workflow.preprocess.dataset,
-                workers=workflow.workers,
-                gpu=workflow.gpu,
-                storage=workflow.storage,
-                name=name,
-                address=workflow.address,
-                resume=begun,
-                register=workflow.model,
-                preset=trial.preset,
-                training=config,
-            )
+            job = workflow.job(trial, name, resume=begun)
             result = train(job, reporting.progress_of(self.reporter, config.steps, f"train {trial.name}"))
             if result.version is None:
                 raise IcfaceError(f"the training {name} was stopped at step {result.steps}; run the workflow again")
@@ -281,18 +268,12 @@ class _Plan(_Run):
         self.tell("preprocess", SKIPPED)
         return Dataset.open(config.dataset).hash
 
-    def _step(
-        self,
-        name: str,
-        inputs: Any,
-        work: Callable[[str], Any],
-        there: Callable[[Any], bool] = lambda result: True,
-        details: str = "",
-    ) -> Any:
-        known = self.state.known(name, self._digest(name, inputs))
-        with suppress(IcfaceError):  # a model that is not registered
-            if known is not None and is_there(tracking_uri()) and there(known):
-                self.tell(name, SKIPPED)
-                return known
-        self.tell(name, f"to do: {details}" if details else "to do")
+    def _holds(self, there: Callable[[], bool]) -> bool:
+        try:
+            return is_there(tracking_uri()) and there()
+        except IcfaceError:  # a model that is not registered
+            return False
+
+    def _do(self, name: str, digest: str, work: Callable[[str], Any], details: str) -> int:
+        self.tell(name, f"to do{details}")
         return 0

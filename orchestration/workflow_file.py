@@ -1,6 +1,7 @@
 """What a workflow file says: `Workflow.from_yaml`."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import Any
 
 from icface.errors import IcfaceError
 from icface.mappings import read, read_yaml
-from icface.training.config import PRESETS
+from icface.training.config import TrainConfig
+from orchestration.config import TrainJob
+from orchestration.train.run_folder import NAME
 from pipelines.config import PreprocessConfig
 
 PATH_OPTIONS = ("root", "weights")
 """Options of analyzers that are paths."""
+DIGITS = 10
+"""Of the inputs' hash, in the name of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +32,17 @@ class Trial:
     """Fields that differ from the preset, as in `model: {size: 64}`."""
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise IcfaceError(f"train {self.name}: unknown preset {self.preset!r}; known are {', '.join(PRESETS)}")
+        if not re.fullmatch(NAME, self.run_name("0" * DIGITS)):
+            raise IcfaceError(f"train: the name {self.name!r} may have letters, digits, '.', '_' and '-', at most 89")
+
+    @property
+    def config(self) -> TrainConfig:
+        """The preset with the fields that differ. Raises IcfaceError for an unknown preset or field."""
+        return TrainConfig.preset(self.preset).merge(self.training)
+
+    def run_name(self, digest: str) -> str:
+        """What its run is called that was made from inputs with this hash."""
+        return f"{self.name}-{digest[:DIGITS]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +72,13 @@ class Workflow:
         names = [trial.name for trial in self.train]
         if not names or len(set(names)) < len(names):
             raise IcfaceError("train wants one or more entries, each with a name of its own")
+        if self.per_track < 1:
+            raise IcfaceError(f"per_track must be at least 1, not {self.per_track}")
+        for trial in self.train:  # told here, and not after the preprocessing
+            try:
+                self.job(trial, trial.name)
+            except (ValueError, IcfaceError) as error:
+                raise IcfaceError(f"train {trial.name}: {error}") from None
 
     @classmethod
     def from_yaml(cls, path: str) -> "Workflow":
@@ -67,8 +88,23 @@ class Workflow:
             if isinstance(values.get("preprocess"), dict):
                 values["preprocess"] = PreprocessConfig.from_flat(values["preprocess"], "preprocess")
             return read(cls, values)
-        except ValueError as error:
+        except (ValueError, IcfaceError) as error:
             raise IcfaceError(f"{path}: {error}") from None
+
+    def job(self, trial: Trial, run: str, resume: bool = False) -> TrainJob:
+        """The training of a trial under the name `run`. Raises as `Trial.config`, and ValueError for options at odds."""
+        return TrainJob(
+            dataset=self.preprocess.dataset,
+            workers=self.workers,
+            gpu=self.gpu,
+            storage=self.storage,
+            name=run,
+            address=self.address,
+            resume=resume,
+            register=self.model,
+            preset=trial.preset,
+            training=trial.config,
+        )
 
     def beside(self, folder: Path) -> "Workflow":
         """The same with whole paths: relative ones are meant from `folder`, where the file lies."""
@@ -93,8 +129,8 @@ class Workflow:
 def at(folder: Path, place: str) -> str:
     """A path meant from `folder`; URLs and whole paths stay as they are.
 
-    >>> at(Path("/work"), "data"), at(Path("/work"), "s3://b/data"), at(Path("/work"), "/data")
-    ('/work/data', 's3://b/data', '/data')
+    >>> at(Path("/srv"), "data"), at(Path("/srv"), "s3://b/data"), at(Path("/srv"), "/data")
+    ('/srv/data', 's3://b/data', '/data')
     """
     if "://" in place or place.startswith("~"):
         return place

@@ -9,6 +9,8 @@ from icface.errors import IcfaceError
 from icface.training.config import FREE, current_names
 from pipelines.storage import Folder
 
+NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""What the name of a run has to match."""
 RUN = "run.json"
 BUNDLE = "bundle"
 TAKEN_AGAIN = ("preset", "workers", "gpu", "ingest", "cache", "cache_gib", "register")
@@ -71,7 +73,7 @@ class RunRecord:
 
 def run_folder(storage: str, name: str) -> Folder:
     """The folder of a run. Raises IcfaceError for a name that is not a plain file name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not re.fullmatch(NAME, name):
         raise IcfaceError(f"--name {name!r}: use letters, digits, '.', '_' and '-', at most 100")
     base = Folder.at(storage)
     return Folder.at(f"{base.absolute.rstrip('/')}/{name}")

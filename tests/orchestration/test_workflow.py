@@ -149,6 +149,10 @@ def test_every_step_is_done_once_and_again_only_when_its_inputs_change(
         ({"preprocess": {"source": "clips", "dataset": "data", "size": "x"}}, "preprocess.size must be a whole number"),
         ({"train": [{"preset": "small"}]}, r"train\[0\].name is missing"),
         ({"gpu": 1}, "gpu must be true or false, not 1"),
+        ({"train": [{"name": "one", "training": {"sise": 1}}]}, "flow.yaml: train one: unknown field sise"),
+        ({"train": [{"name": "a b"}]}, "the name 'a b' may have"),
+        ({"workers": 3}, "train one: data.batch_size 4 cannot be shared evenly"),
+        ({"per_track": 0}, "per_track must be at least 1, not 0"),
     ],
 )
 def test_what_cannot_be_understood_is_named(values: dict, tmp_path: Path, change: dict, said: str):
@@ -161,8 +165,6 @@ def test_the_documented_workflow_is_one(tmp_path: Path):
     (tmp_path / "flow.yaml").write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
     found = Workflow.from_yaml(str(tmp_path / "flow.yaml"))
     assert [trial.name for trial in found.train] == ["plain", "slower"]
-    for trial in found.train:
-        module.TrainConfig.preset(trial.preset).merge(dict(trial.training))
 
 
 def test_the_page_lists_every_field():
