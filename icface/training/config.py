@@ -200,6 +200,8 @@ class TrainConfig:
         for name in ("steps", "accumulate", "log_every", "validate_every", "images_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative: {self.seed}")
         if self.checkpoint_minutes <= 0:
             raise ValueError(f"checkpoint_minutes must be positive, not {self.checkpoint_minutes}")
         if self.data.batch_size % self.accumulate:
