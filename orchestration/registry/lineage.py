@@ -104,7 +104,7 @@ def _parents(run: Any) -> list[str]:
     found: list[str] = []
     while run is not None and len(found) < DEEPEST:
         parent = run.data.params.get("init_from")
-        if not parent or parent in found:
+        if parent in (None, "none", *found):  # "none" is what a training that began with no model records
             break
         found.append(parent)
         try:

@@ -37,8 +37,8 @@ def three(workplace: Path, request: pytest.FixtureRequest) -> str:
     name = request.node.originalname
     client.create_registered_model(name)
     for number in (1, 2, 3):
-        parent = {"init_from": f"models:/{name}/{number - 1}"} if number > 1 else {}
-        made = run({"preset": "small", "steps": "600", **parent}, f"run{number}")
+        parent = f"models:/{name}/{number - 1}" if number > 1 else "none"
+        made = run({"preset": "small", "steps": "600", "init_from": parent}, f"run{number}")
         tags = {registry.LICENCE_TAG: "CC BY 4.0", registry.SOURCES_TAG: json.dumps(["s3://clips"])}
         client.create_model_version(name, f"runs:/{made}/bundle", run_id=made, tags=tags)
     return name
