@@ -73,14 +73,14 @@ def main(argv: Sequence[str]) -> None:
 def _has_dataset(argv: Sequence[str]) -> bool:
     """Whether a word is the data set: neither a flag nor the value of one.
 
-    >>> _has_dataset(["--resume", "--name", "x"]), _has_dataset(["--gpu", "data", "--name=x"])
+    >>> _has_dataset(["--resume", "--name", "x"]), _has_dataset(["--dry-run", "data", "--name=x"])
     (False, True)
     """
     words = iter(argv)
     for word in words:
         if not word.startswith("-"):
             return True
-        if "=" not in word and word.replace("_", "-") not in _switches(TrainJob(dataset="")):
+        if "=" not in word and word.replace("_", "-") not in _switches(Train(dataset="")):
             next(words, None)
     return False
 
