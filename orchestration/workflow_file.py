@@ -92,7 +92,7 @@ class Workflow:
             raise IcfaceError(f"{path}: {error}") from None
 
     def job(self, trial: Trial, run: str, resume: bool = False) -> TrainJob:
-        """The training of a trial under the name `run`. Raises as `Trial.config`, and ValueError for options at odds."""
+        """A trial's training under the name `run`. Raises as `Trial.config`, and ValueError for options at odds."""
         return TrainJob(
             dataset=self.preprocess.dataset,
             workers=self.workers,
