@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import ray
+from ray.train.v2._internal.execution.callback import ControllerCallback
 
 from orchestration.train.progress import TrainingProgress
 from pipelines.cluster import on_node
@@ -24,6 +25,7 @@ class TrainingCoordinator:
         self.starts: list[int] = []
         self.nodes: dict[int, str] = {}
         self.handles: dict[int, Any] = {}
+        self.controller: Any = None
 
     def begin(self, step: int) -> bool:
         """Rank 0 is about to train from `step`; whether it may, or the training is over."""
@@ -64,6 +66,14 @@ class TrainingCoordinator:
             starts=tuple(self.starts),
         )
 
+    def controlled_by(self, controller: Any) -> None:
+        """Keep the handle of the actor that starts the ranks for Ray Train."""
+        self.controller = controller
+
+    def read_controller(self) -> Any:
+        """That handle; None before it is at work."""
+        return self.controller
+
     def ask_to_stop(self) -> None:
         self.stop = True
 
@@ -74,6 +84,16 @@ class TrainingCoordinator:
 def start_coordinator() -> Any:
     """A coordinator on this node, where it lives as long as the driver: other nodes may be taken away."""
     return on_node(TrainingCoordinator, ray.get_runtime_context().get_node_id()).remote()
+
+
+class TellController(ControllerCallback):
+    """Has Ray Train's controller give its handle to the coordinator: nobody else is told of that actor."""
+
+    def __init__(self, coordinator: Any) -> None:
+        self.coordinator = coordinator
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        self.coordinator.controlled_by.remote(ray.get_runtime_context().current_actor)
 
 
 class StopWanted:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from orchestration.config import TrainJob
 from orchestration.registry import versions as registry
 from orchestration.tracking import credentials
 from orchestration.train.checkpoint_store import Checkpoints
-from orchestration.train.coordinator import start_coordinator
+from orchestration.train.coordinator import TellController, start_coordinator
 from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.rank import RankJob, train_on_rank
 from orchestration.train.run_folder import RUN
@@ -33,6 +34,7 @@ from pipelines.storage import Folder
 POLL_SECONDS = 0.5
 ALONE_SECONDS = 5.0
 """How long no rank may be there before a training that is to stop is left: those that just ended are no wait."""
+THREAD = "icface-training"
 DEATHS = 50
 """After so many deaths Ray Train gives up."""
 
@@ -111,30 +113,15 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
                 ended.set()
 
         # In a thread of its own, so that Ctrl-C reaches us and not Ray Train, which would abort without a checkpoint.
-        thread = threading.Thread(target=run, daemon=True)
+        thread = threading.Thread(target=run, name=THREAD, daemon=True)
         thread.start()
-        stopping, known, alone = False, TrainingProgress(), 0.0
-        while not ended.is_set():
-            try:
-                ended.wait(POLL_SECONDS)
-                known = _read(coordinator) or known
-                if not known.starts and (sentence := waiting.sentence()) is not None:
-                    on_progress(replace(known, stage=sentence))
-                else:
-                    on_progress(known)
-            except KeyboardInterrupt:
-                if stopping:
-                    raise
-                stopping = True
-                if ranks_live(_ranks(coordinator)):
-                    on_progress(replace(known, stage="stopping: a checkpoint is written (Ctrl-C again leaves without)"))
-                    coordinator.ask_to_stop.remote()
-            if stopping and not ended.is_set():
-                alone = 0.0 if ranks_live(_ranks(coordinator)) else alone or time.monotonic()
-                # Nobody trains, so nobody writes a checkpoint: it waits for a place, for the first time or again.
-                if alone and (not known.starts or time.monotonic() - alone > ALONE_SECONDS):
-                    registry.end_run(ready.mlflow_run_id, "KILLED")
-                    return known
+        try:
+            known, left = _watch(coordinator, ended, waiting, on_progress)
+        finally:
+            _leave(coordinator, ended)
+        if left:
+            registry.end_run(ready.mlflow_run_id, "KILLED")
+            return known
         known = _read(coordinator) or known
         error = known.error or outcome.get("error")
         if error is not None:
@@ -149,7 +136,7 @@ def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int) -> Any:
     from orchestration.train.process_group import ProcessGroup
 
     base = Folder.at(job.storage)
-    options: dict[str, Any] = {"storage_path": base.root}
+    options: dict[str, Any] = {"storage_path": base.root, "callbacks": [TellController(rank_job.coordinator)]}
     if not base.local:
         import pyarrow.fs
 
@@ -186,6 +173,49 @@ def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int) -> Any:
         ),
         **data,
     )
+
+
+def _watch(
+    coordinator: Any, ended: threading.Event, waiting: Waiting, on_progress: OnProgress
+) -> tuple[TrainingProgress, bool]:
+    """Tell of the progress until the training has ended; the last of it, and whether it is left without a place.
+
+    The first Ctrl-C asks the ranks for a checkpoint and an end. The second is raised.
+    """
+    stopping, known, alone = False, TrainingProgress(), 0.0
+    while not ended.is_set():
+        try:
+            ended.wait(POLL_SECONDS)
+            known = _read(coordinator) or known
+            if not known.starts and (sentence := waiting.sentence()) is not None:
+                on_progress(replace(known, stage=sentence))
+            else:
+                on_progress(known)
+        except KeyboardInterrupt:
+            if stopping:
+                raise
+            stopping = True
+            if ranks_live(_ranks(coordinator)):
+                on_progress(replace(known, stage="stopping: a checkpoint is written (Ctrl-C again leaves without)"))
+                coordinator.ask_to_stop.remote()
+        if stopping and not ended.is_set():
+            alone = 0.0 if ranks_live(_ranks(coordinator)) else alone or time.monotonic()
+            # Nobody trains, so nobody writes a checkpoint: it waits for a place, for the first time or again.
+            if alone and (not known.starts or time.monotonic() - alone > ALONE_SECONDS):
+                return known, True
+    return known, False
+
+
+def _leave(coordinator: Any, ended: threading.Event) -> None:
+    """End what still trains, and the thread that waits for it: one that waits while Ray shuts down aborts the process.
+
+    Nothing happens after a training that ended by itself.
+    """
+    with suppress(ray.exceptions.RayError):
+        while not ended.is_set():
+            if (controller := ray.get(coordinator.read_controller.remote())) is not None:
+                ray.kill(controller)
+            ended.wait(POLL_SECONDS)
 
 
 def _terminate_like_ctrl_c() -> None:

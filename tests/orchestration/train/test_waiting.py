@@ -1,5 +1,6 @@
 """A training that has no place to run: refused on one machine, told on a cluster, ended by one Ctrl-C."""
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from orchestration.registry import versions as registry
 from orchestration.tracking.run_logger import use_tracking
 from orchestration.train import waiting
 from orchestration.train.bundle_config import make_bundle_config
-from orchestration.train.launch import Launch, launch
+from orchestration.train.launch import THREAD, Launch, launch
 from orchestration.train.progress import TrainingProgress
 from orchestration.train.run_folder import run_folder
 from pipelines.cluster import connect
@@ -67,6 +68,8 @@ def test_a_cluster_is_waited_for_and_one_ctrl_c_ends_it(
     with connect("local", 2, packages=(orchestration,)):
         monkeypatch.setattr("orchestration.train.launch.check_cluster_consistency", lambda *_: None)
         ended = launch(ready, press_ctrl_c)
+        # It would be inside Ray when Ray is shut down, and abort this process.
+        assert THREAD not in {thread.name for thread in threading.enumerate()}
         with pytest.raises(IcfaceError, match="--gpu wants 1 GPU, one for each process, and this machine has 0"):
             launch(replace(ready, job=job), press_ctrl_c)
     assert [sentence.split(" (")[0] for sentence in told] == ["waiting for 1 GPU, the cluster has 0"] * 3
