@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from support.clip_faults import contents, deadly
 
 from benchmarks.process_tree import descendants
@@ -26,6 +27,15 @@ from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.job import preprocess
 from pipelines.sources import list_clips
 from pipelines.storage import Folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in one order, as in the processes of the pipeline, which have one thread each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Here:
