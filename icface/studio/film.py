@@ -161,9 +161,10 @@ class FilmPlan:
             f"{names[name]} is too short to tell its resting face: its first face is taken for it" for name in short
         ]
 
-    def command(self, model: str, portrait: str, names: Mapping[str, str]) -> str:
+    def command(self, model: str, portrait: str, names: Mapping[str, str], face: int = 0) -> str:
         """The same as a command line; `names`: file name of each driver. Drawn curves go by way of the csv."""
         words = ["icface", "animate", model, portrait]
+        words += ["--face", str(face + 1)] if face else []
         if self.drawn:
             words += ["--drive", "curves.csv"]
         else:
@@ -179,6 +180,9 @@ class FilmPlan:
                 words += [] if value is None else [option, f"{value:g}"]
             for option, values in (("--scale", self.gain), ("--add", self.offset)):
                 words += [option, *_entries(values)] if values else []
+            # The page takes what was measured as it is; of a csv nothing is filtered anyway.
+            tables = all(names[each].lower().endswith(".csv") for each in followed)
+            words += [] if tables else ["--smooth", "never"]
         return shlex.join([*words, "-o", "film.mp4"])
 
 

@@ -15,10 +15,11 @@ from pydantic import BaseModel, Field
 from icface import analyzers
 from icface.analyzers.registry import DEFAULT
 from icface.attributes import Seen
-from icface.control import read_driving
+from icface.control import read_driving, relative
 from icface.control.driving import measured_by
 from icface.control.edits import complete
 from icface.control.mapping import map_attributes, same_scale
+from icface.control.mixing import knows_rest
 from icface.control.tables import ANALYZER, frames_per_second
 from icface.errors import IcfaceError
 from icface.studio.film import Background, FilmPlan, Task, curves_json
@@ -102,7 +103,8 @@ class FilmDesk:
     def command(self, asked: Planned) -> str:
         """The same as a command line."""
         plan = asked.plan()
-        return plan.command(asked.model, self.workshop.portraits.get(asked.portrait).file, self._names(plan))
+        portrait = self.workshop.portraits.get(asked.portrait).file
+        return plan.command(asked.model, portrait, self._names(plan), asked.face)
 
     def notices(self, asked: Planned) -> list[str]:
         """What was decided for the visitor."""
@@ -150,15 +152,18 @@ class FilmDesk:
             driver = self.drivers.get(name)
             if driver.state != "done":
                 raise IcfaceError(driver.error or f"{driver.name} is still being measured")
-            tables[name] = driver.result
-            if driver.analyzer is None or same_scale(driver.analyzer, own):
-                continue
-            if not plan.map_attributes:
-                raise IcfaceError(
-                    f"{driver.name} was measured by {driver.analyzer}, and the model's attributes by {own}, "
-                    "whose scale is another: tick the box that converts them"
-                )
-            tables[name] = map_attributes(driver.result, model.animator.model.schema, driver.seen)
+            table = driver.result
+            if driver.analyzer is not None and not same_scale(driver.analyzer, own):
+                if not plan.map_attributes:
+                    raise IcfaceError(
+                        f"{driver.name} was measured by {driver.analyzer}, and the model's attributes by {own}, "
+                        "whose scale is another: tick the box that converts them"
+                    )
+                table = map_attributes(table, model.animator.model.schema, driver.seen)
+            # As the command line does: a model whose zero is a person's own wants the driver's taken off.
+            if model.animator.model.config.baselines and not plan.relative and knows_rest(table):
+                table = relative(table)
+            tables[name] = table
         return tables
 
 

@@ -1,6 +1,7 @@
 """The video and data tabs' side of the server."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -8,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pyexiv2
 import pytest
-from support.studio_page import Page, run_page
+from support.studio_page import Page, run_page, tiny_model
 
 from icface.arrays import Picture
+from icface.bundle import save_bundle
 from icface.images import encode_png
 from icface.studio.film import FilmPlan
-from icface.studio.resolvers import Resolvers
+from icface.studio.resolvers import ModelChoice, Resolvers
 from icface.studio.uploads import Limits
 
 CSV = b"timestamp,AU12,AU25,pose_yaw\n" + b"".join(b"%.1f,%.1f,0.5,0.1\n" % (n / 10, n / 10) for n in range(10))
@@ -93,15 +95,32 @@ def test_attributes_of_another_analyzer_are_converted_only_when_asked(page: Page
     assert found["curves"]["AU12"]["before"] == pytest.approx([0.0] * 60)  # less the resting face
 
 
+def test_a_model_of_changes_alone_gets_the_driver_less_its_rest(face: Picture, tmp_path: Path) -> None:
+    model = tiny_model(0)
+    model.config = replace(model.config, baselines=True)
+    save_bundle(model, tmp_path / "bundle")
+    choice = ModelChoice(reference="first", label="the first")
+    for page in run_page(Resolvers(models=lambda: [choice], bundle=lambda reference: tmp_path / "bundle")):
+        portrait = page.post("/api/portraits", encode_png(face))["portrait"]
+        rows = b"".join(b"%.2f,%d\n" % (n / 25, 1 + n // 40) for n in range(60))
+        csv = page.post("/api/drivers?model=first", b"timestamp,AU12\n" + rows)["driver"]
+        assert page.finished(f"/api/drivers/{csv}")["state"] == "done"
+        found = page.post("/api/curves", plan(portrait, csv))
+        assert found["curves"]["AU12"]["before"] == pytest.approx([0.0] * 40 + [1.0] * 20)
+
+
 def test_commands() -> None:
     names = {"a": "one clip.mp4", "b": "b.csv"}
     everything = dict.fromkeys(("pose", "brows", "eyes", "nose", "mouth"), "a")
     assert FilmPlan(follows=everything, gain={"AU25": 1.5}, start=1).command("m", "p.png", names) == (
-        "icface animate m p.png --drive 'one clip.mp4' --start 1 --scale AU25=1.5 -o film.mp4"
+        "icface animate m p.png --drive 'one clip.mp4' --start 1 --scale AU25=1.5 --smooth never -o film.mp4"
     )
     assert FilmPlan(follows={"pose": "a", "mouth": "b"}).command("m", "p.png", names) == (
         "icface animate m p.png --pose-from 'one clip.mp4' --brows-from source --eyes-from source --nose-from source "
-        "--mouth-from b.csv -o film.mp4"
+        "--mouth-from b.csv --smooth never -o film.mp4"
+    )
+    assert FilmPlan(follows=dict.fromkeys(everything, "b")).command("m", "p.png", names, face=1) == (
+        "icface animate m p.png --face 2 --drive b.csv -o film.mp4"
     )
     drawn = FilmPlan(follows={"pose": "a"}, drawn={"AU12": {0: 1.0}})
     assert "--drive curves.csv" in drawn.command("m", "p.png", names)
