@@ -3,7 +3,7 @@
 Needs the extra `provenance` (c2pa-python). Like every metadata a manifest can be stripped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ class SigningKey:
 
     algorithm: str
     """By C2PA's name, as in `es256`."""
-    key: str
-    """The private key, PEM."""
+    key: str = field(repr=False)
+    """The private key, PEM; never shown."""
     certificates: str
     """The chain, PEM: the key's own certificate first."""
 
