@@ -52,6 +52,8 @@ class LiveDrive:
         self.setting = setting
         self.portrait = workshop.portraits.add(Portrait(picture=setting.portrait, name=setting.name, file=setting.name))
         self._workshop = workshop
+        self._control = threading.Lock()
+        """Of starting and stopping: visitors may do both at once, and a camera has one reader."""
         self._news = threading.Condition()
         self._picture: LivePicture | None = None
         self._times: deque[float] = deque(maxlen=RECENT)
@@ -62,20 +64,24 @@ class LiveDrive:
 
     def start(self) -> None:
         """Begin, or begin again; nothing happens when it runs already."""
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._stopped.clear()
-        self._error = ""
-        self._thread = threading.Thread(target=self._run, name="studio-live", daemon=True)
-        self._thread.start()
+        with self._control:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._stopped.clear()
+            self._error = ""
+            with self._news:
+                self._times.clear()  # the pause between does not count as a slow picture
+            self._thread = threading.Thread(target=self._run, name="studio-live", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
         """End it and wait until it has."""
-        self._stopped.set()
-        with self._news:
-            self._news.notify_all()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        with self._control:
+            self._stopped.set()
+            with self._news:
+                self._news.notify_all()
+            if self._thread is not None:
+                self._thread.join(timeout=10)
 
     def after(self, number: int) -> LivePicture | None:
         """The newest picture, once it is newer than `number`; None when none comes within a second."""
