@@ -111,7 +111,7 @@ class LiveDrive:
             model = self._workshop.model(self.setting.model)
             source = self._workshop.prepared(model, self.portrait, self.setting.face)
             # One of its own: portraits that are chosen meanwhile do not wait for it, nor it for them.
-            analyzer = analyzers.from_record(model.animator.model.config.analyzer)
+            analyzer = analyzers.from_record(model.animator.model.config.analyzer, self._workshop.device)
             try:
                 self._follow(model, source, lambda picture: analyzer.analyze(picture[None], [0], "live")[0])
             finally:
