@@ -22,7 +22,7 @@ from measuring import side_by_side, surroundings, verdict
 import pipelines.loading.pairs
 from icface.training.config import TrainConfig
 from icface.weights import SAMPLE_CLIPS, fetch
-from pipelines.config import PreprocessConfig
+from pipelines.config import PreprocessConfig, SelectionConfig
 from pipelines.dataset import Dataset
 from pipelines.loading.pairs import PairBatches
 from pipelines.preprocess.job import preprocess
@@ -40,7 +40,8 @@ def sample_dataset(folder: Path) -> str:
         place = folder / "clips" / Path(name).stem / "v" / "1.mp4"
         place.parent.mkdir(parents=True)
         place.symlink_to(fetch(file))
-    preprocess(PreprocessConfig(source=str(folder / "clips"), dataset=str(folder / "data"), size=128, val_fraction=0.0))
+    everybody = SelectionConfig(val_fraction=0.0)
+    preprocess(PreprocessConfig(source=str(folder / "clips"), dataset=str(folder / "data"), selection=everybody))
     return str(folder / "data")
 
 

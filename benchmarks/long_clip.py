@@ -11,7 +11,7 @@ from pathlib import Path
 
 import av
 
-from pipelines.config import PreprocessConfig
+from pipelines.config import PreprocessConfig, RunningConfig, SelectionConfig
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.sources import list_clips
 from pipelines.storage import Folder
@@ -59,7 +59,12 @@ def main() -> None:
         loop(options.clip, options.minutes, Path(folder) / "clips/ann/long/1.mp4")
         source = Folder.at(Path(folder) / "clips")
         worker = ClipWorker(
-            PreprocessConfig(source=source.absolute, dataset=f"{folder}/data", every=options.every, cpu_seconds=36000)
+            PreprocessConfig(
+                source=source.absolute,
+                dataset=f"{folder}/data",
+                selection=SelectionConfig(every=options.every),
+                running=RunningConfig(cpu_seconds=36000),
+            )
         )
         worker.start()
         process = worker._process

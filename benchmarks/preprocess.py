@@ -130,7 +130,7 @@ def pipeline(source: str, count: int | None, every: int, workers: int) -> Round:
 def _pipeline(source: str, count: int | None, every: int, workers: int, answers: Any) -> None:
     # Ray's workers stand back from other programs; the limit does not.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray reads it by this name
-    from pipelines.config import PreprocessConfig
+    from pipelines.config import PictureConfig, PreprocessConfig, RunningConfig, SelectionConfig
     from pipelines.dataset import Dataset
     from pipelines.preprocess.job import preprocess
 
@@ -139,11 +139,9 @@ def _pipeline(source: str, count: int | None, every: int, workers: int, answers:
         config = PreprocessConfig(
             source=source,
             dataset=str(Path(folder) / "data"),
-            limit=count,
-            every=every,
-            workers=workers,
-            size=SIZE,
-            val_fraction=0.0,
+            selection=SelectionConfig(limit=count, every=every, val_fraction=0.0),
+            pictures=PictureConfig(size=SIZE),
+            running=RunningConfig(workers=workers),
         )
         began = time.monotonic()
         thread = threading.Thread(target=usage.watch, args=(workers,), daemon=True)

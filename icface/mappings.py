@@ -1,7 +1,7 @@
 """Nested mappings (YAML, JSON, flat options) into dataclasses: one place that checks names, types and values."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -39,6 +39,57 @@ def read(kind: type[T], values: object, place: str = "") -> T:
         if item.default is MISSING and item.default_factory is MISSING and item.name not in found:
             raise ValueError(f"{_name(place, item.name)} is missing")
     return kind(**found)
+
+
+def read_flat(kind: type[T], values: object, place: str = "") -> T:
+    """The dataclass `kind` of the fields of it and of the dataclasses in it, all on one level.
+
+    `place` is the name of the mapping in messages. Raises ValueError as `read` does.
+
+    >>> from icface.training.config import TrainConfig
+    >>> read_flat(TrainConfig, {"steps": 3, "gan": "hinge"}).loss.gan
+    'hinge'
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{place or 'this'} must hold fields, not {values!r}")
+    known = [item.name for _, item in flat_fields(kind)]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"unknown field {_name(place, name)}; known here are {', '.join(known)}")
+    parts = {
+        name: read(part, {item.name: values[item.name] for item in fields(part) if item.name in values}, place)
+        for name, part in _parts(kind).items()
+    }
+    own = {item.name: values[item.name] for home, item in flat_fields(kind) if home is kind and item.name in values}
+    return read(kind, own | parts, place)
+
+
+def flattened(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass and of the dataclasses in it on one level, as `read_flat` reads them.
+
+    >>> from icface.training.config import TrainConfig
+    >>> flattened(TrainConfig())["gan"]
+    'lsgan'
+    """
+    parts = [config, *(getattr(config, name) for name in _parts(type(config)))]
+    holders = {type(part): part for part in parts}
+    return {item.name: getattr(holders[home], item.name) for home, item in flat_fields(type(config))}
+
+
+def flat_fields(kind: Any) -> Iterator[tuple[type, Field[Any]]]:
+    """The fields of a dataclass, with those of a dataclass in their place; each with the class that has it."""
+    parts = _parts(kind)
+    for item in fields(kind):
+        if item.name in parts:
+            yield from ((parts[item.name], inner) for inner in fields(parts[item.name]))
+        else:
+            yield kind, item
+
+
+def _parts(kind: Any) -> dict[str, Any]:
+    """The fields that are dataclasses themselves, each with its class."""
+    hints = get_type_hints(kind)
+    return {item.name: hints[item.name] for item in fields(kind) if is_dataclass(hints[item.name])}
 
 
 def merge(config: T, values: object, place: str = "") -> T:

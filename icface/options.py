@@ -3,6 +3,7 @@
 import ast
 import inspect
 import textwrap
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
@@ -30,6 +31,20 @@ def deciding(kind: type) -> tuple[str, ...]:
         for name, hint in hints.items()
         if get_origin(hint) is Annotated and any(item is _DECIDES for item in hint.__metadata__)
     )
+
+
+def decided(config: Any) -> dict[str, Any]:
+    """The values of the fields marked with `Decides`, of a dataclass and of the dataclasses in it, on one level.
+
+    >>> from icface.analyzers.registry import PyFeatOptions
+    >>> decided(PyFeatOptions(weights="/w"))
+    {'detector': 'auto'}
+    """
+    found = {name: getattr(config, name) for name in deciding(type(config))}
+    for item in fields(config):
+        if is_dataclass(getattr(config, item.name)):
+            found |= decided(getattr(config, item.name))
+    return found
 
 
 def descriptions(kind: type) -> dict[str, str]:

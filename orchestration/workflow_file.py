@@ -111,7 +111,7 @@ class Workflow:
         preprocess = self.preprocess
         options = {
             name: at(folder, value) if name in PATH_OPTIONS and isinstance(value, str) else value
-            for name, value in preprocess.analyzer_options.items()
+            for name, value in preprocess.analysis.analyzer_options.items()
         }
         return replace(
             self,
@@ -119,7 +119,7 @@ class Workflow:
                 preprocess,
                 source=at(folder, preprocess.source),
                 dataset=at(folder, preprocess.dataset),
-                analyzer_options=options,
+                analysis=replace(preprocess.analysis, analyzer_options=options),
             ),
             storage=at(folder, self.storage),
             page=at(folder, self.page),

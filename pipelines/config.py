@@ -1,24 +1,27 @@
-"""What decides how clips become a data set. Light to import: neither arrays nor Ray."""
+"""What decides how clips become a data set. Light to import: neither arrays nor Ray.
+
+`PreprocessConfig` holds one dataclass for each part of the job. Flags, YAML files and stored options know its fields on
+one level, as in `--every 5`: see `from_flat` and `to_flat`.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from icface.analyzers.registry import AnalyzerOptions, flags, record, registration
+from icface.analyzers.registry import AnalyzerOptions, created, flags, record, registration
 from icface.errors import IcfaceError
-from icface.mappings import read
-from icface.options import Decides, deciding
+from icface.mappings import flattened, read, read_flat
+from icface.options import Decides, decided, deciding
+
+if TYPE_CHECKING:
+    from icface.analyzers.face import Analyzer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Which clips become which data set."""
+class SelectionConfig:
+    """Which frames of which clips, and who is on which side of the split."""
 
-    source: str
-    """Folder of clips (`identity/video/clip.mp4` or clips alone), a csv file, or one clip. A path or fsspec URL."""
-    dataset: str
-    """Folder of the data set. A path or fsspec URL."""
     every: Decides[int] = 1
     """Keep each Nth frame of a clip."""
     layout: Decides[str | None] = None
@@ -33,9 +36,13 @@ class Source:
     licence: Decides[str] = "unknown"
     """Licence of the clips. Data set and models record it."""
 
+    def __post_init__(self) -> None:
+        _at_least_1(self, "every", "limit")
+        _shares(self, "val_fraction")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Measuring:
+class AnalysisConfig:
     """Who measures the faces."""
 
     analyzer: Decides[str] = "mediapipe"
@@ -48,9 +55,21 @@ class Measuring:
     """Processes that measure faces for all workers, which then only decode. At 0 each worker measures its own.
     Default: as many as `gpus` allows, else 0."""
 
+    def __post_init__(self) -> None:
+        _not_negative(self, "gpus", "analyzer_workers")
+        try:
+            known = registration(self.analyzer)
+        except IcfaceError as error:
+            raise ValueError(str(error)) from None
+        read(known.options, self.analyzer_options, self.analyzer)
+        if self.gpus and not known.uses_gpu:
+            raise ValueError(f"gpus are for an analyzer that uses one; {self.analyzer} runs on the CPU")
+        if self.analyzer_workers and known.reads_files:
+            raise ValueError(f"analyzer_workers are for an analyzer that measures; {self.analyzer} reads files")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class PictureConfig:
     """What is stored of a track."""
 
     size: Decides[int] = 128
@@ -63,9 +82,14 @@ class Pictures:
     min_frames: Decides[int] = 8
     """Minimum frames of a track, after `--every` and all filters."""
 
+    def __post_init__(self) -> None:
+        _at_least_1(self, "size", "min_frames")
+        if self.size % 2:
+            raise ValueError(f"size must be even, not {self.size}")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Filters:
+class FilterConfig:
     """Which frames are dropped."""
 
     min_face: Decides[int] = 48
@@ -82,9 +106,13 @@ class Filters:
     """Maximum share of frames with a second face, at least half as high as the main one. Such frames are dropped, and
     a clip above the share is rejected."""
 
+    def __post_init__(self) -> None:
+        _shares(self, "min_confidence", "max_several_faces")
+        _not_negative(self, "min_face", "min_sharpness", "max_pose")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class RunningConfig:
     """How the job runs. Except for `shard_clips`, the result does not depend on it."""
 
     workers: int | None = None
@@ -106,42 +134,21 @@ class Running:
     buffer_megabytes: int = 384
     """Memory for the source frames of a clip, per process. A longer clip is decoded twice."""
 
-
-# Of several bases a dataclass takes the fields of the last one first.
-@dataclass(frozen=True, kw_only=True)
-class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
-    """Clips in, Parquet out."""
-
     def __post_init__(self) -> None:
-        for name in ("size", "every", "min_frames", "buffer_megabytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("limit", "workers", "shard_clips"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("val_fraction", "max_failed", "min_confidence", "max_several_faces"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)}")
-        for name in ("min_face", "min_sharpness", "max_pose", "gpus"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
-        if (self.analyzer_workers or 0) < 0:
-            raise ValueError(f"analyzer_workers must not be negative: {self.analyzer_workers}")
-        if self.size % 2:
-            raise ValueError(f"size must be even, not {self.size}")
+        _at_least_1(self, "workers", "shard_clips", "buffer_megabytes")
+        _shares(self, "max_failed")
+        if self.cpu_seconds <= 0:
+            raise ValueError(f"cpu_seconds must be positive, not {self.cpu_seconds}")
         if self.part and self.check_identities:
             raise ValueError(
                 "check_identities looks at all clips: leave it out here, and run it without shard at the end"
             )
-        if self.cpu_seconds <= 0:
-            raise ValueError(f"cpu_seconds must be positive, not {self.cpu_seconds}")
-        self._check_analyzer()
 
     @property
     def part(self) -> tuple[int, int] | None:
         """I and N of `shard`; None for the whole. Raises ValueError for another text.
 
-        >>> PreprocessConfig(source="c", dataset="d", shard="3/16").part
+        >>> RunningConfig(shard="3/16").part
         (3, 16)
         """
         if self.shard is None:
@@ -151,64 +158,110 @@ class PreprocessConfig(Running, Filters, Pictures, Measuring, Source):
             raise ValueError(f"shard is I/N with I in 1..N, as in 3/16, not {self.shard}")
         return int(found[1]), int(found[2])
 
-    def _check_analyzer(self) -> None:
-        try:
-            known = registration(self.analyzer)
-        except IcfaceError as error:
-            raise ValueError(str(error)) from None
-        read(known.options, self.analyzer_options, self.analyzer)
-        if self.gpus and not known.uses_gpu:
-            raise ValueError(f"gpus are for an analyzer that uses one; {self.analyzer} runs on the CPU")
-        if self.min_confidence != type(self).min_confidence and not known.tells_confidence:
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """Clips in, Parquet out."""
+
+    source: str
+    """Folder of clips (`identity/video/clip.mp4` or clips alone), a csv file, or one clip. A path or fsspec URL."""
+    dataset: str
+    """Folder of the data set. A path or fsspec URL."""
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    """Which frames of which clips."""
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    """Who measures the faces."""
+    pictures: PictureConfig = field(default_factory=PictureConfig)
+    """What is stored of a track."""
+    filters: FilterConfig = field(default_factory=FilterConfig)
+    """Which frames are dropped."""
+    running: RunningConfig = field(default_factory=RunningConfig)
+    """How the job runs."""
+
+    def __post_init__(self) -> None:
+        analyzer = self.analysis.analyzer
+        asked = self.filters.min_confidence != FilterConfig.min_confidence
+        if asked and not registration(analyzer).tells_confidence:
             raise ValueError(
-                f"min_confidence does nothing with the analyzer {self.analyzer}, which tells no confidence: leave it "
+                f"min_confidence does nothing with the analyzer {analyzer}, which tells no confidence: leave it "
                 "out, or use the analyzer mediapipe-torch"
             )
-        if self.analyzer_workers and known.reads_files:
-            raise ValueError(f"analyzer_workers are for an analyzer that measures; {self.analyzer} reads files")
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any], place: str = "") -> "PreprocessConfig":
-        """The configuration of flat fields, as the command line and YAML have them: `pyfeat_detector: v2`.
+        """The configuration of fields on one level, as the command line and YAML have them: `pyfeat_detector: v2`.
 
-        Raises ValueError for an option of an analyzer that is not asked for, and as `icface.mappings.read` does.
+        `place` is the name of the mapping in messages. Raises ValueError for an option of an analyzer that is not
+        asked for, and as `icface.mappings.read` does.
 
         >>> PreprocessConfig.from_flat({"source": "c", "dataset": "d", "analyzer": "pyfeat", "pyfeat_detector": "mp"})\\
         ...     .resolved_options()
         PyFeatOptions(detector='mp', weights=None)
         """
-        analyzer = values.get("analyzer", cls.analyzer)
-        own = {name: value for name, value in values.items() if name != "analyzer_options"}
-        options = dict(values.get("analyzer_options", {}))
+        analyzer = values.get("analyzer", AnalysisConfig.analyzer)
+        own = dict(values)
+        found = {}
         for flag, name, option in flags():
             if flag in own:
                 if name != analyzer:
                     raise ValueError(f"{flag} is for --analyzer {name}")
-                options[option] = own.pop(flag)
-        return read(cls, {**own, "analyzer_options": options}, place)
+                found[option] = own.pop(flag)
+        if found:
+            own["analyzer_options"] = {**own.get("analyzer_options", {}), **found}
+        return read_flat(cls, own, place)
+
+    def to_flat(self) -> dict[str, Any]:
+        """The fields on one level, which `from_flat` reads."""
+        return flattened(self)
 
     def resolved_options(self) -> AnalyzerOptions:
         """The analyzer's options with what was left open filled in.
 
-        >>> PreprocessConfig(source="clips", dataset="data", analyzer="pyfeat", gpus=0.5).resolved_options()
+        >>> PreprocessConfig(source="clips", dataset="data", analysis=AnalysisConfig(analyzer="pyfeat", gpus=0.5))\\
+        ...     .resolved_options()
         PyFeatOptions(detector='v2', weights=None)
         """
-        options = registration(self.analyzer).options(**self.analyzer_options)
-        return options.resolved(self.source, gpu=self.gpus > 0)
+        options = registration(self.analysis.analyzer).options(**self.analysis.analyzer_options)
+        return options.resolved(self.source, gpu=self.analysis.gpus > 0)
+
+    def create_analyzer(self) -> "Analyzer":
+        """The analyzer that is asked for. Raises IcfaceError when it cannot be made here."""
+        return created(self.analysis.analyzer, self.resolved_options(), gpu=self.analysis.gpus > 0)
 
     def on_the_cpu(self) -> "PreprocessConfig":
         """The same labels without a GPU."""
-        return replace(self, gpus=0.0, analyzer_options=asdict(self.resolved_options()))
+        options = asdict(self.resolved_options())
+        return replace(self, analysis=replace(self.analysis, gpus=0.0, analyzer_options=options))
 
     def analyzer_record(self, fingerprint: str) -> dict[str, Any]:
         """What the data set says of who measured (`icface.analyzers.record`)."""
-        return record(self.analyzer, self.resolved_options(), fingerprint)
+        return record(self.analysis.analyzer, self.resolved_options(), fingerprint)
 
     def naming(self) -> dict[str, Any]:
         """The options that decide the data set's contents: a second run into it must have the same ones."""
-        options = {name: getattr(self, name) for name in deciding(type(self))}
         own = self.resolved_options()
-        decided = deciding(type(own))
-        return options | {
-            flag: getattr(own, option) for flag, name, option in flags() if name == self.analyzer and option in decided
+        marked = deciding(type(own))
+        return decided(self) | {
+            flag: getattr(own, option)
+            for flag, name, option in flags()
+            if name == self.analysis.analyzer and option in marked
         }
+
+
+def _at_least_1(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def _not_negative(config: Any, *names: str) -> None:
+    for name in names:
+        if (getattr(config, name) or 0) < 0:
+            raise ValueError(f"{name} must not be negative: {getattr(config, name)}")
+
+
+def _shares(config: Any, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name} must lie in 0..1, not {getattr(config, name)}")

@@ -1,6 +1,6 @@
 """Why a frame with a face is dropped: each filter has a name, under which the clip's row counts it.
 
-To add one: an option in `pipelines.config.Filters` and a line in `FILTERS`. The column `dropped_NAME` follows.
+To add one: an option in `pipelines.config.FilterConfig` and a line in `FILTERS`. The column `dropped_NAME` follows.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from icface.analyzers.face import Face
 from icface.arrays import Picture
-from pipelines.config import Filters
+from pipelines.config import FilterConfig
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class FrameFilter:
     """A reason to drop a frame."""
 
     name: str
-    drops: Callable[[Filters, Picture, Face], bool]
+    drops: Callable[[FilterConfig, Picture, Face], bool]
     """Whether the options drop a frame (H, W, 3) uint8 RGB with this main face."""
 
 
-def drop_reason(options: Filters, frame: Picture, face: Face) -> str:
+def drop_reason(options: FilterConfig, frame: Picture, face: Face) -> str:
     """The name of the first filter that drops the frame; empty when it is kept."""
     return next((known.name for known in FILTERS if known.drops(options, frame, face)), "")
 
@@ -41,19 +41,19 @@ def sharpness(frame: Picture, box: npt.ArrayLike, size: int = 64) -> float:
     return float(cv2.Laplacian(cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA), cv2.CV_64F).var())
 
 
-def _small(options: Filters, frame: Picture, face: Face) -> bool:
+def _small(options: FilterConfig, frame: Picture, face: Face) -> bool:
     return bool(face.box[3] < options.min_face)
 
 
-def _unsure(options: Filters, frame: Picture, face: Face) -> bool:
+def _unsure(options: FilterConfig, frame: Picture, face: Face) -> bool:
     return face.confidence < options.min_confidence
 
 
-def _turned(options: Filters, frame: Picture, face: Face) -> bool:
+def _turned(options: FilterConfig, frame: Picture, face: Face) -> bool:
     return bool(np.nanmax(np.abs(face.attributes[:3])) > options.max_pose)
 
 
-def _blurred(options: Filters, frame: Picture, face: Face) -> bool:
+def _blurred(options: FilterConfig, frame: Picture, face: Face) -> bool:
     return options.min_sharpness > 0 and sharpness(frame, face.box) < options.min_sharpness
 
 

@@ -68,10 +68,10 @@ def manifest_facts(signature: str, config: PreprocessConfig, analyzer: dict[str,
     """What `dataset.json` says beside the counts."""
     return {
         "analyzer": analyzer,
-        "crop": CropRule(mode=config.crop).to_json(),
+        "crop": CropRule(mode=config.pictures.crop).to_json(),
         "options": config.naming(),
         "sources": [config.source],
-        "licence": config.licence,
+        "licence": config.selection.licence,
         "shards": signature,
     }
 

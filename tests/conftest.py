@@ -78,9 +78,7 @@ def offline() -> None:
 @pytest.fixture(scope="session")
 def small_dataset(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two sample clips as a data set of 32 px, every second frame; nobody is `val`. Do not write into it."""
-    from support.datasets import build_dataset
-
-    from pipelines.config import PreprocessConfig
+    from support.datasets import build_dataset, flat_config
 
     folder = tmp_path_factory.mktemp("small")
     for name, place in (("WolfgangLanger_Pexels.mp4", "wolfgang/v/1.mp4"), ("single_face.mp4", "single/v/1.mp4")):
@@ -89,7 +87,7 @@ def small_dataset(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPa
         target.symlink_to(sample_clips[name])
     url = folder / "data"
     build_dataset(
-        PreprocessConfig(
+        flat_config(
             source=str(folder / "clips"), dataset=str(url), size=32, every=2, val_fraction=0.0, licence="test licence"
         )
     )

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from icface.errors import IcfaceError
-from icface.options import Decides, deciding
+from icface.options import Decides, decided
 from icface.words import pip_install
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ def created(name: str, options: AnalyzerOptions, gpu: bool = False) -> "Analyzer
 
 def record(name: str, options: AnalyzerOptions, fingerprint: str) -> dict[str, Any]:
     """What data sets and bundles say of who measured: enough for `from_record` to make the same analyzer again."""
-    decided = {option: getattr(options, option) for option in deciding(type(options))}
-    return {"name": name, "options": decided, "fingerprint": fingerprint}
+    return {"name": name, "options": decided(options), "fingerprint": fingerprint}
 
 
 def from_record(entry: Mapping[str, Any], device: str = "cpu", **here: Any) -> "Analyzer":

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from icface.analyzers.face import Face
 from icface.errors import IcfaceError
-from pipelines.config import PreprocessConfig
+from pipelines.config import AnalysisConfig, PreprocessConfig
 from pipelines.preprocess.clip_process import ONE_THREAD
 
 
@@ -44,10 +44,8 @@ class AnalysisActor:
             os.environ.setdefault(name, "1")
         import cv2
 
-        from icface.analyzers.registry import created
-
         cv2.setNumThreads(1)
-        self.analyzer = created(config.analyzer, config.resolved_options(), gpu=config.gpus > 0)
+        self.analyzer = config.create_analyzer()
 
     def about(self) -> dict[str, Any]:
         """See `Analysis.about`."""
@@ -104,20 +102,20 @@ def start_actors(config: PreprocessConfig, resources: dict[str, float]) -> Actor
     """
     import ray
 
-    count = actor_count(config, resources.get("GPU", 0.0))
+    count = actor_count(config.analysis, resources.get("GPU", 0.0))
     if not count:
         return None
     # Their cores are left to them by `job`: Ray would else refuse to place one beside a worker on a small machine.
-    made: Any = ray.remote(num_cpus=0, num_gpus=config.gpus, max_restarts=-1, scheduling_strategy="SPREAD")
+    made: Any = ray.remote(num_cpus=0, num_gpus=config.analysis.gpus, max_restarts=-1, scheduling_strategy="SPREAD")
     actors = [made(AnalysisActor).remote(config) for _ in range(count)]
     try:
         return ActorAnalysis(actors, ray.get([actor.about.remote() for actor in actors])[0])
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("icface.errors.IcfaceError: ")
-        raise IcfaceError(f"the analyzer {config.analyzer} cannot be started: {reason}") from None
+        raise IcfaceError(f"the analyzer {config.analysis.analyzer} cannot be started: {reason}") from None
 
 
-def actor_count(config: PreprocessConfig, gpus: float) -> int:
+def actor_count(config: AnalysisConfig, gpus: float) -> int:
     """How many actors measure faces in a cluster with so many GPUs; 0: each worker measures its own.
 
     Raises IcfaceError when the GPUs do not suffice.

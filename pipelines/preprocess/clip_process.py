@@ -60,18 +60,17 @@ class _Worker:
     def __init__(self, start: dict[str, Any], ask: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         import cv2
 
-        from icface.analyzers.registry import created
         from pipelines.config import PreprocessConfig
         from pipelines.preprocess.distant_analyzer import DistantAnalyzer, SharedMemory
         from pipelines.storage import Folder
 
         cv2.setNumThreads(1)
-        self.config = PreprocessConfig(**start["config"])
+        self.config = PreprocessConfig.from_flat(start["config"])
         self.files = ClipFiles(Folder.at(self.config.source))
         self.analyzer: Analyzer = (
             DistantAnalyzer(start["about"], SharedMemory(start["memory"]), ask)
             if "about" in start
-            else created(self.config.analyzer, self.config.resolved_options(), gpu=self.config.gpus > 0)
+            else self.config.create_analyzer()
         )
         self.ready = {"fingerprint": self.analyzer.fingerprint, "measures": sorted(self.analyzer.measures)}
 
@@ -83,7 +82,7 @@ class _Worker:
         from pipelines.preprocess.clip_rows import clip_rows
 
         clip = Clip.from_json(request["clip"])
-        _limit_cpu(self.config.cpu_seconds)
+        _limit_cpu(self.config.running.cpu_seconds)
         try:
             path = self.files.path(clip, Path(request["out"]).parent)
             part = read_span(self.files.folder, clip)

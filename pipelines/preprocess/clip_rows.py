@@ -99,7 +99,7 @@ class _ClipWork:
         span: ClipSpan | None,
     ) -> None:
         self.path, self.clip, self.split, self.config, self.analyzer = path, clip, split, config, analyzer
-        self.span = span
+        self.span, self.every, self.filters = span, config.selection.every, config.filters
         self.row = clip_row(clip)
         self.dropped: Counter[str] = Counter()
         self.buffer: list[Window] | None = []
@@ -109,13 +109,13 @@ class _ClipWork:
         """What a file that ends too early lacks, where it is kept all the same."""
 
     def run(self) -> ClipRows:
-        self.clip_frames = ClipFrames(self.path, self.span, self.config.every)
+        self.clip_frames = ClipFrames(self.path, self.span, self.every)
         self.row["sha256"] = self.clip_frames.sha256
         info = self.clip_frames.info
         self.row |= {"fps": info.fps, "width": info.width, "height": info.height, "seconds": info.seconds}
         detections, several = self._detect(info)
         with_face = self.row["frames_read"] - self.dropped["no_face"]
-        if several > self.config.max_several_faces * with_face:
+        if several > self.filters.max_several_faces * with_face:
             self.dropped = Counter(no_face=self.dropped["no_face"], several_faces=with_face)
             return self._rejected("several_faces")
         tracks = self._choose(detections)
@@ -123,7 +123,7 @@ class _ClipWork:
             worst = max(self.dropped, key=lambda name: (self.dropped[name], name))
             details = {
                 "short_track": lambda: self._too_short(detections),
-                "small_face": lambda: f"{self.largest_small:.0f} px high at most, --min-face is {self.config.min_face}",
+                "small_face": self._too_small,
             }
             return self._rejected(worst, details.get(worst, str)())
         segments = [segment for track in tracks for segment in self._segments(track, info)]
@@ -139,8 +139,11 @@ class _ClipWork:
 
     def _too_short(self, detections: list[Detection]) -> str:
         longest = max(Counter(detection.track for detection in detections).values())
-        every = f" after --every {self.config.every}" if self.config.every > 1 else ""
-        return f"{counted(longest, 'frame')} left{every}, --min-frames is {self.config.min_frames}"
+        every = f" after --every {self.every}" if self.every > 1 else ""
+        return f"{counted(longest, 'frame')} left{every}, --min-frames is {self.config.pictures.min_frames}"
+
+    def _too_small(self) -> str:
+        return f"{self.largest_small:.0f} px high at most, --min-face is {self.filters.min_face}"
 
     def _window(self, info: VideoInfo) -> int:
         return max(1, min(self.analyzer.batch_size, WINDOW_BYTES // (info.width * info.height * 3)))
@@ -157,7 +160,7 @@ class _ClipWork:
             readers.add(window.reader)
             self.row["reader"] = "+".join(sorted(readers))
             buffered += window.frames.nbytes
-            if buffered > self.config.buffer_megabytes << 20:
+            if buffered > self.config.running.buffer_megabytes << 20:
                 self.buffer = None
             if self.buffer is not None:
                 self.buffer.append(window)
@@ -165,7 +168,7 @@ class _ClipWork:
             for index, time, frame, faces in found:
                 face, track, other = main.update(frame, self.clip_frames.faces_in_track(time, faces), time)
                 reason = (
-                    "no_face" if face is None else "several_faces" if other else drop_reason(self.config, frame, face)
+                    "no_face" if face is None else "several_faces" if other else drop_reason(self.filters, frame, face)
                 )
                 several += other
                 if reason or face is None:
@@ -184,7 +187,7 @@ class _ClipWork:
         try:
             yield from windows
         except TruncatedClip as error:
-            if not self.config.keep_truncated:
+            if not self.filters.keep_truncated:
                 raise
             self.truncated = str(error).replace(str(self.path), self.clip.path)
 
@@ -194,7 +197,7 @@ class _ClipWork:
             return
         labelled = self.analyzer.frames(self.clip.clip)
         # Of the frames after the last one that was kept, fewer than `every` were passed over.
-        if not last < labelled or (labelled > last + self.config.every and not self.truncated):
+        if not last < labelled or (labelled > last + self.every and not self.truncated):
             raise IcfaceError(
                 f"{self.clip.clip}: the labels are of {labelled} frames, the clip has about {last + 1}; "
                 "run OpenFace on this clip again"
@@ -205,9 +208,9 @@ class _ClipWork:
         tracks: dict[int, list[Detection]] = {}
         for detection in detections:
             tracks.setdefault(detection.track, []).append(detection)
-        long_enough = [track for track in tracks.values() if len(track) >= self.config.min_frames]
+        long_enough = [track for track in tracks.values() if len(track) >= self.config.pictures.min_frames]
         self.dropped["short_track"] += len(detections) - sum(map(len, long_enough))
-        if self.config.tracks == "all" or not long_enough:
+        if self.config.pictures.tracks == "all" or not long_enough:
             return long_enough
         longest = max(long_enough, key=len)
         self.dropped["other_track"] += sum(map(len, long_enough)) - len(longest)
@@ -222,13 +225,12 @@ class _ClipWork:
 
     def _squares(self, track: list[Detection], info: VideoInfo) -> npt.NDArray[np.float32]:
         """(N, 3) crop squares. Frames that the filters dropped are filled in, since the rule counts in frames."""
-        every = self.config.every
-        places = np.array([detection.frame for detection in track]) // every
+        places = np.array([detection.frame for detection in track]) // self.every
         boxes = np.stack([detection.face.box for detection in track])
         grid = np.arange(places[0], places[-1] + 1)
         filled = np.column_stack([np.interp(grid, places, column) for column in boxes.T])
-        rule = CropRule(mode=self.config.crop)
-        return rule.squares(filled, info.fps / every, info.width, info.height)[places - places[0]]
+        rule = CropRule(mode=self.config.pictures.crop)
+        return rule.squares(filled, info.fps / self.every, info.width, info.height)[places - places[0]]
 
     def _tables(self, segments: list[TrackSegment], info: VideoInfo) -> Iterator[pa.Table]:
         """Second pass: cut out and encode the pictures, a row group at a time."""
@@ -241,7 +243,7 @@ class _ClipWork:
                 pictures = []
                 for detection, square in zip(detections, squares, strict=True):
                     frame = next(frame for index, frame in frames if index == detection.frame)
-                    pictures.append(encode_jpeg(crop_image(frame, square, self.config.size), JPEG_QUALITY))
+                    pictures.append(encode_jpeg(crop_image(frame, square, self.config.pictures.size), JPEG_QUALITY))
                 corner = (self.clip_frames.x, self.clip_frames.y)
                 yield frames_table(self.clip, detections, squares, pictures, segment.held_out, corner)
 

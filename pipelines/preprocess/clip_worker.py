@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +59,10 @@ class ClipWorker:
         cannot be made.
         """
         if self._process is None:
-            request: dict[str, Any] = {"config": asdict(self.config)}
+            request: dict[str, Any] = {"config": self.config.to_flat()}
             shared: tuple[int, ...] = ()
             if self.analysis and self._memory and alone:
-                request = {"config": asdict(self.config.on_the_cpu())}
+                request = {"config": self.config.on_the_cpu().to_flat()}
             elif self.analysis and self._memory:
                 request |= {"about": self.analysis.about, "memory": self._memory.descriptor}
                 shared = (self._memory.descriptor,)
@@ -111,7 +110,7 @@ class ClipWorker:
                 self.close()
                 status = death.status
                 if status == -signal.SIGXCPU:
-                    return failed_row(clip, f"took more than {self.config.cpu_seconds:g} s of CPU time"), False
+                    return failed_row(clip, f"took more than {self.config.running.cpu_seconds:g} s of CPU time"), False
             except TookTooLong:
                 self.close()
                 return failed_row(clip, f"took more than {self._longest:g} s; the next run tries again"), True
@@ -135,14 +134,14 @@ class ClipWorker:
     @property
     def _longest(self) -> float:
         """Seconds by the clock that a clip may take."""
-        return self.config.cpu_seconds * WALL_FACTOR
+        return self.config.running.cpu_seconds * WALL_FACTOR
 
     def _rows(self, clip: Clip, split: str, out: Path) -> dict[str, Any]:
         """What the process answers about a clip; its windows of frames are shown to `analysis` on the way."""
         end = time.monotonic() + self._longest
         answer = self._ask({"clip": clip.to_json(), "split": split, "out": str(out)}, self._longest)
         if self.analysis and self._memory:
-            windows = WindowServer(self.analysis, self._memory, self.config.cpu_seconds)
+            windows = WindowServer(self.analysis, self._memory, self.config.running.cpu_seconds)
             while "window" in answer:
                 answer = self._ask(windows.answer(answer), max(0.0, end - time.monotonic()))
         return answer

@@ -41,7 +41,7 @@ class Estimate:
 def estimate(config: PreprocessConfig) -> Estimate:
     """Look at the source. Raises IcfaceError when there are no clips, or none of those looked at can be analysed."""
     source = Folder.at(config.source)
-    clips = list_clips(source, config.layout)[: config.limit]
+    clips = list_clips(source, config.selection.layout)[: config.selection.limit]
     chosen = evenly(clips, PROBED)
     frames, good = [], []
     files = ClipFiles(source)
@@ -49,7 +49,7 @@ def estimate(config: PreprocessConfig) -> Estimate:
         for clip in chosen:
             try:
                 path = files.path(clip, Path(scratch))
-                frames.append(ClipFrames(path, read_span(files.folder, clip)).info.frames / config.every)
+                frames.append(ClipFrames(path, read_span(files.folder, clip)).info.frames / config.selection.every)
                 good.append(clip)
             except (IcfaceError, OSError):
                 continue
@@ -88,6 +88,6 @@ def _analysed(config: PreprocessConfig, clips: list[Clip], scratch: Path) -> tup
                 stored += out.stat().st_size
                 out.unlink()
         # A core that also does other work tells nothing by the clock; one that waits for a GPU, nothing by CPU time.
-        return time.monotonic() - started if config.gpus else worker.cpu_seconds, read, stored
+        return time.monotonic() - started if config.analysis.gpus else worker.cpu_seconds, read, stored
     finally:
         worker.close()

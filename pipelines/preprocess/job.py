@@ -47,8 +47,8 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
     config = replace(config, source=source.absolute)
     plan = make_plan(config, source, dataset)
     analyzer = _analyzer(config)
-    if config.part is not None:
-        return _checked(config, _part(config, config.part, plan, dataset, analyzer, on_progress))
+    if config.running.part is not None:
+        return _checked(config, _part(config, config.running.part, plan, dataset, analyzer, on_progress))
     with dataset.alone():
         check_options(config, plan, dataset, analyzer)
         summary = _finished(plan, dataset)
@@ -63,7 +63,7 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
                 new_clips=plan.clips_to_do,
             )
     summary = replace(summary, passed_over=plan.passed_over)
-    if config.check_identities:
+    if config.running.check_identities:
         summary = replace(summary, flagged=_flagged(config, summary, on_progress))
     return _checked(config, summary)
 
@@ -92,15 +92,16 @@ def _part(
             dataset.remove_temporary(names)
         write_record(dataset, part, plan, manifest_facts(plan.signature, config, analyzer))
         summary = summarize(dataset, sorted(names))
-    return replace(summary, new_clips=own.clips_to_do, passed_over=plan.passed_over, part=config.shard)
+    return replace(summary, new_clips=own.clips_to_do, passed_over=plan.passed_over, part=config.running.shard)
 
 
 def _checked(config: PreprocessConfig, summary: Summary) -> Summary:
     """Raises IcfaceError when more clips failed than `max_failed` allows."""
-    if summary.failed > config.max_failed * summary.clips:
+    limit = config.running.max_failed
+    if summary.failed > limit * summary.clips:
         raise IcfaceError(
-            f"{summary.failed} of {summary.clips} clips failed, more than --max-failed {config.max_failed:g}; the rest "
-            f"is written. See why with: icface inspect {config.dataset}"
+            f"{summary.failed} of {summary.clips} clips failed, more than --max-failed {limit:g}; the rest is written. "
+            f" See why with: icface inspect {config.dataset}"
         )
     return summary
 
@@ -122,7 +123,7 @@ def _flagged(config: PreprocessConfig, summary: Summary, on_progress: OnProgress
     def tell(done: int, total: int) -> None:
         on_progress(replace(progress, clips=done, total=total))
 
-    return int(check_identities(summary.url, config.address, config.workers, tell)["flagged"].sum())
+    return int(check_identities(summary.url, config.running.address, config.running.workers, tell)["flagged"].sum())
 
 
 def _finished(plan: Plan, dataset: Folder) -> Summary | None:
@@ -170,7 +171,7 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
 
     from pipelines.cluster import connect, quiet_data
 
-    with connect(config.address, config.workers) as cores:
+    with connect(config.running.address, config.running.workers) as cores:
         quiet_data()
         progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote()
         analysis = start_actors(config, ray.cluster_resources())
@@ -185,7 +186,7 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
-            num_gpus=None if analysis else config.gpus or None,
+            num_gpus=None if analysis else config.analysis.gpus or None,
         )
         with reporting(progress_actor, start, on_progress):
             try:
@@ -200,9 +201,9 @@ def _workers(config: PreprocessConfig, cores: int, analysis: ActorAnalysis | Non
     """How many processes read clips, of `cores` that may."""
     if analysis:
         # Those that measure need a core each, or a part of one beside a GPU.
-        return cores if config.workers else max(1, cores - len(analysis.actors))
+        return cores if config.running.workers else max(1, cores - len(analysis.actors))
     # More than have a share of a GPU would wait for one for ever.
-    return min(cores, int(resources["GPU"] / config.gpus + 1e-6)) if config.gpus else cores
+    return min(cores, int(resources["GPU"] / config.analysis.gpus + 1e-6)) if config.analysis.gpus else cores
 
 
 @contextmanager

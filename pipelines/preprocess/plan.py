@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from icface.analyzers import registration
 from icface.errors import IcfaceError
 from pipelines.card import CARD
-from pipelines.config import PreprocessConfig
+from pipelines.config import PreprocessConfig, SelectionConfig
 from pipelines.dataset import INDEX, MADE_BY, META, OPTIONS, RELABELLING
 from pipelines.exclusions import Exclusions
 from pipelines.shard import RETRY, Shard, remove_shard, shard_names, signature
@@ -73,19 +73,20 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     if dataset.exists(RELABELLING):
         raise IcfaceError(f"{dataset.url} is half relabelled: run `icface dataset relabel {dataset.url}` again first")
     leftovers = Leftovers()
-    clips = list_clips(source, config.layout, leftovers)
-    if registration(config.analyzer).reads_files and any(clip.span for clip in clips):
+    clips = list_clips(source, config.selection.layout, leftovers)
+    analyzer = config.analysis.analyzer
+    if registration(analyzer).reads_files and any(clip.span for clip in clips):
         raise IcfaceError(
-            f"{source.url} has full videos and tracks, and the files of --analyzer {config.analyzer} are of clips: "
+            f"{source.url} has full videos and tracks, and the files of --analyzer {analyzer} are of clips: "
             "cut the clips first, or use --analyzer mediapipe"
         )
     finished = set(shard_names(dataset))
-    if config.limit is not None:
+    if config.selection.limit is not None:
         # A smaller limit than last time throws nothing away.
-        clips = clips[: max(config.limit, _clips_in(dataset, finished))]
-    splits = _splits(config, source, clips)
+        clips = clips[: max(config.selection.limit, _clips_in(dataset, finished))]
+    splits = _splits(config.selection, source, clips)
     # Once begun, a data set keeps its grouping: more clips must not mean other shards.
-    target = config.shard_clips or _options(dataset).get("shard_clips") or len(clips) // SHARDS
+    target = config.running.shard_clips or _options(dataset).get("shard_clips") or len(clips) // SHARDS
     target = max(1, min(LARGEST_SHARD, target))
     shards = []
     exclusions = Exclusions.read(dataset)
@@ -106,14 +107,14 @@ def make_plan(config: PreprocessConfig, source: Folder, dataset: Folder) -> Plan
     )
 
 
-def _splits(config: PreprocessConfig, source: Folder, clips: list[Clip]) -> dict[str, str]:
+def _splits(selection: SelectionConfig, source: Folder, clips: list[Clip]) -> dict[str, str]:
     """The split of each identity: what a csv says, then the official test set, then a hash."""
     stated = stated_splits(clips)
     rest = {clip.identity for clip in clips} - stated.keys()
     # Who gives a validation set has chosen it.
-    fraction = 0.0 if "val" in stated.values() else config.val_fraction
-    splits = stated | assign_splits(rest, fraction, config.seed, official_test(source, clips))
-    if "train" not in splits.values() and config.val_fraction < 1:
+    fraction = 0.0 if "val" in stated.values() else selection.val_fraction
+    splits = stated | assign_splits(rest, fraction, selection.seed, official_test(source, clips))
+    if "train" not in splits.values() and selection.val_fraction < 1:
         raise IcfaceError(f"{source.url} holds no clips to train on: all {len(clips)} are of {_names(splits)}")
     return splits
 

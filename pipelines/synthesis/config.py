@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icface.errors import IcfaceError
-from icface.options import Decides, deciding
+from icface.options import Decides, decided
 
 SMALLEST = 32
 """Pixels below which a face is too small to tell its expression."""
@@ -49,4 +49,4 @@ class SynthesisConfig:
 
     def naming(self) -> dict[str, Any]:
         """The options that decide the data set's contents: a second run into it must have the same ones."""
-        return {name: getattr(self, name) for name in deciding(type(self))}
+        return decided(self)

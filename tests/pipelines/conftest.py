@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.datasets import build_dataset
+from support.datasets import build_dataset, flat_config
 
 from pipelines.config import PreprocessConfig
 
@@ -11,7 +11,7 @@ PEOPLE = ("ann", "bob", "cyd")
 
 def crowd_config(folder: Path) -> PreprocessConfig:
     """Six clips of three people, all in few shards, 32 px."""
-    return PreprocessConfig(
+    return flat_config(
         source=str(folder / "clips"),
         dataset=str(folder / "data"),
         size=32,

@@ -5,7 +5,7 @@ import pytest
 
 from icface.analyzers.face import Face
 from icface.arrays import Picture
-from pipelines.config import Filters
+from pipelines.config import FilterConfig
 from pipelines.format import CLIPS
 from pipelines.frame_filters import FILTERS, drop_reason, sharpness
 
@@ -23,7 +23,7 @@ def noise() -> Picture:
 
 
 def test_a_good_frame_is_kept():
-    assert drop_reason(Filters(), noise(), face()) == ""
+    assert drop_reason(FilterConfig(), noise(), face()) == ""
 
 
 @pytest.mark.parametrize(
@@ -39,15 +39,15 @@ def test_a_good_frame_is_kept():
     ],
 )
 def test_each_filter_has_its_bound(options: dict, seen: dict, name: str):
-    assert drop_reason(Filters(**options), noise(), face(**seen)) == name
+    assert drop_reason(FilterConfig(**options), noise(), face(**seen)) == name
 
 
 def test_blurred_faces_are_dropped_when_asked_for():
     flat = np.full((80, 80, 3), 128, np.uint8)
     bound = sharpness(noise(), face().box) / 2
-    assert drop_reason(Filters(min_sharpness=bound), flat, face()) == "blurred"
-    assert drop_reason(Filters(min_sharpness=bound), noise(), face()) == ""
-    assert drop_reason(Filters(), flat, face()) == ""
+    assert drop_reason(FilterConfig(min_sharpness=bound), flat, face()) == "blurred"
+    assert drop_reason(FilterConfig(min_sharpness=bound), noise(), face()) == ""
+    assert drop_reason(FilterConfig(), flat, face()) == ""
 
 
 def test_every_filter_is_counted_in_a_column():

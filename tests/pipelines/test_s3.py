@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 import torch
+from support.datasets import flat_config
 
 from icface.training.config import DataConfig
 from pipelines.cluster import connect
-from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
 from pipelines.loading.pairs import PairBatches
 from pipelines.preprocess.job import preprocess
@@ -81,8 +81,8 @@ def test_the_same_tables_as_on_a_local_disk(
     for name in ("1.mp4", "2.mp4"):
         remote.fs.put_file(str(place / name), remote.path(f"ann/v/{name}"))
     options = {"size": 32, "every": 6, "val_fraction": 0.0}
-    here = preprocess(PreprocessConfig(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data"), **options))
-    config = PreprocessConfig(source=remote.url, dataset=f"{s3}/data", **options)
+    here = preprocess(flat_config(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data"), **options))
+    config = flat_config(source=remote.url, dataset=f"{s3}/data", **options)
     there = preprocess(config)
     assert (there.clips, there.ok, there.failed) == (here.clips, here.ok, here.failed) == (2, 1, 1)
     one, other = Dataset.open(here.url), Dataset.open(there.url)

@@ -196,11 +196,12 @@ def test_synthetic_weights_plumbing_only_the_whole_job(tmp_path: Path, sample_cl
     (tmp_path / "clips/ann/v/1.mp4").symlink_to(sample_clips["single_face.mp4"])
     weights = tmp_path / "weights"
     MADE_UP["v1"](weights)
-    from pipelines.config import PreprocessConfig
+    from support.datasets import flat_config
+
     from pipelines.preprocess.clip_worker import ClipWorker
     from pipelines.sources import Clip
 
-    config = PreprocessConfig(
+    config = flat_config(
         source=str(tmp_path / "clips"),
         dataset="unused",
         analyzer="pyfeat",

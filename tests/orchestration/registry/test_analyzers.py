@@ -1,11 +1,11 @@
 """The analyzer of a data set or a model is made again with the options that labelled it, or refused by name."""
 
-from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from support.datasets import changed, flat_config
 
 from icface.analyzers import create, from_record, pyfeat
 from icface.analyzers.mediapipe_torch.analyzer import MediaPipeTorchAnalyzer
@@ -68,15 +68,15 @@ def test_pictures_of_a_model_with_labels_from_files_are_measured_by_the_default(
 
 
 def test_a_data_set_records_what_decides_its_labels(tmp_path: Path):
-    config = PreprocessConfig(source="clips", dataset="d", analyzer="pyfeat", analyzer_options={"weights": "w"})
+    config = flat_config(source="clips", dataset="d", analyzer="pyfeat", analyzer_options={"weights": "w"})
     assert config.analyzer_record("f") == {"name": "pyfeat", "options": {"detector": "v1"}, "fingerprint": "f"}
-    assert replace(config, gpus=0.5).analyzer_record("f")["options"] == {"detector": "v2"}
+    assert changed(config, gpus=0.5).analyzer_record("f")["options"] == {"detector": "v2"}
 
 
 def test_every_option_has_a_name_of_its_own():
     names = [flag for flag, _, _ in flags()]
     assert {"openface_root", "openface_confidence", "pyfeat_detector", "pyfeat_weights"} <= set(names)
-    names += [item.name for item in fields(PreprocessConfig)]
+    names += PreprocessConfig(source="c", dataset="d").to_flat()
     assert len(set(names)) == len(names)
 
 

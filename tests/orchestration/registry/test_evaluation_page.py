@@ -6,21 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.datasets import build_dataset
+from support.datasets import build_dataset, flat_config
 
 from icface.evaluation.report import Report
 from orchestration.__main__ import main
 from orchestration.registry import evaluation_page
 from orchestration.registry.charts import Line, heat_map, line_chart
 from orchestration.registry.evaluation import Evaluated, evaluated
-from pipelines.config import PreprocessConfig
 
 
 @pytest.fixture(scope="module")
 def two_people(workplace: Path, small_dataset: Path) -> str:
     """The two sample clips as people who are never trained on."""
     clips = str(small_dataset.parent / "clips")
-    build_dataset(PreprocessConfig(source=clips, dataset="two", size=32, every=3, val_fraction=1.0))
+    build_dataset(flat_config(source=clips, dataset="two", size=32, every=3, val_fraction=1.0))
     return str(workplace / "two")
 
 

@@ -13,12 +13,11 @@ from icface.images import encode_png, read_image
 from icface.training.config import TrainConfig
 from icface.video.reading import read_frames
 from orchestration.__main__ import main
-from orchestration.commands import dataset, evaluate, inspect, model_versions, models, parse, train
+from orchestration.commands import dataset, evaluate, inspect, model_versions, models, parse, preprocess, train
 from orchestration.config import AnimateJob
 from orchestration.registry import versions as registry
 from orchestration.tracking.run_logger import use_tracking
 from pipelines.cluster import connect
-from pipelines.config import PreprocessConfig
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/registry.md"
 VERBS = {"list": (models.List, True), "promote": (models.Promote, True)}
@@ -37,7 +36,7 @@ def understood(words: list[str]) -> object:
     if name == "train":
         default = train.Train(dataset=tyro.MISSING, training=TrainConfig.preset("small"))
         return parse(train.Train, rest, "train", default=default)
-    kinds = {"evaluate": evaluate.Evaluate, "animate": AnimateJob, "preprocess": PreprocessConfig}
+    kinds = {"evaluate": evaluate.Evaluate, "animate": AnimateJob, "preprocess": preprocess.options_type()}
     return parse(kinds.get(name, inspect.Inspect), rest, name)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.datasets import flat_config
 
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
-from pipelines.config import PreprocessConfig
 from pipelines.curation.derive import merge, split, subset
 from pipelines.curation.forget import forget
 from pipelines.curation.verify import verify
@@ -122,4 +122,4 @@ def test_what_cannot_be_joined_is_said(crowd: Path):
 def test_clips_cannot_be_added_to_what_was_made_of_others(crowd: Path):
     subset(str(crowd / "data"), str(crowd / "ann"), "identity = 'ann'")
     with pytest.raises(IcfaceError, match="made by `icface dataset subset`"):
-        preprocess(PreprocessConfig(source=str(crowd / "clips"), dataset=str(crowd / "ann"), size=32))
+        preprocess(flat_config(source=str(crowd / "clips"), dataset=str(crowd / "ann"), size=32))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.datasets import flat_config
 
 from icface.video.reading import probe, read_frames
 from icface.video.writing import write_video
@@ -55,7 +56,7 @@ def source(parts: dict[str, list[Path]], tmp_path: Path) -> Path:
 
 def config(source: Path, dataset: Path, **changes) -> PreprocessConfig:
     values = {"source": str(source), "dataset": str(dataset), "every": 4, "min_frames": 4, "val_fraction": 0.0}
-    return PreprocessConfig(**{**values, "check_identities": True, **changes})
+    return flat_config(**{**values, "check_identities": True, **changes})
 
 
 def flags(dataset: Path) -> pd.DataFrame:

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 from support.clip_faults import contents, deadly
+from support.datasets import flat_config
 
 from benchmarks.process_tree import descendants
 from icface.analyzers.face import Face
-from icface.analyzers.registry import created
 from icface.errors import IcfaceError
 from pipelines.cluster import connect
-from pipelines.config import PreprocessConfig
+from pipelines.config import AnalysisConfig, PreprocessConfig
 from pipelines.dataset import Dataset
 from pipelines.preprocess.analysis import AnalysisLost, about, actor_count
 from pipelines.preprocess.clip_rows import WINDOW_BYTES
@@ -42,7 +42,7 @@ class Here:
     """An `Analysis` in this process, which counts what it holds."""
 
     def __init__(self, config: PreprocessConfig, fails: Callable[[int, str], Exception | None] = lambda n, clip: None):
-        self.analyzer = created(config.analyzer, config.resolved_options())
+        self.analyzer = config.create_analyzer()
         self.about = about(self.analyzer)
         self.fails = fails
         self.held: dict[int, tuple[np.ndarray, list[int], str]] = {}
@@ -65,7 +65,7 @@ class Here:
 
 def options(folder: Path, data: str, **changes: Any) -> PreprocessConfig:
     values = {"size": 32, "every": 1, "min_frames": 2, "val_fraction": 0.0, "shard_clips": 1}
-    return PreprocessConfig(**{"source": str(folder / "clips"), "dataset": str(folder / data), **values, **changes})
+    return flat_config(**{"source": str(folder / "clips"), "dataset": str(folder / data), **values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_clip_that_kills_whoever_measures_it_fails(folder: Path, tmp_path: Pat
 
 
 def test_how_many_processes_measure():
-    config = PreprocessConfig(source="s", dataset="d", analyzer="mediapipe-torch")
+    config = AnalysisConfig(analyzer="mediapipe-torch")
     assert actor_count(config, 4) == 0
     assert actor_count(replace(config, analyzer_workers=3), 0) == 3
     assert actor_count(replace(config, gpus=0.3), 1) == 3

@@ -7,10 +7,10 @@ import av
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.datasets import flat_config
 
 from icface.analyzers import create
 from icface.video.reading import read_frames
-from pipelines.config import PreprocessConfig
 from pipelines.preprocess.clip_rows import clip_rows
 from pipelines.sources import Clip
 
@@ -35,7 +35,7 @@ def uneven(sample_clips: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def test_timestamps_are_presentation_times(uneven: Path) -> None:
-    config = PreprocessConfig(source="x", dataset="y", size=32)
+    config = flat_config(source="x", dataset="y", size=32)
     analyzer = create("mediapipe")
     try:
         result = clip_rows(uneven, Clip("a/v/1", "1.mkv", 1), "val", config, analyzer)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.clip_faults import contents, deadly
+from support.datasets import flat_config
 
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
@@ -27,7 +28,7 @@ def config(sample_clips: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Mo
         shutil.copy(sample_clips["single_face.mp4"], place)
     for name, value in deadly(tmp_path).items():
         monkeypatch.setenv(name, value)
-    return PreprocessConfig(
+    return flat_config(
         source=str(tmp_path / "clips"),
         dataset=str(tmp_path / "data"),
         size=32,

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.datasets import flat_config
 
 from icface.errors import IcfaceError
-from pipelines.config import PreprocessConfig
 from pipelines.preprocess.estimate import estimate
 
 
@@ -15,7 +15,7 @@ def test_a_few_clips_tell_of_all(sample_clips: dict[str, Path], tmp_path: Path):
         (tmp_path / "clips" / name).parent.mkdir(parents=True)
         shutil.copy(sample_clips["single_face.mp4"], tmp_path / "clips" / name)
     (tmp_path / "clips/c/v/2.mp4").write_text("no video")
-    config = PreprocessConfig(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data"), every=2, size=32)
+    config = flat_config(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data"), every=2, size=32)
     found = estimate(config)
     assert (found.clips, found.identities, found.probed, found.unreadable) == (4, 3, 4, 1)
     assert found.frames == pytest.approx(3 * 72 / 2, rel=0.1)
@@ -29,4 +29,4 @@ def test_nothing_that_can_be_read(tmp_path: Path):
     (tmp_path / "clips/a/v").mkdir(parents=True)
     (tmp_path / "clips/a/v/1.mp4").write_text("no video")
     with pytest.raises(IcfaceError, match="none of the 1 clips"):
-        estimate(PreprocessConfig(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data")))
+        estimate(flat_config(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data")))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.datasets import build_dataset
+from support.datasets import build_dataset, flat_config
 
 from icface.errors import IcfaceError
 from icface.training.config import TrainConfig
@@ -24,7 +24,7 @@ def source(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
 
 
 def config(source: Path, dataset: Path, **options) -> PreprocessConfig:
-    return PreprocessConfig(source=str(source), dataset=str(dataset), size=32, every=8, val_fraction=1.0, **options)
+    return flat_config(source=str(source), dataset=str(dataset), size=32, every=8, val_fraction=1.0, **options)
 
 
 def test_everybody_is_val():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support.datasets import flat_config
 
 from icface.errors import IcfaceError, root_cause
 from icface.images import decode_image
@@ -41,7 +42,7 @@ def source(tmp_path: Path, sample_clips: dict[str, Path]) -> Path:
 
 def options(source: Path, tmp_path: Path, **changes) -> PreprocessConfig:
     values = {"source": str(source), "dataset": str(tmp_path / "data"), "size": 32, "every": 3, "val_fraction": 0.0}
-    return PreprocessConfig(**{**values, **changes})
+    return flat_config(**{**values, **changes})
 
 
 def contents(url: str) -> dict[str, bytes]:

@@ -135,9 +135,9 @@ def run_node(folder: Path, data: str, random: np.random.Generator) -> int:
 
 
 def options(folder: Path, data: str):
-    from pipelines.config import PreprocessConfig
+    from support.datasets import flat_config
 
-    return PreprocessConfig(
+    return flat_config(
         source=str(folder / "clips"),
         dataset=str(folder / data),
         size=32,

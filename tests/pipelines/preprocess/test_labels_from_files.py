@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.datasets import flat_config
 from support.openface_tables import openface_table
 
 from icface.video.reading import read_frames
@@ -47,7 +48,7 @@ def test_labels_are_those_of_the_files_and_a_file_of_another_clip_fails_its_clip
     for identity, data in (("ann", table), ("bob", shorter)):
         (root / identity / "v").mkdir(parents=True)
         data.rename(columns=lambda name: f" {name}").to_csv(root / identity / "v/1.csv", index=False)
-    config = PreprocessConfig(
+    config = flat_config(
         source=str(source),
         dataset=str(tmp_path / "data"),
         size=32,
@@ -76,7 +77,7 @@ def test_labels_are_those_of_the_files_and_a_file_of_another_clip_fails_its_clip
 def test_the_files_may_lie_beside_the_clips(source: Path, tmp_path: Path, frames: int):
     for identity in ("ann", "bob", "cyd"):
         openface_table(frames).to_csv(source / identity / "v/1.csv", index=False)
-    config = PreprocessConfig(
+    config = flat_config(
         source=str(source), dataset=str(tmp_path / "data"), size=32, every=10, val_fraction=0.0, analyzer="openface"
     )
     assert preprocess(config).ok == 3
@@ -86,14 +87,14 @@ def test_options_of_an_analyzer_that_is_not_asked_for_are_refused():
     with pytest.raises(ValueError, match="openface_root"):
         PreprocessConfig.from_flat({"source": "clips", "dataset": "data", "openface_root": "csv"})
     with pytest.raises(ValueError, match=r"unknown field mediapipe\.root"):
-        PreprocessConfig(source="clips", dataset="data", analyzer_options={"root": "csv"})
+        flat_config(source="clips", dataset="data", analyzer_options={"root": "csv"})
     with pytest.raises(ValueError, match="gpus"):
-        PreprocessConfig(source="clips", dataset="data", gpus=1)
+        flat_config(source="clips", dataset="data", gpus=1)
 
 
 def test_the_device_does_not_name_a_data_set_and_the_detector_does():
     def naming(**options) -> dict[str, object]:
-        return PreprocessConfig(source="clips", dataset="data", analyzer="pyfeat", **options).naming()
+        return flat_config(source="clips", dataset="data", analyzer="pyfeat", **options).naming()
 
     assert naming(gpus=0.5) == naming(analyzer_options={"detector": "v2"}) != naming()
     assert naming()["pyfeat_detector"] == "v1"

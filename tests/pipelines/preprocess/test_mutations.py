@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from support.clip_faults import KINDS, mutated
+from support.datasets import flat_config
 from support.soak import chosen, part
 
 from icface.images import decode_image
 from icface.video.reading import read_frames
 from icface.video.writing import write_video
-from pipelines.config import PreprocessConfig
 from pipelines.format import CLIPS, FRAMES
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.write_shard import write_shard
@@ -42,7 +42,7 @@ def damaged_shard(count: int, seed: int, clips: list[tuple[str, bytes]], every: 
         kind = KINDS[(number + number // len(KINDS) + seed) % len(KINDS)]
         place.write_bytes(mutated(data, kind, random))
     source, dataset = Folder.at(folder / "clips"), Folder.at(folder / "data")
-    config = PreprocessConfig(
+    config = flat_config(
         source=source.absolute, dataset=dataset.absolute, size=32, every=every, min_frames=2, cpu_seconds=60.0
     )
     found = list_clips(source)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from support.clip_faults import contents
+from support.datasets import changed
 
 from icface.errors import IcfaceError
 from pipelines.cluster import connect
-from pipelines.config import PreprocessConfig
+from pipelines.config import RunningConfig
 from pipelines.dataset import Dataset
 from pipelines.preprocess.job import preprocess
 from pipelines.preprocess.parts import finish
@@ -30,7 +31,7 @@ def ray_here():
 def run(crowd_made_once: Path, tmp_path: Path) -> Callable[[str | None], int]:
     """Runs a part of the job that made `crowd_made_once` into `parts`; the clips that it did."""
     config = replace(crowd_config(crowd_made_once), dataset=str(tmp_path / "parts"))
-    return lambda shard: preprocess(replace(config, shard=shard)).new_clips
+    return lambda shard: preprocess(changed(config, shard=shard)).new_clips
 
 
 def test_parts_make_the_undivided_data_set(crowd_made_once: Path, tmp_path: Path, run):
@@ -71,7 +72,7 @@ def test_what_is_missing_is_named(crowd_made_once: Path, tmp_path: Path, run):
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0"])
 def test_parts_that_make_no_sense(text: str):
     with pytest.raises(ValueError, match="I/N"):
-        PreprocessConfig(source="c", dataset="d", shard=text)
+        RunningConfig(shard=text)
 
 
 def test_the_sbatch_file_gives_each_task_its_part(tmp_path: Path):

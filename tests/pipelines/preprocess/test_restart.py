@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.clip_faults import contents
+from support.datasets import changed, flat_config
 
 from icface.errors import IcfaceError
 from pipelines.cluster import connect
@@ -23,7 +24,7 @@ def config(crowd: Path) -> PreprocessConfig:
     original = clips.readlink()
     clips.unlink()
     shutil.copytree(original, clips, symlinks=True)
-    return PreprocessConfig(
+    return flat_config(
         source=str(clips),
         dataset=str(crowd / "data"),
         size=32,
@@ -38,7 +39,7 @@ def test_a_finished_data_set_starts_no_ray(config: PreprocessConfig):
     before = contents(Path(config.dataset))
     code = (
         "import sys; from pipelines.config import PreprocessConfig; from pipelines.preprocess.job import preprocess\n"
-        f"assert preprocess(PreprocessConfig(**{config.__dict__!r})).new_clips == 0\n"
+        f"assert preprocess(PreprocessConfig.from_flat({config.to_flat()!r})).new_clips == 0\n"
         "assert not [name for name in sys.modules if name.split('.')[0] == 'ray']"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -59,13 +60,13 @@ def test_a_finished_data_set_starts_no_ray(config: PreprocessConfig):
 def test_other_options_are_refused_by_name(config: PreprocessConfig, changes: dict, said: str):
     before = contents(Path(config.dataset))
     with pytest.raises(IcfaceError, match=said):
-        preprocess(replace(config, **changes))
+        preprocess(changed(config, **changes))
     assert contents(Path(config.dataset)) == before
 
 
 @pytest.mark.parametrize("changes", [{"workers": 1}, {"limit": 2}, {"cpu_seconds": 99.0}, {"max_failed": 0.5}])
 def test_options_that_name_nothing_may_change(config: PreprocessConfig, changes: dict):
-    assert preprocess(replace(config, **changes)).new_clips == 0
+    assert preprocess(changed(config, **changes)).new_clips == 0
 
 
 def test_a_moved_source_is_the_same_source(config: PreprocessConfig):

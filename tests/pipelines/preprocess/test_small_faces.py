@@ -5,10 +5,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from support.datasets import build_dataset
+from support.datasets import build_dataset, flat_config
 
 from icface.video.reading import read_frames
-from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
 
 
@@ -28,13 +27,13 @@ def test_small_and_missing_faces_are_told(sample_clips: dict[str, Path], tmp_pat
     faces = faces[:, : faces.shape[1] // 2 * 2, : faces.shape[2] // 2 * 2]
     write(tmp_path / "clips/far/v/1.mp4", faces)
     write(tmp_path / "clips/gone/v/1.mp4", np.concatenate([faces, np.zeros((20, *faces.shape[1:]), np.uint8)]))
-    config = PreprocessConfig(
+    config = flat_config(
         source=str(tmp_path / "clips"), dataset=str(tmp_path / "data"), size=32, min_face=40, val_fraction=0.0
     )
     summary = build_dataset(config)
     assert (summary.ok, summary.half_lost) == (2, 1)
     assert Dataset.open(config.dataset).meta["counts"]["half_lost"] == 1
-    small = PreprocessConfig(
+    small = flat_config(
         source=str(tmp_path / "clips"), dataset=str(tmp_path / "other"), size=32, min_face=2000, val_fraction=0.0
     )
     summary = build_dataset(small)
@@ -46,7 +45,6 @@ def test_small_and_missing_faces_are_told(sample_clips: dict[str, Path], tmp_pat
 
 def test_a_least_confidence_is_refused_where_none_is_told():
     with pytest.raises(ValueError, match="min_confidence does nothing with the analyzer mediapipe"):
-        PreprocessConfig(source="s", dataset="d", min_confidence=0.9)
-    assert (
-        PreprocessConfig(source="s", dataset="d", min_confidence=0.9, analyzer="mediapipe-torch").min_confidence == 0.9
-    )
+        flat_config(source="s", dataset="d", min_confidence=0.9)
+    told = flat_config(source="s", dataset="d", min_confidence=0.9, analyzer="mediapipe-torch")
+    assert told.filters.min_confidence == 0.9

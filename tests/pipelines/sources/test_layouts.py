@@ -7,6 +7,7 @@ import av
 import fsspec
 import numpy as np
 import pytest
+from support.datasets import flat_config
 
 from icface.analyzers import create
 from icface.attributes import ATTRIBUTE_NAMES
@@ -14,7 +15,6 @@ from icface.errors import IcfaceError
 from icface.images import encode_png
 from icface.video.reading import probe, read_frames
 from icface.video.writing import write_video
-from pipelines.config import PreprocessConfig
 from pipelines.preprocess.clip_rows import clip_rows
 from pipelines.preprocess.plan import make_plan
 from pipelines.sources import ClipFiles, list_clips, official_test, read_span
@@ -64,7 +64,7 @@ def write_track(path: Path, frames: np.ndarray, boxes: np.ndarray, form: str) ->
 
 def rows_of(source: Folder, analyzer, scratch: Path, **options):
     """The row of `clips` and the table of each clip of a source, by name."""
-    config = PreprocessConfig(source=str(source.url), dataset="unused", size=32, **options)
+    config = flat_config(source=str(source.url), dataset="unused", size=32, **options)
     files = ClipFiles(source)
     found = {}
     for clip in list_clips(source):
@@ -160,7 +160,7 @@ def test_a_bad_track_fails_its_clip_alone(text: str, said: str, two_people: Path
     except IcfaceError as error:
         assert said in str(error)
         return
-    config = PreprocessConfig(source="x", dataset="y", size=32)
+    config = flat_config(source="x", dataset="y", size=32)
     row = clip_rows(tmp_path / "vox/AbC.mp4", clip, "train", config, analyzer, span).row
     assert row["status"] == "failed"
     assert said in row["reason"]
@@ -258,7 +258,7 @@ def test_a_csv_of_paths_and_identities(sample_clips: dict[str, Path], analyzer, 
     with pytest.raises(OSError):
         files.path(clips[3], tmp_path)
     plan = make_plan(
-        PreprocessConfig(source=str(table), dataset=str(tmp_path / "data")), source, Folder.at(tmp_path / "data")
+        flat_config(source=str(table), dataset=str(tmp_path / "data")), source, Folder.at(tmp_path / "data")
     )
     assert plan.clips == 4
 
@@ -308,14 +308,14 @@ def test_remote_sources_list_and_fetch_the_same(two_people: Path, analyzer, boxe
 def test_tracks_and_openface_files_do_not_go_together(two_people: Path, tmp_path: Path):
     shutil.copy(two_people, tmp_path / "AbC.mp4")
     write_track(tmp_path / "txt/id1/AbC/00001.txt", np.arange(10), np.ones((10, 4)) * 30, "{}")
-    config = PreprocessConfig(source=str(tmp_path), dataset=str(tmp_path / "data"), analyzer="openface")
+    config = flat_config(source=str(tmp_path), dataset=str(tmp_path / "data"), analyzer="openface")
     with pytest.raises(IcfaceError, match="cut the clips first"):
         make_plan(config, Folder.at(tmp_path), Folder.at(tmp_path / "data"))
 
 
 def test_a_changed_track_is_another_shard(two_people: Path, tmp_path: Path):
     shutil.copy(two_people, tmp_path / "AbC.mp4")
-    config = PreprocessConfig(source=str(tmp_path), dataset=str(tmp_path / "data"))
+    config = flat_config(source=str(tmp_path), dataset=str(tmp_path / "data"))
     names = set()
     for frames in (10, 12):
         write_track(tmp_path / "txt/id1/AbC/00001.txt", np.arange(frames), np.ones((frames, 4)) * 30, "{}")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.datasets import flat_config
 
 from icface.errors import IcfaceError
-from pipelines.config import PreprocessConfig
 from pipelines.preprocess.plan import make_plan
 from pipelines.sources import ClipFiles, Leftovers, list_clips, stated_splits
 from pipelines.sources.layouts.tree_names import TreeLayout
@@ -102,7 +102,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    plan = make_plan(PreprocessConfig(source="x", dataset="y"), root, Folder.at(tmp_path / "data"))
+    plan = make_plan(flat_config(source="x", dataset="y"), root, Folder.at(tmp_path / "data"))
     assert plan.clips == 1
     assert plan.passed_over == ("1 folder cannot be read (secret)",)
 
@@ -133,7 +133,7 @@ def test_a_csv_says_the_split_and_identities_stay_text(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(
         "path,identity,split\na.mp4,007,validation\nb.mp4,7,train\nc.mp4,8,TEST\nd.mp4,1e3,\n"
     )
-    config = PreprocessConfig(source="x", dataset="y", val_fraction=0.9)
+    config = flat_config(source="x", dataset="y", val_fraction=0.9)
     plan = make_plan(config, Folder.at(tmp_path / "list.csv"), Folder.at(tmp_path / "data"))
     splits = {clip.identity: shard.split for shard in plan.shards for clip in shard.clips}
     assert splits == {"007": "val", "7": "train", "8": "test", "1e3": "train"}
