@@ -62,8 +62,8 @@ class Animator:
     ) -> "Animator":
         """An animator of a bundle folder or a loaded model; `batch` frames are made at a time.
 
-        Faces are found by `analyzer`, else by the one that labelled the model's training data, with the same options;
-        on a GPU by the one that measures the same there.
+        Faces are found by `analyzer`, else by the one that labelled the model's training data, with the same options.
+        On a GPU it is the one that measures the same there.
         Raises IcfaceError when there is no bundle at that path, or that analyzer is another one here.
         """
         model = bundle if isinstance(bundle, ICface) else load_bundle(bundle)
@@ -113,9 +113,9 @@ class Animator:
     def animate(self, source: Picture | Source, attributes: pd.DataFrame) -> Iterator[Picture]:
         """The source face with the attributes of each row: yields (S, S, 3) uint8 RGB, one frame a row.
 
-        `attributes`: raw units (radians, AU 0..5), columns named as in `icface.attributes`; `frame`, `timestamp`
-        and `face` may stand beside them. A missing column keeps the source's own value, NaN is the neutral value,
-        and what lies beyond the values of the training is clamped and counted in `clamped`, which is set at the call.
+        `attributes`: raw units (radians, AU 0..5), columns named as in `icface.attributes`; `frame`, `timestamp` and
+        `face` may stand beside them. A missing column keeps the source's own value, and NaN is the neutral value. What
+        lies beyond the values of the training is clamped and counted in `clamped`, which is set at the call.
 
         Raises IcfaceError, at the call, when no face is found in the source or a column is unknown.
         """

@@ -129,6 +129,7 @@ class AttributeSchema:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The attributes' names, in the order of the columns."""
         return tuple(attribute.name for attribute in self.attributes)
 
     @property

@@ -49,6 +49,7 @@ class BundleConfig:
         return list(self.training.get("sources", ()))
 
     def to_json(self) -> dict[str, Any]:
+        """What `config.json` holds; `from_json` reads it."""
         return {
             "format": FORMAT,
             "model": asdict(self.model),
@@ -96,6 +97,7 @@ class ICface(nn.Module):
 
     @property
     def schema(self) -> AttributeSchema:
+        """The attributes, as `config` has them."""
         return self.config.schema
 
     @property

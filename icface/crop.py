@@ -1,7 +1,7 @@
 """The one crop rule: which square of a frame the networks see.
 
-Preprocessing, evaluation, animation, the Studio and serving all cut through here; data sets and bundles record
-the rule, so that a face is seen at the scale that the networks were trained on.
+Preprocessing, evaluation, animation, the Studio and serving all cut through here. Data sets and bundles record the
+rule, so that a face is seen at the scale that the networks were trained on.
 """
 
 import math
@@ -101,8 +101,8 @@ def smooth(values: npt.NDArray[np.float64], window: float) -> npt.NDArray[np.flo
 def crop_image(frame: npt.NDArray[np.uint8], square: npt.ArrayLike, size: int) -> npt.NDArray[np.uint8]:
     """The square (x, y, side) of `frame` (H, W, 3) uint8, brought to (size, size, 3) uint8.
 
-    The corner may lie between pixels. An output pixel is the mean of evenly spaced bilinear samples, at most one
-    source pixel apart, of the area that it covers; what lies outside the frame repeats its edge.
+    The corner may lie between pixels. An output pixel is the mean of bilinear samples of the area that it covers. They
+    are evenly spaced, at most one source pixel apart. What lies outside the frame repeats its edge.
     """
     x, y, side = (float(value) for value in np.asarray(square))
     if not side > 0:

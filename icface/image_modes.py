@@ -17,9 +17,10 @@ SRGB = ImageCms.createProfile("sRGB")
 def to_srgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 of a picture of any mode, turned upright by its EXIF.
 
-    Grey of more than 8 bits (`I;16`, `I`, `F`) is scaled by what its numbers can be: the bits that a TIFF states, 16
-    for `I;16`; for `I` and `F` the least of 1, 255, 65535 that holds them all, else their maximum. An embedded profile
-    is converted to sRGB; CMYK without one by Pillow's rule. Transparent parts show `GROUND`.
+    Grey of more than 8 bits (`I;16`, `I`, `F`) is scaled by the largest number that it can hold. That is the bits that
+    a TIFF states, and 16 for `I;16`. For `I` and `F` it is the least of 1, 255, 65535 that holds them all, else their
+    maximum. An embedded profile is converted to sRGB; CMYK without one by Pillow's rule. Transparent parts show
+    `GROUND`.
     """
     top, inverted = _deepest(image), _tag(image, PHOTOMETRIC) == WHITE_IS_ZERO
     image = ImageOps.exif_transpose(image)

@@ -33,7 +33,7 @@ _UNITS = [ATTRIBUTE_NAMES.index(name) for name in ACTION_UNIT_NAMES]
 def smooth(frames: npt.NDArray[np.int32], labels: Labels, width: int) -> Labels:
     """Average labels (N, 20) over `width` (odd) neighbouring frames, without delay; NaN stays out of the mean.
 
-    `frames` (N,) ascending are the rows' places in the clip: rows farther away than `width` // 2 kept frames do not
+    `frames` (N,) ascending are the rows' places in the clip. Rows farther away than `width` // 2 kept frames do not
     count, so that a gap is not averaged over. AU45 and what was not measured stay as they are.
 
     >>> labels = np.zeros((3, 20), np.float32); labels[1, 1] = 3

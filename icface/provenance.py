@@ -47,6 +47,7 @@ class Mark:
 
     @property
     def source_type(self) -> str:
+        """The IPTC digital source type: of a composite with real parts, or of a picture made as a whole."""
         return COMPOSITE if self.composite else SYNTHETIC
 
     def tags(self) -> dict[str, str]:

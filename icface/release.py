@@ -1,7 +1,7 @@
 """The authors' released weights (`latest_net_G.pth`, `latest_net_GN.pth`) as a bundle.
 
 Their licence allows non-commercial use only, and the bundle says so. The files are state dicts, perhaps inside a dict
-with the optimiser's, saved from DataParallel; the networks take the picture directly, without an image encoder, and
+with the optimiser's, saved from DataParallel. The networks take the picture directly, without an image encoder. They
 code poses of 0.7 rad (0.5 rad in the training code of 2019).
 """
 

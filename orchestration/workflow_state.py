@@ -86,6 +86,7 @@ class State:
         return int(self._steps.get(step, {}).get("round", 0))
 
     def keep(self, step: str, inputs: str, result: Any) -> None:
+        """Remember what a step made of these inputs."""
         self._steps[step] = {"inputs": inputs, "result": result, "round": self.round(step)}
         self._write()
 

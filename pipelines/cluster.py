@@ -32,9 +32,9 @@ _TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 def connect(address: str = "local", workers: int | None = None, packages: tuple[Any, ...] = ()) -> Iterator[int]:
     """Be connected to Ray inside the block; yields how many processes with one core each fit, at most `workers`.
 
-    `local` starts Ray on this machine and ends it afterwards; `auto` joins the one that runs here; HOST or HOST:PORT
-    joins a cluster, to which our packages (and `packages`) are sent. Where this process is connected already, that
-    connection is used and left as it is. Raises IcfaceError when no cluster answers.
+    `local` starts Ray on this machine and ends it afterwards, and `auto` joins the one that runs here. HOST or
+    HOST:PORT joins a cluster, to which our packages (and `packages`) are sent. Where this process is connected already,
+    that connection is used and left as it is. Raises IcfaceError when no cluster answers.
     """
     if ray.is_initialized():
         yield _cores(workers)

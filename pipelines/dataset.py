@@ -121,6 +121,7 @@ class Dataset:
 
     @property
     def crop_rule(self) -> CropRule:
+        """How the pictures were cut out."""
         return CropRule.from_json(self.meta["crop"])
 
     @property
@@ -135,6 +136,7 @@ class Dataset:
 
     @property
     def licence(self) -> str:
+        """Licence of the clips."""
         return str(self.meta["licence"])
 
     def row_groups(self, split: str, held_out: bool = False) -> list[RowGroup]:

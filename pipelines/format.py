@@ -156,6 +156,7 @@ class FrameWriter:
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def close(self) -> None:
+        """Write the file's end; without it the file cannot be read."""
         self._writer.close()
 
 

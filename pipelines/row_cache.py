@@ -1,8 +1,8 @@
 """Local copies of row groups whose data set lies far away: a folder of bounded size that a node's processes share.
 
-Row groups rather than whole shards, because training reads them at random: a shard would be fetched for one of them
-and, in a folder smaller than the data set, be gone before the next. A copy is an Arrow file that is mapped into
-memory, so that a read touches the pictures that it draws and no others.
+It keeps row groups rather than whole shards, because training reads them at random. A shard would be fetched for one of
+them. In a folder smaller than the data set it would be gone before the next. A copy is an Arrow file that is mapped
+into memory, so that a read touches the pictures that it draws and no others.
 """
 
 import fcntl

@@ -26,14 +26,17 @@ class Shard:
 
     @property
     def frames_file(self) -> str:
+        """Path of the rows of frames in the data set."""
         return f"frames/split={self.split}/{self.name}.parquet"
 
     @property
     def index_file(self) -> str:
+        """Path of the row groups' index in the data set."""
         return f"index/{self.name}.parquet"
 
     @property
     def clips_file(self) -> str:
+        """Path of the rows of clips in the data set."""
         return f"clips/{self.name}.parquet"
 
 

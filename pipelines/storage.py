@@ -49,6 +49,7 @@ class Folder:
 
     @property
     def local(self) -> bool:
+        """Whether it lies on a disk of this machine."""
         return isinstance(self.fs, LocalFileSystem)
 
     @property
@@ -75,6 +76,7 @@ class Folder:
         return path if self.local else f"{self.url.rstrip('/')}/{name}"
 
     def exists(self, name: str) -> bool:
+        """Whether there is a file or folder of that name now."""
         self.fs.invalidate_cache()
         return bool(self.fs.exists(self.path(name)))
 

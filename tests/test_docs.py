@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from support.prose import too_long
 
 from icface.attributes import ACTION_UNIT_NAMES, AttributeSchema, Seen
 from icface.control import ACTION_UNIT_WORDS, EYES, parse_edits
@@ -49,24 +50,9 @@ def test_the_picture_of_the_pose_is_the_scripts(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "docs" / "pose.svg").read_text() == (ROOT / "docs" / "pose.svg").read_text()
 
 
-LONGEST = 30
-"""Words of a sentence, from full stop to full stop. Readers are engineers from everywhere."""
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a Markdown text: paragraphs and list items, without code, tables, pictures and addresses."""
-    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "#", ":::", "<"))]
-    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", "\n".join(lines))
-    return [
-        sentence for block in blocks for sentence in re.split(r"(?<=[.!?])\s+", " ".join(block.split())) if sentence
-    ]
-
-
 @pytest.mark.parametrize("document", sorted({*DOCUMENTS, *ROOT.glob("*.md")}), ids=lambda path: path.name)
 def test_sentences_are_short(document: Path) -> None:
-    long = [sentence for sentence in sentences(document.read_text()) if len(sentence.split()) > LONGEST]
+    long = too_long(document.read_text())
     assert not long, "\n".join(long)
 
 

@@ -1,18 +1,18 @@
 """From MediaPipe's blendshapes, face matrix and landmarks to the 20 attributes on OpenFace's scale.
 
-A function of what a data set stores, so that labels can be made again without any video. Which blendshape stands
-for which action unit, and how well, was measured against OpenFace on two VoxCeleb clips (Pearson r within a clip):
-AU01 .78/.82, AU02 .53/.79, AU04 .72/-, AU05 .91/-, AU12 .78/-, AU25 .72/.50, AU26 .45/.47, AU45 .85/.88 are usable;
-AU06, AU07, AU09, AU10 are moderate. AU14, AU15, AU17, AU20 and AU23 are not recovered (their blendshapes are
-nearly constant), so they are NaN.
+A function of what a data set stores, so that labels can be made again without any video. Which blendshape stands for
+which action unit was measured against OpenFace on two VoxCeleb clips. Pearson r within a clip: AU01 .78/.82, AU02
+.53/.79, AU04 .72/-, AU05 .91/-, AU12 .78/-, AU25 .72/.50, AU26 .45/.47, AU45 .85/.88 are usable. AU06, AU07, AU09, AU10
+are moderate. AU14, AU15, AU17, AU20 and AU23 are not recovered (their blendshapes are nearly constant), so they are
+NaN.
 
 5 x a blendshape overshoots OpenFace's intensities, so each has its own gain. Those of AU01, AU02, AU07, AU12, AU25,
-AU26 and AU45 (with its intercept) are the pooled slopes measured there; the others are round numbers near the slopes
-on one of these clips, checked over 110 clips not to press against the ends of the scale. More digits would fit two
-people. So a full smile is an AU12 of about 1.9, as OpenFace would have it, not 5.
+AU26 and AU45 (with its intercept) are the pooled slopes measured there. The others are round numbers near the slopes on
+one of these clips. Over 110 clips, they do not press against the ends of the scale. More digits would fit two people.
+So a full smile is an AU12 of about 1.9, as OpenFace would have it, not 5.
 
-Pitch has a bias that differs from clip to clip (median -6.9 to +8.7 degrees, 10th to 90th percentile): clip
-baselines take it away where labels are read, not here.
+Pitch has a bias that differs from clip to clip: their medians lie between -6.9 and +8.7 degrees (10th to 90th
+percentile). Clip baselines take it away where labels are read, not here.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ MEASURES = frozenset(ATTRIBUTE_NAMES) - NOT_MEASURED
 
 BROW_TO_NOSTRIL = 0.70
 """Height from nostrils to inner brows over the width between the outer eye corners from which a nose counts as
-wrinkled. Relaxed people differ: .67 to .80 from the 10th to the 90th percentile of 110 clips, median .73; a person
+wrinkled. Relaxed people differ: .67 to .80 from the 10th to the 90th percentile of 110 clips, median .73. A person
 below it has a constant AU09, which the clip's baseline takes away."""
 BROW_TO_NOSTRIL_GAIN = 20.0
 
@@ -66,8 +66,8 @@ Numbers = TypeVar("Numbers", npt.NDArray[Any], "Tensor")
 def attributes_from_blendshapes(blendshapes: npt.ArrayLike, matrices: npt.ArrayLike, landmarks: npt.ArrayLike) -> Array:
     """(N, 20) float32 attributes in the order of `ATTRIBUTE_NAMES`: radians, AUs 0..5, NaN where not measured.
 
-    `blendshapes` (N, 52) 0..1 in MediaPipe's order; `matrices` (N, 16) row-major face matrices; `landmarks`
-    (N, 68, 2) iBUG points in any unit, as long as it is the same for x and y.
+    `blendshapes` (N, 52) 0..1 in MediaPipe's order. `matrices` (N, 16): row-major face matrices. `landmarks` (N, 68,
+    2): iBUG points in any unit, as long as it is the same for x and y.
     """
     shapes = np.asarray(blendshapes, np.float32).reshape(-1, len(BLENDSHAPE_NAMES))
     points = np.asarray(landmarks, np.float32).reshape(-1, 68, 2)

@@ -41,9 +41,9 @@ class Face:
 class Analyzer(Protocol):
     """Measures faces in frames.
 
-    `analyze` is called with consecutive frames of one clip at most `batch_size` at a time; a batch never
-    crosses clips. Its result for a frame does not depend on the other frames of the batch, unless the analyzer says
-    so: a second look (`second_look`) searches around the faces of neighbouring frames.
+    `analyze` is called with consecutive frames of one clip at most `batch_size` at a time; a batch never crosses clips.
+    Its result for a frame does not depend on the other frames of the batch, unless the analyzer says so. A second look
+    (`second_look`) searches around the faces of neighbouring frames.
     """
 
     name: str

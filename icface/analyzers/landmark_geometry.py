@@ -2,24 +2,24 @@
 
 The head's pose is found first; then the landmarks are turned back to a frontal view, in which every distance is
 measured. So a turned head changes little. Lengths are centimetres of MediaPipe's canonical face, whose outer eye
-corners lie 8.9 apart: every face is brought to that size by its rigid points, the ones that no expression moves.
+corners lie 8.9 apart. Every face is brought to that size by its rigid points, the ones that no expression moves.
 
 Each measure, on the frontal landmarks, and where it comes from:
 
 - AU01: height of the inner brow ends (21, 22) over the root of the nose (27). FACS: inner brow raised.
 - AU02: height of the outer brows (17-19, 24-26) over the line of the eye corners. FACS: outer brow raised.
-- AU12: half the width between the inner lip corners (60, 64), plus the height of the outer corners (48, 54) over the
-  middle of the lips (51, 57, 62, 66). FACS: lip corners pulled outwards and up.
+- AU12: half the width between the inner lip corners (60, 64). Added is the height of the outer corners (48, 54) over
+  the middle of the lips (51, 57, 62, 66). FACS: lip corners pulled outwards and up.
 - AU25: gap between the inner lips, (65, 66, 67) under (61, 62, 63). FACS: lips part.
 - AU26: drop of chin (7-9) and lower lip (56-58, 65-67) under the line of the eye corners. FACS: the jaw drops, the
   lower lip with it; the chin alone is noisier.
 - AU45: eye aspect ratio, mean of both eyes. Soukupova and Cech, "Real-Time Eye Blink Detection using Facial
   Landmarks" (CVWW 2016), equation 1.
 
-A measure m becomes an intensity as gain x (m - zero), clipped to 0..5. `GAINS` are the slopes over 2,150 frames of 109
-clips (64 px crops) that give a unit of MediaPipe's mapping a unit here: the scale is shared, the measurement is not.
+A measure m becomes an intensity as gain x (m - zero), clipped to 0..5. `GAINS` are slopes over 2,150 frames of 109
+clips (64 px crops): a unit of MediaPipe's mapping becomes a unit here. The scale is shared, the measurement is not.
 `ZEROS` are values that nine of ten resting faces exceed. People differ in the height of their brows and the width of
-their eyes and lips, so a resting face reads 0.3 to 1, and only changes within a person's track mean anything.
+their eyes and lips. So a resting face reads 0.3 to 1, and only changes within a person's track mean anything.
 """
 
 import cv2

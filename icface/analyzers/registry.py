@@ -1,8 +1,8 @@
 """The analyzers that there are, and what is known of each before its module is imported.
 
-To add one: a class that follows `icface.analyzers.face.Analyzer`, and one `Registration` in `BUILT_IN` here, or in
-another package an entry point of the group `icface.analyzers` that leads to a `Registration`. Configuration, command
-line and doctor derive from it. This module is light: it imports neither numpy nor any analyzer.
+To add one, write a class that follows `icface.analyzers.face.Analyzer`, and one `Registration` in `BUILT_IN` here. In
+another package, an entry point of the group `icface.analyzers` leads to a `Registration`. Configuration, command line
+and doctor derive from it. This module is light: it imports neither numpy nor any analyzer.
 """
 
 import re
@@ -42,6 +42,8 @@ class AnalyzerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenFaceOptions(AnalyzerOptions):
+    """Options of OpenFace's csv files."""
+
     root: Decides[str | None] = None
     """Where OpenFace's csv files lie (`identity/video/clip.csv`), by default beside the clips; a path or a URL."""
     confidence: Decides[float] = 0.8
@@ -52,17 +54,21 @@ class OpenFaceOptions(AnalyzerOptions):
             raise ValueError(f"openface_confidence must lie in 0..1, not {self.confidence}")
 
     def resolved(self, source: str, gpu: bool) -> Self:
+        """With `source` as the folder of the csv files, where none is given."""
         return self if self.root else type(self)(root=source, confidence=self.confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PyFeatOptions(AnalyzerOptions):
+    """Options of py-feat."""
+
     detector: Decides[Literal["auto", "v1", "v2", "mp"]] = "auto"
     """py-feat's Detectorv1, Detectorv2 or MPDetector; `auto` is v2 where `gpus` gives a process one, else v1."""
     weights: str | None = None
     """Folder of py-feat's weights, laid out as the hub's cache; by default the hub is asked."""
 
     def resolved(self, source: str, gpu: bool) -> Self:
+        """With the detector that `auto` stands for."""
         if self.detector != "auto":
             return self
         return type(self)(detector="v2" if gpu else "v1", weights=self.weights)
@@ -70,6 +76,8 @@ class PyFeatOptions(AnalyzerOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MediaPipeTorchOptions(AnalyzerOptions):
+    """Options of MediaPipe's networks in torch."""
+
     detect_every: Decides[int] = 1
     """The face detector looks at each Nth frame, and where a face was lost; in between faces are followed."""
 
@@ -132,7 +140,10 @@ BUILT_IN = {
 
 @cache
 def registrations() -> Mapping[str, Registration]:
-    """Every analyzer by name: those of this project, then those that installed packages add."""
+    """Every analyzer by name: those of this project, then those that installed packages add.
+
+    Raises IcfaceError when a package's entry point is not a `Registration`.
+    """
     found = dict(BUILT_IN)
     for point in entry_points(group=GROUP):
         registration = point.load()

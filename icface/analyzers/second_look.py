@@ -1,7 +1,7 @@
 """A second look for small faces: MediaPipe's detector sees 128 px of a frame, and misses faces below 8 % of it.
 
-Frames in which no face was found are looked at again in squares: around the face of a frame nearby, where there is
-one, else in overlapping squares over the whole frame, from large to small. Only frames of a size are worth it, in
+Frames in which no face was found are looked at again in squares. The squares lie around the face of a frame nearby,
+where there is one. Else they overlap over the whole frame, from large to small. Only frames of a size are worth it, in
 which a face so small has pixels enough. Frames in which a face was found are never changed.
 """
 

@@ -38,17 +38,17 @@ def read_driving(
 ) -> pd.DataFrame:
     """The attributes of a driver, one row a frame.
 
-    `path` is a video or a picture, which `analyzer` measures, or a csv: one with our column names (`frame` and
-    `timestamp` may be missing) or one that OpenFace 2 wrote, with or without the spaces before its column names.
-    Rows of a csv that are `KEY_SECONDS` and more apart are keyframes: they become a table at 25 frames/s, whose values
-    run between them as `interpolation` says.
+    `path` is a video or a picture, which `analyzer` measures, or a csv. A csv has our column names, or OpenFace 2 wrote
+    it, with or without the spaces before its column names. With our names, `frame` and `timestamp` may be missing. Rows
+    of a csv that are `KEY_SECONDS` and more apart are keyframes: they become a table at 25 frames/s, whose values run
+    between them as `interpolation` says.
     Returns float32 columns in raw units named as in `icface.attributes` (those that a csv has), and `frame` (int),
-    `timestamp` (seconds) and `face` (bool). Where no face is measured, `face` is False and the row is filled: a gap
-    of at most `LONGEST_GAP` is interpolated, over a longer one the last face is held (at the start, the first).
-    NaN is left where a face's attribute is not measured.
+    `timestamp` (seconds) and `face` (bool). Where no face is measured, `face` is False and the row is filled. A gap of
+    at most `LONGEST_GAP` is interpolated. Over a longer one the last face is held (at the start, the first). NaN is
+    left where a face's attribute is not measured.
 
-    In a video the largest face of the first frame that has one is followed by overlap, and what is measured is
-    averaged over `SMOOTHED_FRAMES` neighbouring frames, as it is for training (AU45 is not: blinks are short). The
+    In a video the largest face of the first frame that has one is followed by overlap. What is measured is averaged
+    over `SMOOTHED_FRAMES` neighbouring frames, as it is for training. AU45 is not averaged: blinks are short. The
     table's `attrs[SEVERAL]` counts the frames that show other faces too.
     `progress` is told the frames measured and their number, as far as the header knows.
 

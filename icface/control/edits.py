@@ -18,10 +18,10 @@ Verb = Literal["set", "add", "scale"]
 def parse_edits(entries: Iterable[str], schema: AttributeSchema, verb: Verb = "set") -> dict[str, float]:
     """What `--set`, `--add` or `--scale` name, as raw values by attribute.
 
-    An entry is NAME=NUMBER. AUs are 0..5; `pitch`, `yaw`, `roll` are degrees and become radians. `set` takes a
-    value of the attribute's range, `add` a difference within the range's width, `scale` a factor from 0 to 100.
-    `set` and `add` take percent too: 100% is the way from neutral to the 99th percentile of the training data, and
-    -100% of a pose the way to the 1st.
+    An entry is NAME=NUMBER. AUs are 0..5; `pitch`, `yaw`, `roll` are degrees and become radians. `set` takes a value of
+    the attribute's range, `add` a difference within the range's width, `scale` a factor from 0 to 100. `set` and `add`
+    take percent too. 100% is the way from neutral to the 99th percentile of the training data, and -100% of a pose the
+    way to the 1st.
 
     Raises IcfaceError on an unknown or untrained attribute, a pose named as in files, a number that is none or
     out of range, or an attribute named twice.

@@ -39,10 +39,10 @@ def mix(
 def mix_regions(base: pd.DataFrame | None, parts: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame:
     """`base` with regions of the face (keys of `icface.attributes.REGIONS`) from other drivers.
 
-    The result has the rows of `base`, or of the first part given when there is no base. A part plays at its own
-    speed along `timestamp`: its values are interpolated at the base's times, its last value is held when it is
-    shorter, its rest is left out when it is longer; a single picture is held throughout. What a part did not
-    measure stays the base's.
+    The result has the rows of `base`, or of the first part given when there is no base. A part plays at its own speed
+    along `timestamp`: its values are interpolated at the base's times. Where it is shorter, its last value is held.
+    Where it is longer, its rest is left out. A single picture is held throughout. What a part did not measure stays the
+    base's.
     """
     given = [part for part in parts.values() if part is not None]
     if base is None:

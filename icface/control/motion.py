@@ -100,9 +100,9 @@ def between_keys(keys: pd.DataFrame, interpolation: Interpolation, path: str) ->
 def one_euro(table: pd.DataFrame, cutoff: float = 2.0, speed: float = 1.0) -> pd.DataFrame:
     """The table with the jitter of its attributes filtered and their fast movements kept.
 
-    The one-euro filter (Casiez, Roussel, Vogel, CHI 2012) with `cutoff` Hz at rest and `speed` Hz more for each unit
-    a second, once forwards and once backwards and averaged, so without delay. Rows that were not measured
-    stay so, and so does AU45: blinks are short.
+    This is the one-euro filter (Casiez, Roussel, Vogel, CHI 2012) with `cutoff` Hz at rest and `speed` Hz more for each
+    unit a second. It runs forwards and backwards, and the mean of both has no delay. Rows that were not measured stay
+    so, and so does AU45: blinks are short.
     """
     result = table.copy()
     times = seconds(table)

@@ -1,7 +1,7 @@
 """Tables of attributes: what every part of `icface.control` and the Animator takes and gives.
 
-A table is a pandas DataFrame, one row a frame, in raw units (radians, AU 0..5), with columns named as in
-`icface.attributes`; beside them it may have those of `COMPANIONS`. NaN is "not measured". A column that is missing
+A table is a pandas DataFrame, one row a frame, in raw units (radians, AU 0..5). Its columns are named as in
+`icface.attributes`. Beside them it may have those of `COMPANIONS`. NaN is "not measured". A column that is missing
 keeps the source face's own value when a portrait is animated.
 """
 

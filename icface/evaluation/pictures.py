@@ -35,7 +35,7 @@ class PictureRenderer:
         return Rendered(pictures=self.read(of_pair(pair.key) for pair in pairs), neutral=neutral)
 
     def read(self, files: Iterable[Path]) -> Pictures:
-        """(N, S, S, 3) uint8 RGB at the size of the comparison."""
+        """(N, S, S, 3) uint8 RGB at the size of the comparison. Raises IcfaceError when one is not square."""
         pictures = []
         for file in files:
             picture = read_image(file)

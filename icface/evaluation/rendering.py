@@ -65,6 +65,7 @@ class ModelRenderer:
         return torch.cat([self._neutral[pair.source_key] for pair in pairs])
 
     def render(self, pairs: Sequence[EvaluationPair]) -> Rendered:
+        """The model's pictures of the pairs, (N, S, S, 3) uint8 RGB, and the neutral ones."""
         neutral = self.neutral(pairs)
         pictures, clamped = drive_pairs(self.model, neutral, pairs)
         return Rendered(pictures=pictures, neutral=to_pictures(neutral), clamped=clamped)

@@ -9,8 +9,8 @@ frames, all others left neutral. There is no real frame to compare with, so only
 - r2: share of the measured variance that a straight line explains, 0..1, the mean over sources: 1 is linear, whatever
   the slope.
 - monotonic: Spearman's rank correlation of the two, -1..1, the mean over sources: 1 where more is always more.
-- leak: the mean, over the other measured action units, of the absolute slope of that unit on the asked one: how many
-  intensities the rest of the face moves for each intensity asked. leak_pose: the same of pitch, yaw and roll, degrees.
+- leak: how far the rest of the face moves for each intensity asked. It is the mean, over the other measured action
+  units, of the absolute slope of that unit on the asked one.
 
 Some units move together on real faces and in every analyzer's mapping (AU06 with AU12, AU25 with AU26), so a perfect
 model leaks a little.

@@ -36,8 +36,8 @@ def correlation(
 def icc(asked: npt.ArrayLike, found: npt.ArrayLike, people: npt.NDArray[np.int64], count: int) -> Estimate:
     """ICC(3,1) of two raters, asked and found (N,): consistency of single measurements, -1..1 (Shrout and Fleiss 1979).
 
-    (BMS - EMS) / (BMS + EMS) of the two-way analysis of variance, which for two raters is 2 cov / (var + var): as r,
-    but a slope other than 1 counts too. NaN under `LEAST_PAIRS` places or where nothing varies.
+    It is (BMS - EMS) / (BMS + EMS) of the two-way analysis of variance. For two raters that is 2 cov / (var + var): as
+    r, but a slope other than 1 counts too. NaN under `LEAST_PAIRS` places or where nothing varies.
     """
 
     def of(total: Doubles) -> Doubles:

@@ -33,9 +33,9 @@ class Discriminator(nn.Module):
     one is in the released code is not known here, and the number of parameters does not tell.
 
     The paper's attribute head is a convolution block with sigmoid, the released code's a linear layer with sigmoid;
-    here: a convolution block, as the paper says. The identity head is linear: class logits over the training
-    identities (`softmax`, to be fed to a cross entropy as they are: no softmax before it), or an embedding whose
-    classes live in `classes` (`embedding`).
+    here: a convolution block, as the paper says. The identity head is linear. `softmax` gives class logits over the
+    training identities, to be fed to a cross entropy without a softmax before it. `embedding` gives an embedding whose
+    classes live in `classes`.
     """
 
     def __init__(self, config: ModelConfig, attributes: int, identities: int) -> None:

@@ -38,6 +38,7 @@ class SamePadded(nn.Conv2d):
     """A convolution padded as TensorFlow does: an odd pixel goes to the right and to the bottom."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, D, H / stride, W / stride), rounded up."""
         padding = []
         for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -63,6 +64,7 @@ class InvertedBottleneck(nn.Module):
         self.skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, D, H / stride, W / stride), with a skip where the shapes agree."""
         y = x
         if self._expand_conv is not None and self._bn0 is not None:
             y = F.relu6(self._bn0(self._expand_conv(y)))
@@ -145,9 +147,11 @@ class PerceptualDistance(nn.Module):
         self.register_buffer("deviation", 2 * torch.tensor(DEVIATION)[:, None, None])
 
     def train(self, mode: bool = True) -> "PerceptualDistance":
+        """Stays in eval mode, whatever `mode` is."""
         return super().train(False)  # running statistics stay what ImageNet made them
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """The distance of pictures (B, 3, S, S) in [-1, 1], a scalar. `target` gets no gradient."""
         ours = self.network((output.float() - self.mean) / self.deviation)
         with torch.no_grad():
             theirs = self.network((target.float() - self.mean) / self.deviation)

@@ -16,9 +16,11 @@ class EncodedGenerator(nn.Module):
         self.generator = ResnetGenerator(config, attributes)
 
     def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
+        """Maps pictures (B, 3, S, S) in [-1, 1] and coded attributes (B, n) to pictures of the same shape."""
         return self.generator(self.encoder(image), attributes)
 
     def attribute_weights(self) -> list[tuple[Tensor, int]]:
+        """Those of the generator behind the encoder."""
         return self.generator.attribute_weights()
 
 

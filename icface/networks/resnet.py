@@ -27,6 +27,7 @@ class ResidualBlock(nn.Module):
         self.conv_block = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to the same shape."""
         return x + self.conv_block(x)
 
 

@@ -1,13 +1,12 @@
 """Our generator: it moves the input's own pixels and paints what it cannot move.
 
-A mouth that opens shows what no pixel of the input holds, while skin, hair and background only move. So the
-network predicts a flow, a mask and a painted picture, and the output is
-`mask * warp(input, flow) + (1 - mask) * painted`. The flow is the sum of three. An affine one is linear in the
-attributes: a head that rolls moves as a whole, and farther than any training frame shows. A coarse one
-(`FlowBasis`) is linear too, a field of arrows for each attribute: the nose of a head that turns runs ahead of its
-outline, a jaw drops, much alike in all faces of one crop. What is left, a convolution adds. All begin at zero, so
-training starts at the quality of copying the source and only ever has to improve on it. The attributes reach every
-level as a scale and a shift of the normalised features (FiLM).
+A mouth that opens shows what no pixel of the input holds, while skin, hair and background only move. So the network
+predicts a flow, a mask and a painted picture, and the output is `mask * warp(input, flow) + (1 - mask) * painted`. The
+flow is the sum of three. An affine one is linear in the attributes: a head that rolls moves as a whole, and farther
+than any training frame shows. A coarse one (`FlowBasis`) is linear too: a field of arrows for each attribute. The nose
+of a head that turns runs ahead of its outline, and a jaw drops, much alike in all faces of one crop. What is left, a
+convolution adds. All begin at zero, so training starts at the quality of copying the source and only ever has to
+improve on it. The attributes reach every level as a scale and a shift of the normalised features (FiLM).
 """
 
 from itertools import pairwise
@@ -40,6 +39,7 @@ class Modulation(nn.Module):
         nn.init.normal_(self.film.weight, 0.0, 0.1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Maps features (B, C, H, W) and a condition (B, n) to features of the same shape."""
         with torch.autocast(x.device.type, enabled=False):  # small: casting its weights would cost more than it saves
             scale, shift = self.film(condition).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
             return modulate(x, scale, shift, self.groups)
@@ -54,6 +54,7 @@ class ModulatedConv(nn.Module):
         self.modulation = Modulation(outputs, condition)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Maps features (B, C, H, W) and a condition (B, n) to features (B, D, H / stride, W / stride)."""
         return self.modulation(self.conv(x), condition)
 
 
@@ -66,6 +67,7 @@ class ModulatedBlock(nn.Module):
         self.second = ModulatedConv(channels, channels, condition)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Maps features (B, C, H, W) and a condition (B, n) to features of the same shape."""
         return x + self.second(self.first(x, condition), condition)
 
 
@@ -73,8 +75,8 @@ class FlowBasis(nn.Module):
     """Flow (B, 2, H, W) in half widths out of attributes (B, n) and the features (B, C, h, w) of the picture.
 
     A weighted sum of fields of `cells` x `cells` arrows, one an attribute, as the shape of an active appearance model
-    is one of its modes. The weights are the attributes that are asked for plus what is read off the picture: a
-    neutraliser is told where the face shall go but not where it is, and a neutral face may be left with a smile.
+    is one of its modes. The weights are the attributes that are asked for plus what is read off the picture. A
+    neutraliser is told where the face shall go but not where it is, and a neutral face may keep a smile.
     """
 
     enlarge: Tensor
@@ -89,6 +91,7 @@ class FlowBasis(nn.Module):
         nn.init.zeros_(self.fields.bias)
 
     def forward(self, attributes: Tensor, features: Tensor) -> Tensor:
+        """The flow (B, 2, H, W), half widths, of attributes (B, n) and features (B, C, h, w)."""
         weights = attributes + features.float().mean(dim=(2, 3)) @ self.read
         fields = self.fields(weights).view(-1, 2, self.cells, self.cells)
         return self.enlarge @ fields @ self.enlarge.T
@@ -97,8 +100,8 @@ class FlowBasis(nn.Module):
 class WarpGenerator(nn.Module):
     """Neutraliser or generator (B, 3, S, S) x (B, n) -> (B, 3, S, S).
 
-    The picture is folded 2 x 2 into channels, brought down to 8 x 8 and up again; flow and mask are made at half
-    the picture's size, the painted picture is unfolded from there.
+    The picture is folded 2 x 2 into channels, brought down to 8 x 8 and up again. Flow and mask are made at half the
+    picture's size, and the painted picture is unfolded from there.
     """
 
     def __init__(self, config: ModelConfig, attributes: int) -> None:
@@ -278,9 +281,9 @@ def followed(flow: Tensor, points: Tensor) -> Tensor:
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Sample `image` (B, C, H, W) at each pixel's own place plus `flow` (B, 2, H, W), in halves of the width.
 
-    A zero flow gives the image back; pixels from outside repeat the border. Cubic convolution, which may overshoot the
-    image's range: a picture is moved twice on its way, to the neutral face and from there, and bilinear sampling
-    blurs it each time.
+    A zero flow gives the image back; pixels from outside repeat the border. It is a cubic convolution, which may
+    overshoot the image's range. A picture is moved twice on its way, to the neutral face and from there, and bilinear
+    sampling blurs it each time.
     """
     height, width = image.shape[2:]
     ys = (torch.arange(height, device=image.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1

@@ -48,7 +48,7 @@ class Task:
         return "failed" if self.error else "done" if self.result is not None else "working"
 
     def progress(self, done: int, total: int) -> None:
-        """How far it is; ends the task when nobody wants it any more."""
+        """How far it is. Raises IcfaceError, which ends the task, when nobody wants it any more."""
         if self._stopped.is_set():
             raise IcfaceError("stopped")
         self.done, self.total = done, total

@@ -38,8 +38,8 @@ HEADERS = {
 class Guard:
     """Checks host, origin and token of every request, and sets the headers of every answer.
 
-    A page in the browser could otherwise reach this server through a name of its own that it points at 127.0.0.1:
-    with `hosts` given, a request for any other host is refused.
+    A page in the browser could otherwise reach this server through a name of its own that it points at 127.0.0.1. With
+    `hosts` given, a request for any other host is refused.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str] | None) -> None:

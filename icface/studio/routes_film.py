@@ -48,6 +48,7 @@ class Planned(Chosen):
     drawn: dict[str, dict[int, float]] = Field(default_factory=dict)
 
     def plan(self) -> FilmPlan:
+        """The part that says how the film is made."""
         names = ("follows", "start", "end", "relative", "map_attributes", "gain", "offset", "drawn")
         return FilmPlan(**{name: getattr(self, name) for name in names})
 
@@ -112,7 +113,7 @@ class FilmDesk:
         return plan.notices(self._tables(plan, self.workshop.model(asked.model)), self._names(plan))
 
     def add_film(self, asked: Planned) -> str:
-        """Make a film in the background; returns its id."""
+        """Make a film in the background; returns its id. Raises IcfaceError when it is too long."""
         model = self.workshop.model(asked.model)
         source = self.workshop.prepared(model, asked.portrait, asked.face)
         _, table = self.curves(asked)

@@ -58,6 +58,7 @@ class OpenModel:
 
     @property
     def mark(self) -> Mark:
+        """What pictures of this model are marked with."""
         return Mark(bundle=self.bundle)
 
 
@@ -122,7 +123,7 @@ class Workshop:
     ) -> Picture:
         """The face with these values: AUs, and `pitch`, `yaw`, `roll` in degrees; the others are the source's own.
 
-        Raises Overtaken when a newer request of the same view comes in before this one's turn, and IcfaceError for
+        Raises Overtaken when a newer request of the same view comes in before this one's turn. Raises IcfaceError for
         an unknown or untrained name or a value out of range.
         """
         self.latest.announce(view, sequence)

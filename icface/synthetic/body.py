@@ -80,6 +80,7 @@ class Body:
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors lie."""
         return self.vertices.device
 
 

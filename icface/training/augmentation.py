@@ -1,7 +1,7 @@
 """How a training pair is looked at: mirrored or not, turned in the picture's plane or not.
 
-A view changes the picture, its labels and its landmarks together: a flip that left yaw and roll alone, or a turn
-that left the pose alone, would teach the networks a wrong sign.
+A view changes the picture, its labels and its landmarks together. A flip that left yaw and roll alone, or a turn that
+left the pose alone, would teach the networks a wrong sign.
 """
 
 from dataclasses import dataclass

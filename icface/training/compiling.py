@@ -12,7 +12,7 @@ from icface.training.config import TrainConfig
 from icface.weights import cache_folder
 
 COMPILE_FROM = 5000
-"""Steps from which `compile: auto` compiles on a GPU: on an H100 a cold start of the whole networks took over 170 s,
+"""Steps from which `compile: auto` compiles on a GPU. On an H100 a cold start of the whole networks took over 170 s,
 and a step was 25 ms shorter afterwards."""
 SHAPES = 64
 """Variants of one block that are kept: a block serves every level of both generators, with gradients and without."""

@@ -72,13 +72,19 @@ class Reading(Protocol):
     """What is needed of a `CropReading`."""
 
     @property
-    def unclipped(self) -> Tensor: ...
+    def unclipped(self) -> Tensor:
+        """(B, 20) attributes before they are clipped to their range."""
+        ...
 
     @property
-    def mesh(self) -> Tensor: ...
+    def mesh(self) -> Tensor:
+        """(B, 478, 3) points of the face mesh, fractions of the crop."""
+        ...
 
     @property
-    def landmarks(self) -> Tensor: ...
+    def landmarks(self) -> Tensor:
+        """(B, 68, 2) iBUG points, fractions of the crop."""
+        ...
 
 
 class Reader(Protocol):

@@ -35,9 +35,9 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 def average_statistics(module: nn.Module) -> None:
     """Give every rank the ranks' mean of the batch norms' running means and variances, in one all-reduce.
 
-    Each rank normalises by its own slice (SyncBatchNorm, which does not, exists on GPUs only: there nothing is left
-    to average). The running statistics follow linearly, so averaging them after every step keeps one set of them:
-    what is saved, shown and resumed does not depend on the rank or on when it was saved.
+    Each rank normalises by its own slice (SyncBatchNorm, which does not, exists on GPUs only: there nothing is left to
+    average). The running statistics follow linearly, so averaging them after every step keeps one set of them. What is
+    saved, shown and resumed does not depend on the rank or on when it was saved.
     """
     if world()[1] == 1:
         return

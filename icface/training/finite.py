@@ -47,7 +47,7 @@ class _Record:
 class DeferredCheck:
     """Holds the optimisers back from the first loss on that is not finite, and tells the host `LAG` steps later.
 
-    `bad` stays set, so the steps that the host has begun meanwhile change no weight either: the weights stay those
+    `bad` stays set, so the steps that the host has begun meanwhile change no weight either. The weights stay those
     before the phase whose loss was not finite, as if the host had looked at once.
     """
 

@@ -1,6 +1,6 @@
 """Beginning a training with another model's weights (`--init-from`).
 
-A bundle holds no discriminator: D and its heads start from random weights, and learn alone for the first steps
+A bundle holds no discriminator: D and its heads start from random weights. They learn alone for the first steps
 (`optimiser.warmup`), or their noise would undo what the generators know.
 """
 

@@ -248,9 +248,9 @@ class Losses:
     ) -> Terms:
         """G_N: a neutral face of the same person; `output` is what D says of `neutral`.
 
-        Its target is the track's near-neutral frame where there is one (recipe `paper`: never); for the rest the
-        detached pseudo target `pseudo`, what G_A makes of the neutral face with the neutral code, comes in with `ramp`
-        0..1.
+        Its target is the track's near-neutral frame where there is one (recipe `paper`: never). The rest have the
+        detached pseudo target `pseudo`: what G_A makes of the neutral face with the neutral code. It comes in with
+        `ramp` 0..1.
         """
         weights = self.config
         trained = self.attribute_loss.trained.float()

@@ -1,7 +1,7 @@
 """The training step as data: which networks a phase trains, with which loss terms, how often.
 
-A step runs the phases in order; each phase has its backwards (one for each part of the batch), one gradient
-all-reduce and one optimiser step of each network that learns in it.
+A step runs the phases in order. Each phase has its backwards (one for each part of the batch), one gradient all-reduce,
+and one optimiser step of each network that learns in it.
 """
 
 from collections.abc import Callable

@@ -65,6 +65,7 @@ class Training:
     """By the names of a phase's terms: their sums on the device since the last `metrics`, and of how many steps."""
 
     def state(self) -> dict[str, Any]:
+        """All that a checkpoint needs to go on; `load` reads it."""
         return {
             "steps_done": self.steps_done,
             "config": self.config.to_json(),
@@ -77,6 +78,7 @@ class Training:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned."""
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.discriminator.load_state_dict(state["discriminator"])
@@ -87,7 +89,10 @@ class Training:
         self.steps_done = state["steps_done"]
 
     def step(self, batch: Batch) -> None:
-        """Run every phase that is due on one batch (this rank's slice of it)."""
+        """Run every phase that is due on one batch (this rank's slice of it).
+
+        Raises IcfaceError when `accumulate` does not divide the slice.
+        """
         config, number = self.config, self.steps_done
         rank, ranks = world()
         # Dropout and noise depend on (seed, step) alone, so nothing of the generator has to be stored.

@@ -34,6 +34,7 @@ class RealFrames:
     """(N,) int64: equal numbers, one person; the numbers mean nothing else."""
 
     def to(self, device: torch.device) -> "RealFrames":
+        """The same frames on another device."""
         return RealFrames(**{name: value.to(device) for name, value in vars(self).items()})
 
 

@@ -204,7 +204,7 @@ def _stream(container: InputContainer, number: int) -> VideoStream:
 
 
 def _in_order(container: InputContainer) -> bool:
-    """Whether the container has no presentation times, and FFmpeg's guess of them is wrong for reordered frames: AVI's
+    """Whether the container has no presentation times, and FFmpeg's guess of them is wrong for reordered frames. AVI's
     packets come in even steps, and the frames are shown at those, one after another."""
     return container.format.name == "avi"
 

@@ -33,8 +33,8 @@ TimedFrame = tuple[float, str, Picture]
 WINDOW_BYTES = 128 << 20
 """A window of large frames is cut shorter than this, so that a worker's memory has a bound."""
 DECORD_BYTES = 128 << 20
-"""Decoded size up to which a clip is read by decord, whose thread decodes on while the frames before are looked at: a
-clip of 282 frames of 720p took 760 MB within four seconds of its first frame.
+"""Decoded size up to which decord reads a clip. Its thread decodes on while the frames before are looked at. A clip of
+282 frames of 720p took 760 MB within four seconds of its first frame.
 """
 DECORD_FORMATS = ("mp4", "matroska")
 DECORD_CODECS = frozenset({"h264", "vp8", "vp9", "mpeg4"})
@@ -121,7 +121,7 @@ def read_windows(
     """Every `every`-th frame of a clip in order, in windows of at most `window` frames and 128 MiB.
 
     Frame 0 is always among them. `span` (start and end in seconds) reads only the frames that begin from its start up
-    to its end, the first of them always; frames before it are decoded and passed over, by PyAV.
+    to its end, and always the first of them. PyAV decodes the frames before it and passes them over.
 
     `reader`: `pyav`; `decord`, which reads what it reads rightly and leaves the rest to PyAV; or `auto`, which is
     `decord` for clips of at most `DECORD_BYTES`.
@@ -165,9 +165,9 @@ def read_windows(
 def decord_is_right(path: str | Path) -> bool:
     """Whether decord gives the very bits and times that PyAV gives, which are what a player shows.
 
-    Not for 10 bit, interlaced, HDR or transparent frames, other sampling than 4:2:0, turned or mirrored ones, pixels
-    that are not square, more than one video stream, edit lists, times that are missing or begin before 0, nor for
-    containers and codecs that nobody compared.
+    These are read by PyAV: 10 bit, interlaced, HDR or transparent frames, and other sampling than 4:2:0. So are turned
+    or mirrored frames, pixels that are not square, and more than one video stream. So are edit lists, times that are
+    missing or begin before 0, and containers and codecs that nobody compared.
     """
     return _decord_is_right(survey(path))
 

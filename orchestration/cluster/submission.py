@@ -65,8 +65,11 @@ def submit(
     """Start `icface COMMAND ...` as a job; returns its id. `environment` is what the job gets besides.
 
     The working directory's code travels with it. What the project needs is installed on the nodes (ray_cluster.yaml
-    does that); the packages of the file `requirements`, by default the working directory's requirements.txt, are
+    does that). The packages of the file `requirements`, by default the working directory's requirements.txt, are
     installed for the job on top. The command joins the cluster that it runs on unless it names an `--address` itself.
+
+    Raises IcfaceError for another command, for records that would be lost with the job, and when the cluster refuses
+    the job.
     """
     if not command or command[0] not in COMMANDS:
         raise IcfaceError(

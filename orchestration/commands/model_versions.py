@@ -68,6 +68,7 @@ class Delete:
 
 
 def show(options: Show) -> None:
+    """Print what a version was made of and what was made of it."""
     from orchestration.registry.lineage import lineage, rows
     from orchestration.tracking.run_logger import use_tracking
 
@@ -81,6 +82,7 @@ def show(options: Show) -> None:
 
 
 def history(options: History) -> None:
+    """Print when aliases were given, and why."""
     from orchestration.registry.history import history as events_of
     from orchestration.tracking.run_logger import use_tracking
 
@@ -98,6 +100,7 @@ def history(options: History) -> None:
 
 
 def rollback(options: Rollback) -> None:
+    """Give an alias back to the version that had it before."""
     from orchestration.registry.history import rollback as give_back
     from orchestration.tracking.run_logger import use_tracking
 
@@ -108,6 +111,7 @@ def rollback(options: Rollback) -> None:
 
 
 def retire(options: Retire) -> None:
+    """Mark a version so that it gets no alias, or take the mark away."""
     from orchestration.registry import history as registry
     from orchestration.tracking.run_logger import use_tracking
 
@@ -123,6 +127,7 @@ def retire(options: Retire) -> None:
 
 
 def delete(options: Delete) -> None:
+    """Delete a version and its files."""
     from orchestration.registry import history as registry
     from orchestration.registry.versions import version
     from orchestration.tracking.run_logger import use_tracking

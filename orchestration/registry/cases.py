@@ -33,7 +33,7 @@ class Sheet:
 def sheets(renderer: ModelRenderer, pairs: EvaluationPairs, measured: Measurements) -> list[Sheet]:
     """For each group a sample, its worst and its best pairs.
 
-    Pairs of one person are ranked by the face box's L1, others by the angle to the pose that was asked for; a picture
+    Pairs of one person are ranked by the face box's L1, others by the angle to the pose that was asked for. A picture
     without a face is the worst. At most one pair of each track is shown.
     """
     found = []

@@ -40,6 +40,7 @@ class ComparedModel:
 
     @property
     def report(self) -> Report:
+        """The evaluation's scores."""
         return self.kept.report
 
 
@@ -134,10 +135,9 @@ def compare(
 ) -> Comparison:
     """Compare at least two models (`orchestration.registry.references`) on `dataset`.
 
-    Stored evaluations are used when all are of the same pairs (those of `dataset`, if it is given), analyzer and
-    protocol; otherwise all models are evaluated again, without `dataset` on the pairs of the first that has an
-    evaluation, and registered versions keep the result. `progress` is told the model, the pairs done and their
-    number.
+    Stored evaluations are used when all have the same pairs (those of `dataset`, if given), analyzer and protocol.
+    Otherwise all models are evaluated again, and registered versions keep the result. Without `dataset` that happens on
+    the pairs of the first model that has an evaluation. `progress` is told the model, the pairs done and their number.
 
     Raises IcfaceError for fewer than two models, an unknown one, or evaluations that cannot be compared when there
     is no data set to make new ones on.

@@ -67,6 +67,7 @@ def data_of(run: Any) -> dict[str, Any]:
 
 
 def steps_of(run: Any) -> int:
+    """Steps that a run has trained; 0 where it does not say."""
     steps = run.data.tags.get(STEPS_TAG) or run.data.params.get("steps", "0")
     return int(steps) if str(steps).isdigit() else 0
 

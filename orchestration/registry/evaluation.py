@@ -128,7 +128,7 @@ def evaluate_alike(
 ) -> list[Evaluated]:
     """Score several models on the same pairs, by their labels; those of the registry without a stored one keep it.
 
-    `progress` is told the label, the pairs done and their number. Raises as `evaluate_model`.
+    `progress` is told the label, the pairs done and their number. Raises IcfaceError as `evaluate_model`.
     """
     data, pairs = choice.open()
     found = []

@@ -25,10 +25,10 @@ TOLERANCE = 1e-4
 def export(model: str, output: str, form: Format = "bundle") -> ICface:
     """Write MODEL to the new folder `output`; returns it, for its licence.
 
-    `onnx`: `neutraliser.onnx` and `generator.onnx`, each `image` (B, 3, S, S) in [-1, 1] and `attributes` (B, n)
-    coded -> `picture`, batch of any size, checked against torch in onnxruntime, beside the bundle's config.json and a
-    README.md that says how to use them. Raises IcfaceError when there is no such model, something lies at `output`, or
-    the check fails.
+    `onnx` writes `neutraliser.onnx` and `generator.onnx`, beside the bundle's config.json and a README.md that says how
+    to use them. Each takes `image` (B, 3, S, S) in [-1, 1] and coded `attributes` (B, n), and returns `picture`. The
+    batch may have any size. The outputs are checked against torch in onnxruntime. Raises IcfaceError when there is no
+    such model, something lies at `output`, or the check fails.
     """
     target = Path(output).absolute()
     if target.exists():

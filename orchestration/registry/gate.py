@@ -56,6 +56,7 @@ class Rule:
 
     @property
     def way(self) -> Direction:
+        """Which way the metric is better: as the rule says, else as is known of the metric."""
         return self.direction or direction(self.metric)
 
 

@@ -27,14 +27,14 @@ def promote(
 ) -> str:
     """Give a version an alias; returns why it was allowed, which is kept with it as a tag.
 
-    `rule` says which scores may not get worse, and what is compared with copying the source. Only a difference whose
-    95 % interval over people leaves 0 and the tolerance out counts. Where the version that has the alias was evaluated
-    on other pairs, by another analyzer or protocol, by version 0.1, or not at all, both are evaluated again on the
-    pairs of this version's evaluation, or on those of `dataset`; stored evaluations stay. `progress` is told the
-    model, the pairs done and their number.
+    `rule` says which scores may not get worse, and what is compared with copying the source. Only a difference whose 95
+    % interval over people leaves 0 and the tolerance out counts. Both versions are evaluated again where the one that
+    has the alias cannot be compared. It was then evaluated on other pairs, by another analyzer or protocol, by version
+    0.1, or not at all. The pairs are those of this version's evaluation, or those of `dataset`. Stored evaluations
+    stay. `progress` is told the model, the pairs done and their number.
 
-    Refused (IcfaceError), unless `force`: a version without an evaluation, one with a real regression, which is
-    named, and one that cannot be compared.
+    Raises IcfaceError for a version that is not there. Unless `force`, so it does for one that is retired, has no
+    evaluation, cannot be compared, or has a real regression, which is named.
     """
     found = {item.number: item for item in registry.versions(name)}
     if number not in found:
@@ -57,6 +57,8 @@ def gate_score(metrics: Mapping[str, float]) -> tuple[str, float]:
 
     >>> gate_score({"held_out/face_l1": 0.1, "val/face_l1": 0.2, "val/ssim": 0.9})
     ('val/face_l1', 0.2)
+
+    Raises IcfaceError when the evaluation lacks it.
     """
     for group in GROUPS:
         if f"{group}/{GATE_METRIC}" in metrics:

@@ -32,6 +32,7 @@ class RefusedRequestError(MlflowException, IcfaceError):
 
     @property
     def message(self) -> str:
+        """The sentence that the client gets."""
         return self._sentence
 
     @message.setter
@@ -43,6 +44,7 @@ class ServedModel(PythonModel):
     """A portrait and attributes in, a PNG out, one a row."""
 
     def load_context(self, context: Any) -> None:
+        """Open the bundle and the analyzer's weights; MLflow calls it once."""
         # The weights of the analyzer lie with the model: a server needs no network, and no set-up of ours.
         weights = context.artifacts.get(FACE_LANDMARKER.name)
         model = load_bundle(context.artifacts["bundle"])
@@ -56,8 +58,8 @@ class ServedModel(PythonModel):
         Returns two columns: `png` (bytes), and `notice`, which says what was clamped to the values that the training
         data shows, or is empty.
 
-        Raises RefusedRequestError for a picture without a face, an unknown column, an attribute that was not trained,
-        and a value that is no number or lies outside the attribute's range.
+        Raises RefusedRequestError for a picture without a face, an unknown column, or an attribute that was not
+        trained. So does a value that is no number or lies outside the attribute's range.
         """
         self.check(model_input)
         try:

@@ -125,7 +125,7 @@ def _dataset_input(dataset: Dataset) -> Any:
 
 
 def end_run(run_id: str, status: str) -> None:
-    """Set a run's status: RUNNING, FINISHED, FAILED or KILLED."""
+    """Set a run's status: RUNNING, FINISHED, FAILED or KILLED. Raises IcfaceError when there is no such run."""
     client = mlflow.MlflowClient()
     try:
         if status == "RUNNING":
@@ -229,6 +229,8 @@ def register(run_id: str, bundle: Path, name: str) -> int:
 
     The bundle lies at `artifacts/bundle` of the model; the code is a file and our package, nothing is pickled. The
     version has the model card as its description, licence and sources as tags.
+
+    Raises IcfaceError when MLflow refuses the name.
     """
     config = load_bundle(bundle).config
     card = (bundle / "README.md").read_text()

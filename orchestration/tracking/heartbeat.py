@@ -41,6 +41,7 @@ class Driver:
 
     @classmethod
     def here(cls) -> "Driver":
+        """This process."""
         return cls(host=socket.gethostname(), place=_place(), pid=os.getpid(), started=_started(os.getpid()) or "")
 
     def is_alive(self, seen: float, now: float) -> bool:

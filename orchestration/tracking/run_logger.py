@@ -44,8 +44,8 @@ def sqlite_file(uri: str) -> Path | None:
 def use_tracking(uri: str | None = None) -> str:
     """Point MLflow of this process at the tracking server, without its chatter. Returns the URI.
 
-    Raises IcfaceError for the file store, which MLflow no longer keeps registries in, an address without http://, and
-    a sqlite file that is locked, damaged, of another version of MLflow, or was moved.
+    Raises IcfaceError for the file store, which MLflow no longer keeps registries in, and for an address without
+    http://. So it does for a sqlite file that is locked, damaged, of another version of MLflow, or was moved.
     """
     uri = credentials.take(uri) if uri else tracking_uri()
     if re.match(r"[\w.-]+:\d+(/|$)", uri):

@@ -1,7 +1,7 @@
 """The checkpoints in a run's folder: `checkpoint_00001000/training.pt`, each whole or not there, the newest two kept.
 
-We keep them ourselves: Ray Train copies a checkpoint file by file to its final name and rewrites the list of them in
-place, so that a kill in between leaves half a checkpoint, or a list from which no run starts again.
+We keep them ourselves. Ray Train copies a checkpoint file by file to its final name, and rewrites the list of them in
+place. A kill in between leaves half a checkpoint, or a list from which no run starts again.
 """
 
 import errno

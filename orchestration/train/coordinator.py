@@ -75,9 +75,11 @@ class TrainingCoordinator:
         return self.controller
 
     def ask_to_stop(self) -> None:
+        """Let the ranks stop after their present step."""
         self.stop = True
 
     def stop_wanted(self) -> bool:
+        """Whether somebody asked to stop."""
         return self.stop
 
 
@@ -93,6 +95,7 @@ class TellController(ControllerCallback):
         self.coordinator = coordinator
 
     def after_controller_start(self, train_run_context: Any) -> None:
+        """Tell the coordinator which actor controls the run; Ray Train calls it."""
         self.coordinator.controlled_by.remote(ray.get_runtime_context().current_actor)
 
 

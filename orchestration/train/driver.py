@@ -57,8 +57,8 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     `on_progress` is told about twice a second how far it is. Ctrl-C writes a checkpoint and ends the training;
     `resume` goes on from it.
 
-    Raises IcfaceError for a data set that cannot be trained on, a name that exists without `resume`, a resume that
-    would change something, storage or tracking that a cluster cannot see, and a training that failed.
+    Raises IcfaceError for a data set that cannot be trained on, and for a name that exists without `resume`. So it does
+    for a resume that would change something, storage or tracking that a cluster cannot see, and a training that failed.
     """
     if job.address == "local" and not ray.is_initialized():
         check_gpus(job, torch.cuda.device_count())

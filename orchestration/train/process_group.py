@@ -21,6 +21,7 @@ class ProcessGroup(TorchConfig):
 
     @property
     def backend_cls(self) -> Any:
+        """The class that Ray Train starts the group with."""
         return _Backend
 
 

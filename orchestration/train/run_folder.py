@@ -34,11 +34,12 @@ class RunRecord:
     """Options of `TrainJob` that the run was last started with: what `--resume` alone takes again."""
 
     def write(self, folder: Folder) -> None:
+        """Write it into the run's folder, whole or not at all."""
         folder.write(RUN, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def read(cls, folder: Folder) -> "RunRecord | None":
-        """The record in a run's folder, or None when there is no run yet."""
+        """The record in a run's folder, or None when there is no run yet. Raises IcfaceError when it is damaged."""
         try:
             return cls(**json.loads(folder.read(RUN)))
         except FileNotFoundError:

@@ -53,8 +53,8 @@ class _Job:
 def merge(urls: Sequence[str], output: str) -> Summary:
     """Join data sets into the new folder `output`. Licences and exclusions of all of them hold for the result.
 
-    Raises IcfaceError when they were measured or cut in different ways, a clip is in two of them, a person is on two
-    sides of the split, or `output` is not empty.
+    Raises IcfaceError when they were measured or cut in different ways, or `output` is not empty. So it does when a
+    clip is in two of them, or a person is on two sides of the split.
     """
     sources = tuple(Dataset.open(url) for url in urls)
     exclusions = [Exclusions.read(Folder.at(url)) for url in urls]

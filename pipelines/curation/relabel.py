@@ -40,10 +40,10 @@ def relabel(
 ) -> Relabelled:
     """Make the attributes of every frame again, without any video.
 
-    By default from the stored blendshapes, face matrix and landmarks by the present mapping; these are stored in half
-    precision, so attributes differ from those of the analysis by up to about 0.01. With `openface_root` from
-    OpenFace's csv files `identity/video/clip.csv` under it; a frame that OpenFace has no face in (success 0, low
-    confidence) is dropped and counted as such, a clip that loses all its frames is rejected.
+    By default they come from the stored blendshapes, face matrix and landmarks, by the present mapping. These are
+    stored in half precision, so attributes differ from those of the analysis by up to about 0.01. With `openface_root`
+    they come from OpenFace's csv files `identity/video/clip.csv` under it. A frame in which OpenFace has no face
+    (success 0, low confidence) is dropped and counted as such. A clip that loses all its frames is rejected.
 
     `dataset.json` names the new analyzer. A stopped run is finished by the same command; until then nothing else
     opens the data set. Raises IcfaceError, before anything is changed, when a shard lacks what is needed; also while

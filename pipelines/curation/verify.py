@@ -43,9 +43,10 @@ class Verified:
 def verify(url: str, source: str | None = None, on_shard: OnShard = lambda done, total: None) -> Verified:
     """Read every file of the data set at `url` once, and compare all that can be compared. Nothing is changed.
 
-    Checked are the index against the files, statistics and shares of missing values, keys, one picture a row group,
-    people against splits and exclusions, counts, and files that belong to nothing. Files written since page checksums
-    are kept are checked for flipped bits as well. With `source`, the clips there must have the stored sha256.
+    It compares the index with the files, people with splits and exclusions, and the counts. It checks statistics,
+    shares of missing values, keys, and one picture of each row group. It names files that belong to nothing. Files
+    written since page checksums are kept are checked for flipped bits as well. With `source`, the clips there must have
+    the stored sha256.
 
     Raises IcfaceError when there is no finished data set.
     """

@@ -1,17 +1,17 @@
 """Which frames of a data set a model is evaluated on: a fixed list, the same for every model.
 
-- `held_out`: for each training track with held out frames, its source is the frame nearest to neutral among those
-  that are not held out, and every held out frame is asked for in turn.
-- `val`: for each track of the val split, its source is the frame nearest to neutral, and frames spread evenly over
-  the rest of the track are asked for.
-- `cross`: each of those tracks' sources with the attributes of another person's frames: the tracks, in order, form
-  a ring in which each is driven by the next track of another identity.
+- `held_out`: the source of a training track with held out frames is its frame nearest to neutral among those that are
+  not held out. Every held out frame is asked for in turn.
+- `val`: the source of a track of the val split is its frame nearest to neutral. Frames spread evenly over the rest of
+  the track are asked for.
+- `cross`: each of those tracks' sources with the attributes of another person's frames. The tracks, in order, form a
+  ring in which each is driven by the next track of another identity.
 
 Tracks whose source is turned by 30 degrees or more are left out (`EvaluationPairs.left_out`): half of the face is not
 seen in it, and the neutraliser tears it.
 
-Beside each pair stands the frame of the source's track that is nearest in attributes to what is asked: what looking a
-picture up would give instead of making one. Frames within `APART` of the asked one do not count.
+Beside each pair stands the frame of the source's track that is nearest in attributes to what is asked. It is what
+looking a picture up would give instead of making one. Frames within `APART` of the asked one do not count.
 
 At most `per_track` driving frames a track, spread evenly; at most `tracks` tracks a group, spread evenly.
 """

@@ -45,6 +45,7 @@ class Draw:
 
     @classmethod
     def of(cls, seed: int, step: int, batch: int) -> "Draw":
+        """The numbers of one step's `batch` pairs: a function of `seed` and `step` alone."""
         # One generator a step: making one a pair takes as long as a quarter of a picture's decoding.
         balanced, driving, source, flip, *turns = np.random.default_rng((seed, 2, step)).random((6, batch))
         return cls(balanced, driving, source, flip, np.stack(turns, axis=1))
@@ -53,8 +54,8 @@ class Draw:
 class PairBatches(TorchDataset[Arrays]):
     """Batches of one rank, step by step; iterate over `batches`.
 
-    Beneath them are blocks of consecutive steps, each made on its own in any order by any process: `blocks` names
-    those that cover the steps, `block(number)` makes one (`arrays` and `in_steps` do it where it crosses processes).
+    Beneath them are blocks of consecutive steps, each made on its own in any order by any process. `blocks` names those
+    that cover the steps, and `block(number)` makes one. Where it crosses processes, `arrays` and `in_steps` do so.
 
     Raises IcfaceError when the data set has no training rows.
     """

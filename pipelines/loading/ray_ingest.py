@@ -1,7 +1,7 @@
 """Training pairs through Ray Data: CPU nodes read and decode, and feed the processes that train.
 
-The batches are bit-identical to those of `pipelines.loading.pairs`: Ray Data carries the numbers of blocks of steps
-to readers, which make each rank's slices as a `PairBatches` of that rank does, and brings them back in order.
+The batches are bit-identical to those of `pipelines.loading.pairs`. Ray Data carries the numbers of blocks of steps to
+readers, and brings the blocks back in order. Readers make each rank's slices as a `PairBatches` of that rank does.
 """
 
 import copy

@@ -67,12 +67,14 @@ class ActorAnalysis:
         self._turn: int | None = None
 
     def begin(self, frames: npt.NDArray[np.uint8], indices: list[int], clip: str) -> Any:
+        """Start on frames (N, H, W, 3) uint8 RGB; returns a ticket for `faces`."""
         # Every process begins elsewhere, so that they do not queue at the same actor.
         self._turn = os.getpid() if self._turn is None else self._turn + 1
         actor = self.actors[self._turn % len(self.actors)]
         return actor, actor.analyze.remote(frames, indices, clip)
 
     def faces(self, ticket: Any, seconds: float) -> list[list[Face]]:
+        """Faces of each frame. Raises IcfaceError as the analyzer does; AnalysisLost, after `seconds` at the latest."""
         import ray
 
         actor, reference = ticket

@@ -1,7 +1,7 @@
 """One clip to rows, in one process.
 
-A clip is looked at in windows of frames. What is found of the faces is small and kept; the frames themselves are
-kept only up to a bound, and a longer clip is decoded a second time, in order, to cut out the pictures.
+A clip is looked at in windows of frames. What is found of the faces is small and kept. The frames themselves are kept
+only up to a bound. A longer clip is decoded a second time, in order, to cut out the pictures.
 """
 
 from collections import Counter
@@ -76,8 +76,8 @@ def clip_rows(
 ) -> ClipRows:
     """Analyse the clip in the local file `path`, or the `span` of it.
 
-    A clip that cannot be used is not an error: its row says `rejected` (it can be read, but no track is left) or
-    `failed` (it cannot be read) and why.
+    A clip that cannot be used is not an error, but its row says why. `rejected`: it can be read, but no track is left.
+    `failed`: it cannot be read.
     """
     work = _ClipWork(path, clip, split, config, analyzer, span)
     try:

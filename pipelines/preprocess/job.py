@@ -1,7 +1,7 @@
 """The job: clips in, a data set out, by Ray Data.
 
-Each task writes one shard. A shard that is finished is never done again, so a job that was stopped, by whatever,
-goes on where it was; the result is the same to the bit.
+Each task writes one shard. A shard that is finished is never done again, so a job that was stopped, by whatever, goes
+on where it was. The result is bit-identical.
 """
 
 import json
@@ -38,9 +38,9 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
 
     `on_progress` is called about twice a second, from another thread, until this returns.
 
-    Raises IcfaceError for a source without clips, options that differ from those of the data set, a missing
-    analyzer or dlib, a cluster that does not answer, and, when all is written, more failed clips than `max_failed`
-    allows; also while another command writes the data set, or where it cannot be written.
+    Raises IcfaceError for a source without clips, for options that differ from those of the data set, and for a missing
+    analyzer or dlib. It is raised too while another command writes the data set, where it cannot be written, and when a
+    cluster does not answer. More failed clips than `max_failed` raise it after all is written.
     """
     source, dataset = Folder.at(config.source), Folder.at(config.dataset)
     # The processes that read clips work in other folders.

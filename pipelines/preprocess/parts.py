@@ -43,8 +43,8 @@ def write_record(dataset: Folder, part: tuple[int, int], plan: Plan, facts: dict
 def finish(url: str) -> Summary:
     """Put the parts of the data set at `url` together; shards of clips that are gone are removed.
 
-    Raises IcfaceError, before anything is changed, when there are no parts, some are missing, or they are not of one
-    division of the same clips with the same options; also while a part is being written.
+    Raises IcfaceError before anything is changed, when there are no parts or some are missing. So it does when they are
+    not of one division of the same clips with the same options, or while a part is being written.
     """
     dataset = Folder.at(url)
     if not dataset.exists(PARTS):

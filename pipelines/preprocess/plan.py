@@ -50,10 +50,12 @@ class Plan:
 
     @property
     def clips(self) -> int:
+        """Clips of the data set."""
         return sum(len(shard.clips) for shard in self.shards)
 
     @property
     def clips_to_do(self) -> int:
+        """Clips of the shards that are left to do."""
         return sum(len(shard.clips) for shard in self.todo)
 
     @property

@@ -30,6 +30,7 @@ class Progress:
 
     @property
     def frames_per_second(self) -> float:
+        """Frames read for each second of this run, by all processes together."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0
 
     @property
@@ -49,6 +50,7 @@ class ProgressActor:
         self.nodes: set[str] = set()
 
     def add(self, row: dict[str, Any], node: str) -> None:
+        """Count a clip's row, as a process on `node` wrote it."""
         self.nodes.add(node)
         self.counts["new"] += 1
         self.counts["frames"] += row["frames_read"]
@@ -56,4 +58,5 @@ class ProgressActor:
             self.counts[row["status"]] += 1
 
     def read(self) -> dict[str, int]:
+        """The counts so far, and the number of nodes that have worked."""
         return {**self.counts, "nodes": len(self.nodes)}

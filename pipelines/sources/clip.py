@@ -69,16 +69,19 @@ class Clip:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Clip":
+        """The clip that `to_json` wrote."""
         entry = values["span"]
         span = None if entry is None else TrackFile(**entry) if "path" in entry else BoxSpan(**entry)
         return cls(**{**values, "span": span})
 
     @property
     def identity(self) -> str:
+        """The person: the first part of the name."""
         return self.clip.partition("/")[0]
 
     @property
     def video(self) -> str:
+        """The recording: the second part of the name."""
         return self.clip.split("/")[1]
 
 

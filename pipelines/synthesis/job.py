@@ -35,8 +35,8 @@ def synthesise(config: SynthesisConfig, on_progress: OnProgress = lambda progres
     """Make the data set, or finish it; the result is the same to the bit however often it was stopped.
 
     `on_progress` is called about twice a second, from another thread, until this returns. Raises IcfaceError for a
-    motion that cannot be read, options that differ from those of the data set, and a cluster that does not answer; also
-    while another command writes the data set.
+    motion that cannot be read, for options that differ from those of the data set, and where a cluster does not answer.
+    It is raised too while another command writes the data set.
     """
     dataset = Folder.at(config.dataset)
     if config.motion is not None:  # the processes that render work in other folders

@@ -34,6 +34,7 @@ class DrawnMotions:
     """Everybody makes a motion of his own."""
 
     def of(self, person: int, frames: int, seed: int) -> Motion:
+        """The motion of a person in so many frames: a function of the arguments alone."""
         return draw_motion(frames, seed, person)
 
 
@@ -57,6 +58,7 @@ class StoredMotions:
             )
 
     def of(self, person: int, frames: int, seed: int) -> Motion:
+        """The motion of a track, drawn by `seed` and `person`; played again where it is shorter than `frames`."""
         group = self.groups[int(np.random.default_rng([seed, person, 8]).integers(len(self.groups)))]
         table = self.dataset.read(group, COLUMNS).to_pandas()
         shapes = np.stack(table["blendshapes"].to_numpy()).astype(np.float32)
@@ -90,6 +92,7 @@ class FileMotions:
         self.units, self.pose = full[:, : len(UNIT_NAMES)], full[:, len(UNIT_NAMES) :]
 
     def of(self, person: int, frames: int, seed: int) -> Motion:
+        """The file's motion, for everybody; played again where it is shorter than `frames`."""
         return _repeated(self.units, self.pose, frames)
 
 

@@ -79,7 +79,7 @@ class CropReader(nn.Module):
     No detector and no rotation: a crop that `icface.crop` cut shows the face where the landmark network expects it.
     MediaPipe computes the pose with the face's place in the frame, which a crop does not tell. Here every face stands
     in the middle of a frame, `CROP_HEIGHT` of its height. So the pose of a face at the frame's border is off by some
-    degrees, the same for all of its track: compare a made crop's pose with that read off the driving crop.
+    degrees, the same for all of its track. Compare a made crop's pose with that read off the driving crop.
 
     >>> reader = CropReader()  # doctest: +SKIP
     >>> reading = reader(images)  # (B, 3, S, S) in [-1, 1], with or without gradients  # doctest: +SKIP

@@ -1,7 +1,7 @@
 """The face detector's numbers as rectangles: anchors, scores, and boxes that are averaged where they overlap.
 
-The numbers are those of MediaPipe's published graph (face_detector_graph): 896 anchors of a 128 px picture, least
-score 0.5, boxes that overlap by more than half averaged by their scores.
+The numbers are those of MediaPipe's published graph (face_detector_graph): 896 anchors of a 128 px picture and a least
+score of 0.5. Boxes that overlap by more than half are averaged by their scores.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """Face geometry: from landmarks to the 4x4 matrix of the canonical face, in batches and differentiable.
 
-MediaPipe's published pipeline: landmarks are put onto the near plane of a camera of 63 degrees; the canonical face is
-laid onto them by a weighted similarity (Procrustes) to learn the scale, which gives depths, hence metric points; once
-more with those; and the last fit is the matrix.
+This is MediaPipe's published pipeline. Landmarks are put onto the near plane of a camera of 63 degrees. A weighted
+similarity (Procrustes) lays the canonical face onto them. Its scale gives depths, hence metric points. The same is done
+once more with those points, and the last fit is the matrix.
 """
 
 import math

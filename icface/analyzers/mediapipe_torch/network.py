@@ -16,10 +16,10 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 class TfliteNetwork(nn.Module):
     """One network of a .tflite file.
 
-    Input and outputs have the file's shapes, the first dimension being any batch; pictures are (B, H, W, C) float32,
-    which is how tflite keeps them and, seen as (B, C, H, W), torch's channels-last order: no copies in between.
-    Weights are buffers, not parameters, so no optimiser finds them; they are in no state dict either. The operators
-    that write outputs run in float32 under autocast: coordinates of up to 256 have no bits left in bfloat16.
+    Input and outputs have the file's shapes, but the first dimension is any batch. Pictures are (B, H, W, C) float32,
+    which is how tflite keeps them. Seen as (B, C, H, W), that is torch's channels-last order, so nothing is copied in
+    between. Weights are buffers, not parameters, so no optimiser finds them; they are in no state dict either. The
+    operators that write outputs run in float32 under autocast: coordinates of up to 256 have no bits left in bfloat16.
     """
 
     def __init__(self, graph: Graph) -> None:

@@ -59,7 +59,7 @@ def load_task(path: str | Path | None = None) -> FaceTask:
 
 
 def read_task(file: Path, sha256: str) -> FaceTask:
-    """The contents, out of the file itself."""
+    """The contents, out of the file itself. Raises IcfaceError that names the file's sha256 when it cannot be used."""
     try:
         with zipfile.ZipFile(file) as archive:
             graphs = {name: read_graph(archive.read(f"{name}.tflite"), f"{name}.tflite") for name in NETWORKS}

@@ -1,7 +1,7 @@
 """The layouts that a source may come in. The first one that knows a source lists its clips.
 
-To add one: a module here with a function `clips` and its line in `LAYOUTS`, or in another package an entry point of
-the group `icface.layouts` that leads to such a function. Those of other packages are asked first.
+To add one, write a module here with a function `clips` and its line in `LAYOUTS`. In another package, an entry point of
+the group `icface.layouts` leads to such a function. Those of other packages are asked first.
 """
 
 from collections.abc import Callable, Iterator

@@ -26,6 +26,8 @@ def read_table(folder: Folder, name: str) -> tuple[list[str], list[Row]]:
     """Header and rows of a csv file, without white space around the cells; the header's letters are small.
 
     Cells are separated by commas, tabs or semicolons, whichever the first line has most of.
+
+    Raises IcfaceError that names the first line with more or fewer cells than the heading.
     """
     data = folder.read(name)
     text = data.decode("utf-16" if data.startswith(UTF_16) else "utf-8-sig", "replace")

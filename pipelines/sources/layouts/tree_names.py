@@ -20,10 +20,10 @@ _PART = re.compile(r"\{(\w+)\}")
 class TreeLayout:
     """Folders from the source down to a clip, as in `{identity}/video/{view}/...`.
 
-    `{identity}` and `{video}` name the person and the recording, other words in braces stand for one folder each,
-    `*` does too, words without braces for a folder of that name, and `...` for any number of folders. What is neither
-    identity nor recording becomes part of the recording's name, or of the clip's where `{video}` is given. Raises
-    IcfaceError for a layout that makes no sense.
+    `{identity}` and `{video}` name the person and the recording. Other words in braces stand for one folder each, and
+    so does `*`. Words without braces stand for a folder of that name, and `...` for any number of folders. What is
+    neither identity nor recording becomes part of the recording's name, or of the clip's where `{video}` is given.
+    Raises IcfaceError for a layout that makes no sense.
     """
 
     text: str
