@@ -161,7 +161,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
     import ray
     from ray.train.torch import TorchTrainer
 
-    from orchestration.registry import versions as registry
+    from orchestration.registry import runs
     from orchestration.tracking import run_logger
     from orchestration.train.coordinator import start_coordinator
     from orchestration.train.process_group import ProcessGroup
@@ -225,7 +225,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
             share = since / (time.perf_counter() - began) / cores
             thread.join()
             torchrun.wait()
-        registry.end_run(run, "FINISHED")
+        runs.end_run(run, "FINISHED")
     return {**results, "daemons": share, "threads": threads}
 
 

@@ -24,6 +24,7 @@ from icface.video.reading import read_frames
 from icface.video.writing import write_video
 from icface.weights import SAMPLE_CLIPS, fetch
 from orchestration.config import DemoConfig, TrainJob
+from orchestration.registry import runs
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import evaluate_model
 from orchestration.registry.promotion import promote
@@ -144,7 +145,7 @@ def _train(folder: Path, config: TrainConfig, reporter: Reporter) -> TrainResult
     storage = str(folder / "runs")
     run = run_folder(storage, name)
     record = RunRecord.read(run)
-    if record is not None and not registry.has_run(record.mlflow_run_id):
+    if record is not None and not runs.has_run(record.mlflow_run_id):
         reporter.say("the earlier model is not in this MLflow store: training again")
         shutil.rmtree(run.root)
         record = None

@@ -91,7 +91,7 @@ class _Run:
         self.done: list[str] = []
 
     def all(self) -> Outcome:
-        from orchestration.registry.versions import nested_under
+        from orchestration.registry.runs import nested_under
 
         dataset_hash = self._preprocess()
         with nested_under(self._sweep() if len(self.workflow.train) > 1 else None):
@@ -107,7 +107,7 @@ class _Run:
 
     def _sweep(self) -> str | None:
         """The run that all trainings of this file are parts of."""
-        from orchestration.registry.versions import has_run, start_sweep
+        from orchestration.registry.runs import has_run, start_sweep
 
         known = self.state.known(SWEEP, self.workflow.model)
         if known is None or not has_run(known):

@@ -11,6 +11,8 @@ from icface.evaluation.report import Report
 from orchestration.tracking.metric_names import EVALUATION
 from orchestration.tracking.run_logger import METRICS_A_CALL
 
+TAG_LENGTH = 5000
+"""Characters that MLflow takes in a version's tag."""
 STEPS_TAG = "icface.steps"
 LINKED = ("train", "validation")
 """Groups of a run's metrics that its logged model gets too."""

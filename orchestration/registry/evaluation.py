@@ -16,7 +16,7 @@ from icface.evaluation.reenact import Conditions, make_report, measure_all
 from icface.evaluation.rendering import ModelRenderer
 from icface.evaluation.report import Report
 from orchestration.registry import evaluation_store as store
-from orchestration.registry import versions as registry
+from orchestration.registry import runs
 from orchestration.registry.cases import Sheet, sheets
 from orchestration.registry.distributed_evaluation import measure_on_ray
 from orchestration.registry.gate import Kept
@@ -165,7 +165,7 @@ def evaluate_and_keep(
     deleted. When the result cannot be recorded it is written to the working directory, and the error names the file.
     """
     if reference.run_id:
-        registry.check_kept(reference.run_id, reference.pinned)
+        runs.check_kept(reference.run_id, reference.pinned)
     if spread is None:
         measured, motions = measure_all(renderer, pairs, measurer, stepped=stepped, progress=progress)
     else:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import mlflow
 
 from icface.errors import IcfaceError
+from orchestration.registry import runs
 from orchestration.registry import versions as registry
 
 EVENT_TAG = "icface.event."
@@ -46,7 +47,7 @@ class Event:
 def note(name: str, event: Event) -> None:
     """Keep an event of the model `name`, with the time and who does it."""
     now = time.time()
-    values = {**asdict(event), "at": round(now, 3), "by": registry.user()}
+    values = {**asdict(event), "at": round(now, 3), "by": runs.user()}
     text = json.dumps(values)
     if len(text) > TAG_LENGTH:
         values["reason"] = values["reason"][: TAG_LENGTH - len(text)]

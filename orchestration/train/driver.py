@@ -23,6 +23,7 @@ from icface.training.critic import why_no_critic
 from icface.training.init_from import check_fits, init_schema
 from orchestration.cluster.versions import commit, versions
 from orchestration.config import TrainJob
+from orchestration.registry import runs
 from orchestration.registry import versions as registry
 from orchestration.registry.references import resolve
 from orchestration.tracking import heartbeat, run_logger
@@ -103,10 +104,10 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
                 number = _record_bundle(job, folder, record)
             else:
                 number = None
-                registry.end_run(record.mlflow_run_id, "KILLED")
+                runs.end_run(record.mlflow_run_id, "KILLED")
     except BaseException as error:
         with suppress(IcfaceError):  # the error that is on its way says more
-            registry.end_run(record.mlflow_run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            runs.end_run(record.mlflow_run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     return TrainResult(
         name=name,
@@ -170,13 +171,13 @@ def _record_bundle(job: TrainJob, folder: Folder, record: RunRecord) -> int | No
     try:
         with tempfile.TemporaryDirectory(prefix="icface-bundle-") as temporary:
             local = _local_bundle(folder, Path(temporary))
-            registry.log_bundle(record.mlflow_run_id, local)
+            runs.log_bundle(record.mlflow_run_id, local)
             number = (
                 registry.registered(record.mlflow_run_id, job.register, job.training.steps) if job.register else None
             )
             if job.register and number is None:
                 number = registry.register(record.mlflow_run_id, local, job.register)
-        registry.end_run(record.mlflow_run_id, "FINISHED")
+        runs.end_run(record.mlflow_run_id, "FINISHED")
     except (MlflowException, OSError, IcfaceError) as error:
         line = first_line(error)
         raise IcfaceError(
@@ -206,12 +207,12 @@ def _record(
         changed = record.check_same(config, dataset.hash, init_from)
         record = replace(record, config=config, job=_options(job))
         record.write(folder)
-        if not registry.has_run(record.mlflow_run_id):
+        if not runs.has_run(record.mlflow_run_id):
             facts = _facts(job, folder, dataset, bundle_config)
             return _continued(record, name, dataset, facts, folder, _parameters(job, dataset, init_from))
         heartbeat.check_free(record.mlflow_run_id)
-        registry.end_run(record.mlflow_run_id, "RUNNING")
-        registry.note_changes(record.mlflow_run_id, changed)
+        runs.end_run(record.mlflow_run_id, "RUNNING")
+        runs.note_changes(record.mlflow_run_id, changed)
         _send_unsent(folder, record.mlflow_run_id)
         return record
     if job.resume:
@@ -224,7 +225,7 @@ def _record(
         config=config,
         dataset=dataset.url,
         dataset_hash=dataset.hash,
-        mlflow_run_id=registry.start_run(name, parameters, facts, commit(), dataset),
+        mlflow_run_id=runs.start_run(name, parameters, facts, commit(), dataset),
         init_from=init_from,
         job=_options(job),
     )
@@ -276,7 +277,7 @@ def _continued(
 ) -> RunRecord:
     """A run's record with a new MLflow run, where the one that it began with is gone: its checkpoints are not."""
     facts = {"continues": record.mlflow_run_id, **facts}
-    run_id = registry.start_run(name, parameters, facts, commit(), dataset)
+    run_id = runs.start_run(name, parameters, facts, commit(), dataset)
     continued = replace(record, mlflow_run_id=run_id)
     continued.write(folder)
     return continued

@@ -18,7 +18,7 @@ from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError, root_cause
 from orchestration.cluster.nodes import check_cluster_consistency
 from orchestration.config import TrainJob
-from orchestration.registry import versions as registry
+from orchestration.registry import runs
 from orchestration.tracking import credentials
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import TellController, start_coordinator
@@ -120,7 +120,7 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
         finally:
             _leave(coordinator, ended)
         if left:
-            registry.end_run(ready.mlflow_run_id, "KILLED")
+            runs.end_run(ready.mlflow_run_id, "KILLED")
             return known
         known = _read(coordinator) or known
         error = known.error or outcome.get("error")

@@ -19,9 +19,8 @@ At most `per_track` driving frames a track, spread evenly; at most `tracks` trac
 import hashlib
 import json
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,10 +37,9 @@ from icface.spread import evenly
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import labels_of
 from pipelines.loading.baselines import track_baseline
+from pipelines.loading.evaluation_tracks import EvaluationTrack, Place, longest_run, ring, tracks_of
 
 GROUPS = ("held_out", "val", "cross")
-TURNED = np.deg2rad(30.0)
-"""Yaw from which on a face is no source."""
 PLACES = ("box_x", "box_y", "box_w", "box_h", "crop_x", "crop_y", "crop_size")
 COLUMNS = ["image", "landmarks", *PLACES, *ATTRIBUTE_NAMES]
 APART = 1.0
@@ -51,45 +49,6 @@ SEQUENCES, SEQUENCE_FRAMES, LEAST_SEQUENCE = 2, 25, 8
 """Runs of consecutive frames of each group, their frames at most, and at least."""
 SMOOTHED_OVER = 3
 """Frames that a smoothed sequence's labels are averaged over."""
-Place = tuple[RowGroup, int]
-"""A row of a row group."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Frames:
-    """Frames of a track."""
-
-    places: list[Place]
-    numbers: list[int]
-    """In the clip."""
-    seconds: npt.NDArray[np.float32]
-    labels: Labels
-    """(N, 20) raw."""
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def some(self, rows: Sequence[int]) -> "_Frames":
-        return _Frames(
-            places=[self.places[row] for row in rows],
-            numbers=[self.numbers[row] for row in rows],
-            seconds=self.seconds[list(rows)],
-            labels=self.labels[list(rows)],
-        )
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Track:
-    """A track with its source, the frames that may be asked for, and those that may be looked up."""
-
-    name: str
-    identity: str
-    source: Place
-    source_frame: int
-    turned: bool
-    """Whether the source is turned by `TURNED` or more."""
-    driving: _Frames
-    pool: _Frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +56,8 @@ class _Reference:
     """A pair by its places in the data set."""
 
     group: str
-    source: _Track
-    driver: _Track
+    source: EvaluationTrack
+    driver: EvaluationTrack
     row: int
     """Of the driver's frames."""
 
@@ -142,7 +101,7 @@ class EvaluationPairs:
         self._references: list[_Reference] = []
         needed = {"held_out", "val"} if "cross" in wanted else set(wanted)
         self.left_out: list[str] = []
-        """Tracks whose source is turned by `TURNED` or more, in order: half of the face cannot be seen in it."""
+        """Tracks whose source is turned by `TURNED` or more (`evaluation_tracks`), in order: half of the face is not seen."""
         found = {name: self._tracks_of(name, tracks) if name in needed else [] for name in ("held_out", "val")}
         for name, members in found.items():
             if name in wanted:
@@ -155,7 +114,7 @@ class EvaluationPairs:
             self._references += [
                 _Reference("cross", track, driver, row)
                 for members in found.values()
-                for track, driver in _ring(members)
+                for track, driver in ring(members)
                 for row in evenly(range(len(driver.driving)), per_track)
             ]
         if not self._references:
@@ -169,8 +128,8 @@ class EvaluationPairs:
         self.hash = hashlib.sha256(facts.encode()).hexdigest()
         """Of the data set's hash and the pairs in order: equal hashes, equal pairs."""
 
-    def _tracks_of(self, group: str, most: int | None) -> list[_Track]:
-        tracks = _tracks(self._dataset, group, most)
+    def _tracks_of(self, group: str, most: int | None) -> list[EvaluationTrack]:
+        tracks = tracks_of(self._dataset, group, most)
         self.left_out += [track.name for track in tracks if track.turned]
         return [track for track in tracks if not track.turned]
 
@@ -207,7 +166,7 @@ class EvaluationPairs:
         for each in self._references:
             ways[each.group].setdefault((each.source.name, each.driver.name), each)
         for group, members in ways.items():
-            runs = [(each, _longest_run(each.driver.driving.numbers)) for each in members.values()]
+            runs = [(each, longest_run(each.driver.driving.numbers)) for each in members.values()]
             for each, run in evenly([item for item in runs if len(item[1]) >= LEAST_SEQUENCE], SEQUENCES):
                 pairs = [self._pair(replace(each, row=row)) for row in run[:SEQUENCE_FRAMES]]
                 frames = np.array([each.driver.driving.numbers[row] for row in run[:SEQUENCE_FRAMES]], np.int32)
@@ -264,7 +223,7 @@ class EvaluationPairs:
     def _picture(self, place: Place) -> Pictures:
         return _picture(self._table(place[0]).column("image")[place[1]].as_py())
 
-    def _zero(self, track: _Track) -> Labels:
+    def _zero(self, track: EvaluationTrack) -> Labels:
         if track.name not in self._zeros:
             self._zeros[track.name] = track_baseline(self._dataset, track.source[0])
         return self._zeros[track.name]
@@ -284,73 +243,3 @@ def face_box(
     """
     box = np.array([box_x - crop_x, box_y - crop_y, box_w, box_h], np.float32)
     return box / np.float32(crop_size)
-
-
-def _tracks(dataset: Dataset, group: str, most: int | None) -> list[_Track]:
-    """At most `most` tracks of a group that have a source and something to ask for, spread over their names."""
-    if group == "held_out":
-        sources, asked = _parts(dataset.row_groups("train")), _parts(dataset.row_groups("train", held_out=True))
-    else:
-        sources = asked = _parts(dataset.row_groups("val"))
-    tracks = []
-    for name in evenly(sorted(sources.keys() & asked.keys()), most):
-        pool = _frames(dataset, sources[name])
-        first = int(np.argmin(distance_from_neutral(pool.labels)))
-        driving = _frames(dataset, asked[name]) if group == "held_out" else pool
-        others = [row for row, place in enumerate(driving.places) if place != pool.places[first]]
-        if others:
-            tracks.append(
-                _Track(
-                    name=name,
-                    identity=sources[name][0].identity,
-                    source=pool.places[first],
-                    source_frame=pool.numbers[first],
-                    turned=bool(abs(pool.labels[first, ATTRIBUTE_NAMES.index("pose_yaw")]) >= TURNED),
-                    driving=driving.some(others),
-                    pool=pool,
-                )
-            )
-    return tracks
-
-
-def _parts(row_groups: Iterable[RowGroup]) -> dict[str, list[RowGroup]]:
-    """The row groups of each track, by the track's name."""
-    parts: dict[str, list[RowGroup]] = defaultdict(list)
-    for row_group in row_groups:
-        parts[f"{row_group.clip}#{row_group.track}"].append(row_group)
-    return parts
-
-
-def _frames(dataset: Dataset, row_groups: Iterable[RowGroup]) -> _Frames:
-    """A track's rows in order."""
-    places: list[Place] = []
-    tables = []
-    for row_group in row_groups:
-        tables.append(dataset.read(row_group, ["frame", "timestamp", *ATTRIBUTE_NAMES]))
-        places += [(row_group, row) for row in range(len(tables[-1]))]
-    together = pa.concat_tables(tables)
-    return _Frames(
-        places=places,
-        numbers=together.column("frame").to_pylist(),
-        seconds=together.column("timestamp").to_numpy(),
-        labels=labels_of(together),
-    )
-
-
-def _longest_run(numbers: Sequence[int]) -> list[int]:
-    """The rows of the longest stretch of frames that follow each other at the usual step."""
-    steps = np.diff(numbers)
-    if not len(steps):
-        return list(range(len(numbers)))
-    breaks = [0, *(np.flatnonzero(steps != steps.min()) + 1).tolist(), len(numbers)]
-    first, last = max(pairwise(breaks), key=lambda ends: ends[1] - ends[0])
-    return list(range(first, last))
-
-
-def _ring(tracks: list[_Track]) -> Iterator[tuple[_Track, _Track]]:
-    """Each track with the next one, around the ring, of another identity."""
-    for index, track in enumerate(tracks):
-        for driver in (*tracks[index + 1 :], *tracks[:index]):
-            if driver.identity != track.identity:
-                yield track, driver
-                break

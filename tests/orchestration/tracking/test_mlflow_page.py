@@ -20,6 +20,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from orchestration.registry import descriptions
 from orchestration.registry import versions as registry
+from orchestration.registry.runs import end_run, start_run
 from orchestration.tracking import pages
 from orchestration.tracking.metric_names import all_grouped
 from orchestration.tracking.run_logger import RunLogger, experiment_id, tracking_uri
@@ -38,7 +39,7 @@ def runs(workplace: Path, small_dataset: Path, untrained_bundle: Path) -> list[s
     made = []
     for number in (1, 2):
         params = {"preset": "small", "dataset": str(small_dataset), "workers": 1, "model.size": 32, "steps": 6}
-        run = registry.start_run(f"first{number}", params, {}, None, Dataset.open(str(small_dataset)))
+        run = start_run(f"first{number}", params, {}, None, Dataset.open(str(small_dataset)))
         logger = RunLogger(run, workplace / "unsent")
         for step in (3, 6):
             logger.metrics(step, all_grouped({"A/reconstruction": 1 / step, "D/r/AU12": 0.5, "images_per_second": 9.0}))
@@ -46,7 +47,7 @@ def runs(workplace: Path, small_dataset: Path, untrained_bundle: Path) -> list[s
             logger.picture(step, np.full((64, 64, 3), 40 * step, np.uint8))
         logger.close()
         registry.register(run, untrained_bundle, "face")
-        registry.end_run(run, "FINISHED")
+        end_run(run, "FINISHED")
         made.append(run)
     return made
 

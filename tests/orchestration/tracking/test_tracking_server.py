@@ -24,6 +24,7 @@ from moto.server import ThreadedMotoServer
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
+from orchestration.registry import runs
 from orchestration.registry import versions as registry
 from orchestration.registry.comparison import compare
 from orchestration.registry.evaluation import evaluate_model
@@ -168,7 +169,7 @@ def test_register_compare_promote(
 ):
     data = Dataset.open(str(small_dataset))
     for bundle in (untrained_bundle, other_bundle):
-        run = registry.start_run("trained", {"steps": 3}, {"dataset": str(small_dataset)}, "abc", data)
+        run = runs.start_run("trained", {"steps": 3}, {"dataset": str(small_dataset)}, "abc", data)
         logger = RunLogger(run, tmp_path / "unsent.jsonl", server)
         for step in range(3):
             logger.metrics(step, {"loss": 1.0 - step})
@@ -176,7 +177,7 @@ def test_register_compare_promote(
         logger.close()
         assert logger.lost == 0
         number = registry.register(run, bundle, "face")
-        registry.end_run(run, "FINISHED")
+        runs.end_run(run, "FINISHED")
         evaluate_model(f"models:/face/{number}", str(small_dataset), groups=("held_out",), per_track=2)
 
     client = mlflow.MlflowClient()

@@ -18,7 +18,7 @@ from icface.training.checkpoint import load_state
 from icface.video.reading import read_frames
 from orchestration.__main__ import main
 from orchestration.config import TrainJob
-from orchestration.registry import versions as registry
+from orchestration.registry import runs
 from orchestration.registry.references import resolve
 from orchestration.train.driver import train
 from orchestration.train.progress import TrainingProgress
@@ -149,7 +149,7 @@ def test_a_run_is_made_longer_by_its_name_alone(job: TrainJob, workplace: Path, 
     run = mlflow.MlflowClient().get_run(short.run_id)
     assert run.data.tags["icface.changed_by_resume"] == "steps 4 -> 6"
     assert run.data.params.items() >= {"preset": "custom", "workers": "2", "dataset": job.dataset}.items()
-    assert run.data.tags["mlflow.user"] == registry.user()
+    assert run.data.tags["mlflow.user"] == runs.user()
     record = json.loads((workplace / "runs/longer/run.json").read_text())
     assert (record["config"]["steps"], record["job"]["workers"], record["job"]["register"]) == (6, 2, "longer")
     assert main(["train", "--resume", "--name", "longer"]) == 0, "nothing is left to do"

@@ -12,7 +12,7 @@ import orchestration
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
 from orchestration.config import TrainJob
-from orchestration.registry import versions as registry
+from orchestration.registry import runs
 from orchestration.tracking.run_logger import use_tracking
 from orchestration.train import waiting
 from orchestration.train.bundle_config import make_bundle_config
@@ -46,7 +46,7 @@ def test_a_cluster_is_waited_for_and_one_ctrl_c_ends_it(
     monkeypatch.setattr(waiting, "TELL_SECONDS", 1.0)
     uri = use_tracking()
     dataset = Dataset.open(job.dataset)
-    run = registry.start_run("nowhere", {}, {}, None, dataset)
+    run = runs.start_run("nowhere", {}, {}, None, dataset)
     told: list[str] = []
 
     def press_ctrl_c(progress: TrainingProgress) -> None:
