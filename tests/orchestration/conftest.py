@@ -63,3 +63,25 @@ def other_bundle(untrained_bundle: Path, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("other") / "bundle"
     save_bundle(changed, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def portrait(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of one face."""
+    from icface.images import encode_png
+    from icface.video.reading import read_frames
+
+    path = tmp_path_factory.mktemp("portrait") / "portrait.png"
+    _, frames = next(read_frames(sample_clips["single_face.mp4"]))
+    path.write_bytes(encode_png(frames[0]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of three frames that smiles and turns."""
+    import pandas as pd
+
+    path = tmp_path_factory.mktemp("driver") / "driver.csv"
+    pd.DataFrame({"timestamp": [0.0, 0.1, 0.2], "AU12": [0, 2, 4], "pose_yaw": [0, 0.1, 0.9]}).to_csv(path, index=False)
+    return path
