@@ -101,7 +101,7 @@ class EvaluationPairs:
         self._references: list[_Reference] = []
         needed = {"held_out", "val"} if "cross" in wanted else set(wanted)
         self.left_out: list[str] = []
-        """Tracks whose source is turned by `evaluation_tracks.TURNED` or more, in order: half of the face is not seen."""
+        """Tracks whose source is turned by `TURNED` or more (evaluation_tracks), half the face is hidden."""
         found = {name: self._tracks_of(name, tracks) if name in needed else [] for name in ("held_out", "val")}
         for name, members in found.items():
             if name in wanted:
