@@ -27,7 +27,7 @@ Embeddings = npt.NDArray[np.float64]
 class FaceEmbedder:
     """128 numbers of a face that are near each other for one person; about 0.2 s of one core a face.
 
-    The same to the bit in every process on one type of CPU. Raises IcfaceError when dlib or the weights are missing.
+    Bit-identical in every process on one type of CPU. Raises IcfaceError when dlib or the weights are missing.
     """
 
     def __init__(self, weights: str | Path | None = None) -> None:

@@ -106,7 +106,7 @@ def mark_png(data: bytes, mark: Mark) -> bytes:
 
 
 def mark_jpeg(data: bytes, mark: Mark) -> bytes:
-    """A JPEG with the mark in it; the pixels stay as they are. Raises ValueError when `data` is no JPEG."""
+    """A JPEG with the mark in it; the pixels stay as they are. Raises ValueError when `data` is not a JPEG."""
     if not data.startswith(b"\xff\xd8"):
         raise ValueError("only a JPEG can be marked here")
     # JFIF, where it stands, must stay the first segment.
@@ -122,7 +122,7 @@ def mark_gif(path: str | os.PathLike[str], mark: Mark) -> None:
     with Path(path).open("r+b") as stream:
         stream.seek(-1, os.SEEK_END)
         if stream.read(1) != b";":
-            raise ValueError(f"{path} is no complete GIF")
+            raise ValueError(f"{path} is not a complete GIF")
         stream.seek(-1, os.SEEK_END)
         stream.write(b"\x21\xff" + bytes([len(XMP_GIF)]) + XMP_GIF + mark.xmp() + tail + b";")
 

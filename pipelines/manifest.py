@@ -50,7 +50,7 @@ class Summary:
     half_lost: int = 0
     """Clips that are ok although most of their frames show no face."""
     flagged: int | None = None
-    """Clips that are not the person whose folder they lie in; None when nobody looked."""
+    """Clips that are not the person whose folder they lie in; None without `--check-identities`."""
     part: str | None = None
     """`--shard` where this is one part of a data set."""
     passed_over: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ class RowCache:
         return table
 
     def put(self, name: str, table: pa.Table) -> None:
-        """Keep a copy. A full disk is no reason to end a training: it goes on without."""
+        """Keep a copy. A full disk does not end a training: it goes on without."""
         target = self.folder / name
         partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
         try:

@@ -5,7 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from support.prose import too_long
+from support.prose import unclear
 
 from icface.attributes import ACTION_UNIT_NAMES, AttributeSchema, Seen
 from icface.control import ACTION_UNIT_WORDS, EYES, parse_edits
@@ -51,8 +51,8 @@ def test_the_picture_of_the_pose_is_the_scripts(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("document", sorted({*DOCUMENTS, *ROOT.glob("*.md")}), ids=lambda path: path.name)
-def test_sentences_are_short(document: Path) -> None:
-    long = too_long(document.read_text())
+def test_sentences_are_clear(document: Path) -> None:
+    long = unclear(document.read_text())
     assert not long, "\n".join(long)
 
 

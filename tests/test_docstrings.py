@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from support.prose import too_long
+from support.prose import unclear
 
 ROOT = Path(__file__).resolve().parents[1]
 Documented = ast.FunctionDef | ast.ClassDef
@@ -70,10 +70,10 @@ def test_what_is_raised_is_told() -> None:
     assert not untold, "\n".join(untold)
 
 
-def test_sentences_are_short() -> None:
+def test_sentences_are_clear() -> None:
     long = []
     for path, tree in modules().items():
         for text in texts(tree):
             words = re.sub(r"^ *(>>>|\.\.\.) .*(\n +\S.*)*", "", str(text.value), flags=re.MULTILINE)
-            long += [f"{path}:{text.lineno} {sentence}" for sentence in too_long(words)]
+            long += [f"{path}:{text.lineno} {sentence}" for sentence in unclear(words)]
     assert not long, "\n".join(long)

@@ -42,7 +42,7 @@ Measured = tuple[Array, Array, Array]
 class MediaPipeAnalyzer:
     """Landmarks, blendshapes and pose of the faces in each frame, about 20 ms of one core a frame.
 
-    Each frame is looked at by itself (IMAGE mode), so a result is the same to the bit in every process. It depends on
+    Each frame is looked at by itself (IMAGE mode), so a result is bit-identical in every process. It depends on
     neighbours only where the second look finds a face (`second_look`). MediaPipe tells no confidence: it is 1 always.
     Raises IcfaceError when the weights are not at hand.
     """

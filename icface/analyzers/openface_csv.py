@@ -48,7 +48,7 @@ def read_openface_csv(stream: object, name: str) -> pd.DataFrame:
     """OpenFace's csv as a table of floats, indexed by the frame's position from 0 (several rows for several faces).
 
     Column names are taken with or without the leading space that some versions write. Raises IcfaceError calling
-    the file `name` when it is no such table, lacks pose or AUs, or leaves out frames.
+    the file `name` when it is not such a table, lacks pose or AUs, or leaves out frames.
     """
     try:
         table = pd.read_csv(stream, skipinitialspace=True, na_values=MISSING)  # type: ignore[call-overload]

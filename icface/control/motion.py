@@ -72,7 +72,7 @@ def read_keyframes(path: str | Path, interpolation: Interpolation = "smooth") ->
 
 
 def between_keys(keys: pd.DataFrame, interpolation: Interpolation, path: str) -> pd.DataFrame:
-    """Keyframes (a column `timestamp`, NaN is no key) as a table at 25 frames/s; errors name `path`.
+    """Keyframes (a column `timestamp`, NaN is not a key) as a table at 25 frames/s; errors name `path`.
 
     Raises IcfaceError when there is no key, or one is unknown, no number or out of order.
     """

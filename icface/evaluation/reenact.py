@@ -67,7 +67,7 @@ def evaluate(
     (`icface.identity.FaceEmbedder`) there is the metric `identity` too, of every `embed_every`-th pair of a source and
     track. With `features` (`icface.metrics.realism.lite0_features`) sets of pictures are compared. `stepped`: single
     attributes are stepped on so many neutral faces of each group of kind `self` (`icface.evaluation.response`).
-    `model` may be any `Renderer`; one that is no model is asked for the pairs alone. Raises IcfaceError when there are
+    `model` may be any `Renderer`: one that is not a model gets the pairs alone. Raises IcfaceError when there are
     no pairs, or the model has an attribute that is none of `ATTRIBUTE_NAMES`.
     """
     renderer = ModelRenderer(model, device) if isinstance(model, torch.nn.Module) else model

@@ -54,7 +54,7 @@ class GroupScores:
     """In the order of the estimates' sums."""
     estimates: dict[Reference, dict[str, Estimate]]
     values: dict[Reference, Values] = field(default_factory=dict)
-    """Scores that are no sums over people."""
+    """Scores that are not sums over people."""
     left_out: dict[str, str] = field(default_factory=dict)
     """action unit -> why it has no part in `unit_r`."""
     leakage: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)

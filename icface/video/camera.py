@@ -42,7 +42,7 @@ def camera_frames(name: str, clock: Callable[[], float] = time.monotonic) -> Gen
     """
     number = _number(name)
     if number is None:
-        raise ValueError(f"{name} is no camera")
+        raise ValueError(f"{name} is not a camera")
     camera = _opened(number)
     try:
         # What lies in the buffer is old: a slow consumer wants the newest.
@@ -82,7 +82,7 @@ def played_frames(
 ) -> Iterator[LiveFrame]:
     """A file's frames when their time has come; those that a slow consumer missed are left out.
 
-    `repeat` begins anew at the end. Raises IcfaceError when the file cannot be read.
+    `repeat` begins again at the end. Raises IcfaceError when the file cannot be read.
     """
     start = clock()
     ends, index = 0.0, 0

@@ -40,7 +40,7 @@ DECORD_FORMATS = ("mp4", "matroska")
 DECORD_CODECS = frozenset({"h264", "vp8", "vp9", "mpeg4"})
 DECORD_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 EARLY = 1e-6
-"""Seconds by which a frame may come before the span that it belongs to: 29.97 is no exact number."""
+"""Seconds by which a frame may come before the span that it belongs to: 29.97 is not an exact number."""
 
 
 class TruncatedClip(IcfaceError):

@@ -59,7 +59,7 @@ class ServedModel(PythonModel):
         data shows, or is empty.
 
         Raises RefusedRequestError for a picture without a face, an unknown column, or an attribute that was not
-        trained. So does a value that is no number or lies outside the attribute's range.
+        trained. So does a value that is not a number or lies outside the attribute's range.
         """
         self.check(model_input)
         try:

@@ -61,7 +61,7 @@ def heartbeat(run_id: str) -> Iterator[None]:
         while not over.wait(BEAT_SECONDS):
             try:
                 client.set_tag(run_id, SEEN_TAG, str(int(time.time())))
-            except Exception:  # a server that is gone for a while is no reason to stop
+            except Exception:  # a server that is gone for a while stops nothing
                 continue
 
     client.set_tag(run_id, SEEN_TAG, str(int(time.time())))

@@ -33,7 +33,7 @@ from pipelines.storage import Folder
 
 POLL_SECONDS = 0.5
 ALONE_SECONDS = 5.0
-"""How long no rank may be there before a training that is to stop is left: those that just ended are no wait."""
+"""How long no rank may be there before a training that is to stop is left: those that just ended do not count."""
 THREAD = "icface-training"
 DEATHS = 50
 """After so many deaths Ray Train gives up."""

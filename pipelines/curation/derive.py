@@ -1,4 +1,4 @@
-"""Data sets made of data sets, without any video: two joined, some frames of one, or the same people split anew."""
+"""Data sets made of data sets, without any video: two joined, some frames of one, or the same people split again."""
 
 import hashlib
 import json

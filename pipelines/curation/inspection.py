@@ -42,7 +42,7 @@ class Inspection:
     sampled: int
     """Row groups that `labels` came from."""
     flags: pd.DataFrame
-    """What `--check-identities` found: one row a clip that was compared; none when nobody looked."""
+    """What `--check-identities` found: one row a clip that was compared; none where it did not run."""
 
     def tables(self) -> dict[str, Rows]:
         """Tables of text by title; the first row of each is its heading."""

@@ -17,7 +17,7 @@ from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import labels_of
 
 TURNED = np.deg2rad(30.0)
-"""Yaw from which on a face is no source."""
+"""Yaw, radians, from which on a face is not used as a source."""
 Place = tuple[RowGroup, int]
 """A row of a row group."""
 

@@ -2,7 +2,7 @@
 
 A process that reads a clip hands over one window of frames at a time and decodes the next one meanwhile. It waits
 before it hands over a third, so that at most two windows of each process are held, whichever side is slower. An actor
-sees the very windows that the process would have analysed itself: the rows are the same to the bit.
+sees the very windows that the process would have analysed itself: the rows are bit-identical.
 """
 
 import os

@@ -32,7 +32,7 @@ STAGE = "rendering people"
 
 
 def synthesise(config: SynthesisConfig, on_progress: OnProgress = lambda progress: None) -> Summary:
-    """Make the data set, or finish it; the result is the same to the bit however often it was stopped.
+    """Make the data set, or finish it; the result is bit-identical however often it was stopped.
 
     `on_progress` is called about twice a second, from another thread, until this returns. Raises IcfaceError for a
     motion that cannot be read, for options that differ from those of the data set, and where a cluster does not answer.

@@ -92,7 +92,7 @@ def test_only_pngs_are_marked_as_such() -> None:
 
 def test_half_a_gif_is_not_marked(tmp_path: Path) -> None:
     (tmp_path / "a.gif").write_bytes(b"GIF89a...")
-    with pytest.raises(ValueError, match="no complete GIF"):
+    with pytest.raises(ValueError, match="not a complete GIF"):
         mark_gif(tmp_path / "a.gif", Mark(bundle=HASH))
 
 

@@ -77,7 +77,7 @@ def bundle_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """The run's bundle is equal to these weights, to the bit."""
+    """The run's bundle is bit-identical to these weights."""
     found = bundle_weights(folder)
     assert found.keys() == weights.keys()
     assert all(torch.equal(found[name], weights[name]) for name in weights)

@@ -5,6 +5,9 @@ import re
 LONGEST = 30
 """Words of a sentence, from full stop to full stop. Readers are engineers from everywhere."""
 
+GUESSED = re.compile(r"\b(anew|to the bit|made up|nobody looked)\b")
+"""Say: again, bit-identical, synthetic or random, not checked."""
+
 
 def sentences(text: str) -> list[str]:
     """The sentences of a Markdown text: paragraphs and list items, without code, tables, pictures and addresses."""
@@ -17,6 +20,8 @@ def sentences(text: str) -> list[str]:
     ]
 
 
-def too_long(text: str) -> list[str]:
-    """The sentences of a text that have more than `LONGEST` words."""
-    return [sentence for sentence in sentences(text) if len(sentence.split()) > LONGEST]
+def unclear(text: str) -> list[str]:
+    """The sentences of a text that have more than `LONGEST` words, or words that readers had to guess."""
+    return [
+        sentence for sentence in sentences(text) if len(sentence.split()) > LONGEST or GUESSED.search(sentence.lower())
+    ]

@@ -68,7 +68,7 @@ class Graph:
 def read_graph(data: bytes, name: str) -> Graph:
     """The network in the bytes of a .tflite file called `name`.
 
-    Raises IcfaceError naming the operator that icface does not know, and ValueError when the bytes are no such file.
+    Raises IcfaceError naming the operator that icface does not know, and ValueError when the bytes are not such a file.
     """
     if data[4:8] != b"TFL3":
         raise ValueError("it is not a tflite file")

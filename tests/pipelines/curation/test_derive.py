@@ -1,4 +1,4 @@
-"""Data sets made of data sets: joined, filtered, split anew; nothing is lost, and each is whole."""
+"""Data sets made of data sets: joined, filtered, split again; nothing is lost, and each is whole."""
 
 import json
 import shutil
