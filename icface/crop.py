@@ -48,10 +48,10 @@ class CropRule:
     def squares(self, boxes: npt.ArrayLike, fps: float, width: int, height: int) -> Squares:
         """The squares of one track.
 
-        `boxes` (N, 4): x, y, width, height of the face in consecutive frames, pixels of a frame of `width` x
-        `height`; `fps`: of these frames (after `every`). Returns (N, 3) float32: x and y of the upper left corner
-        and the side, pixels. A square that would leave the frame is shifted inwards; one larger than the frame's
-        shorter side is shrunk to it about its own centre, then shifted.
+        `boxes` (N, 4): x, y, width, height of the face in consecutive frames, pixels of a frame of `width` x `height`;
+        `fps`: of these frames (after `every`). Returns (N, 3) float32: x and y of the upper left corner and the side,
+        pixels. A square that would leave the frame is shifted inwards. One larger than the frame's shorter side is
+        first shrunk to it about its own centre.
         """
         boxes = np.asarray(boxes, np.float64)
         if boxes.ndim != 2 or boxes.shape[1] != 4:

@@ -1,8 +1,8 @@
 """Licences of data and models: which one binds more.
 
 A licence is a text of the user's, often a name with a remark, or several beside each other. Words that are known tell
-how much it binds; what is not understood counts as binding more than any free licence, and no licence at all as
-allowing nothing.
+how much it binds. Words that are not understood count as binding more than any free licence. No licence at all counts
+as allowing nothing.
 """
 
 import re

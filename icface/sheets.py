@@ -93,9 +93,9 @@ def model_sheet(
 ) -> Picture:
     """What a model does with one portrait: source and neutral, driven frames, pose edits and AU edits.
 
-    `driving` is a table of attributes; `columns` of its rows, evenly spread, are shown, under the frames
-    of `driving_frames` (one a row of the table) where they are given. An edit changes one attribute of the
-    neutral face; only attributes that the model was trained on are shown. Returns (H, W, 3) uint8.
+    `driving` is a table of attributes, of which `columns` rows, evenly spread, are shown. They stand under the frames
+    of `driving_frames` (one a row of the table) where they are given. An edit changes one attribute of the neutral
+    face; only attributes that the model was trained on are shown. Returns (H, W, 3) uint8.
     """
     neutral = [source.crop, animator.neutral(source)]
     rows = [Row(heading="Source and neutral", pictures=neutral, captions=["source", "neutral"])]

@@ -193,7 +193,7 @@ def fetch(file: RemoteFile, progress: Callable[[str], None] = log.info) -> Path:
     """The file in the cache, fetched if it is not there.
 
     `progress` is told in plain words what is tried. With ICFACE_OFFLINE=1 nothing is fetched.
-    Raises IcfaceError when the cache cannot be written, or no source gave a file of the pinned sha256: then it names
+    Raises IcfaceError when the cache cannot be written, or no source gave a file of the pinned sha256. It then names
     each source and what it said.
     """
     path = cached(file)

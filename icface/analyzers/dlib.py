@@ -1,8 +1,8 @@
 """A second opinion: dlib's 68 landmarks and geometry, which no loss of ours ever saw (extra `identity`).
 
-The detector is dlib's own (histograms of oriented gradients); the landmarks come from an ensemble of regression trees
-(Kazemi and Sullivan, CVPR 2014) trained on iBUG 300-W. Neither method nor data has anything in common with
-MediaPipe's networks. iBUG 300-W may not be used commercially, and so neither may these weights; code and geometry may.
+The detector is dlib's own (histograms of oriented gradients). The landmarks come from an ensemble of regression trees
+(Kazemi and Sullivan, CVPR 2014) trained on iBUG 300-W. Neither method nor data has anything in common with MediaPipe's
+networks. iBUG 300-W may not be used commercially, and so neither may these weights. Code and geometry may.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The one reader of OpenFace 2's csv files: for labels of a data set and for what drives a portrait.
 
-Frames count from 0 whatever the version counts from, rows without success or with too low a confidence have no face,
-and action units stay on their scale.
+Frames count from 0, whatever the version counts from. Rows without success or with too low a confidence have no face.
+Action units stay on their scale.
 """
 
 import numpy as np

@@ -128,8 +128,8 @@ def faces_from_table(table: pd.DataFrame, count: int, detector: Detector) -> lis
 def attributes_from_table(table: pd.DataFrame, detector: Detector) -> npt.NDArray[np.float32]:
     """(N, 20) float32 attributes of py-feat's rows: radians with OpenFace's signs, AUs 0..5.
 
-    py-feat's AUs are probabilities: 5 x them has OpenFace's range, not its calibration. Detectorv1 and v2 count
-    pitch up, yaw and roll to the person's right as positive; OpenFace pitch down, yaw to the right and roll to the
+    py-feat's AUs are probabilities: 5 x them has OpenFace's range, not its calibration. Detectorv1 and v2 count pitch
+    up, yaw and roll to the person's right as positive. OpenFace counts pitch down, yaw to the right and roll to the
     left. MPDetector's Roll and Yaw columns are swapped (yaw = -Roll, roll = -Yaw: r .97 and .98 against OpenFace).
     """
     pitch, roll, yaw = (table[name].to_numpy(np.float64) for name in ("Pitch", "Roll", "Yaw"))

@@ -202,8 +202,8 @@ def from_record(entry: Mapping[str, Any], device: str = "cpu", **here: Any) -> "
     """The analyzer that `record` describes, to measure more pictures; `here`: further arguments of its class.
 
     `DEFAULT` where that one reads files or nothing is recorded. On a `device` other than the CPU it is the one that
-    measures the same there, if there is one. Raises IcfaceError when it cannot be made, or when this one's fingerprint
-    differs in more than the release of its library: its numbers would mean something else.
+    measures the same there, if there is one. Raises IcfaceError when it cannot be made. It does too when this one's
+    fingerprint differs in more than the release of its library: its numbers would mean something else.
     """
     labelled = entry.get("name", DEFAULT)
     measures = not registration(labelled).reads_files

@@ -101,8 +101,8 @@ def measured_by(path: str | Path) -> str | None:
 def fill_gaps(table: pd.DataFrame, longest: float = LONGEST_GAP) -> pd.DataFrame:
     """The table with the attributes of rows without a face (`face` False) filled from those around them.
 
-    A gap between two faces of at most `longest` seconds is interpolated along `timestamp`; in a longer one the
-    last face is held, at the start the first. An attribute that was never measured stays NaN.
+    A gap between two faces of at most `longest` seconds is interpolated along `timestamp`. In a longer one the last
+    face is held, at the start the first. An attribute that was never measured stays NaN.
 
     >>> table = pd.DataFrame({"timestamp": [0.0, 0.1, 0.2], "face": [True, False, True], "AU12": [1.0, np.nan, 2.0]})
     >>> fill_gaps(table)["AU12"].tolist()

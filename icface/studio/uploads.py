@@ -86,8 +86,8 @@ async def receive(chunks: AsyncIterator[bytes], most: int) -> bytes:
 def read_picture(data: bytes, limits: Limits) -> Picture:
     """(H, W, 3) uint8 RGB of an uploaded portrait, upright; of an animated one the first frame.
 
-    Raises IcfaceError when it is not a picture, damaged, or larger or smaller than can be used; the size is read from
-    the header before anything is decoded.
+    Raises IcfaceError when it is not a picture, is damaged, or is larger or smaller than can be used. The size is read
+    from the header before anything is decoded.
     """
     if not data:
         raise IcfaceError("the file is empty; choose another picture")

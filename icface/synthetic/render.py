@@ -36,8 +36,8 @@ LEAST_SHADE = 0.25
 def render(body: Body, motion: Motion, windows: npt.ArrayLike, size: int) -> npt.NDArray[np.uint8]:
     """(N, size, size, 3) uint8 RGB: of each frame the square of `windows` (N, 3), x, y, side in pixels of the whole.
 
-    The same on every run; frames do not depend on what else is rendered in the call, except for the camera's noise,
-    which belongs to the place in `motion`. On a GPU pixels may differ from the CPU's by a step or two.
+    It is the same on every run. Frames do not depend on what else is rendered in the call, except for the camera's
+    noise, which belongs to the place in `motion`. On a GPU pixels may differ from the CPU's by a step or two.
     """
     squares = np.asarray(windows, np.float32)
     rng = np.random.default_rng([*body.person.seed, 4])

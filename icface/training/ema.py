@@ -43,7 +43,7 @@ def estimate_batch_norms(model: ICface, batches: Iterable[Batch], device: torch.
     """Estimate the running statistics of `model`'s batch norms on `batches`, first G_N's, then G_A's behind it.
 
     Those that were copied from the training belong to weights that the average never had. Under several ranks each
-    takes its own batches and the statistics are averaged. Without batch norms or batches nothing changes; `model` is
+    takes its own batches and the statistics are averaged. Without batch norms or batches nothing changes. `model` is
     left in eval mode, in which dropout is during the estimate, as it is when the model is used.
     """
     model.eval()

@@ -63,7 +63,7 @@ class TrainingData:
     an attribute that D does not read yet teaches no generator (`loss.readable_from`)."""
     calibration: Iterable[Batch] = ()
     """This rank's slices of some batches, on which the batch norms of the averaged weights are estimated again at the
-    end; a model without batch norms needs none."""
+    end. A model without batch norms needs none."""
 
 
 def fit(

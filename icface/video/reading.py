@@ -123,7 +123,7 @@ def read_windows(
     Frame 0 is always among them. `span` (start and end in seconds) reads only the frames that begin from its start up
     to its end, and always the first of them. PyAV decodes the frames before it and passes them over.
 
-    `reader`: `pyav`; `decord`, which reads what it reads rightly and leaves the rest to PyAV; or `auto`, which is
+    `reader` is `pyav`, `decord` or `auto`. `decord` reads what it reads rightly and leaves the rest to PyAV. `auto` is
     `decord` for clips of at most `DECORD_BYTES`.
 
     Raises IcfaceError when nothing can be decoded, and TruncatedClip (one of those) after the last readable frame

@@ -1,7 +1,7 @@
 """Variables of a submitted job, keys of the storage among them, without their values in any log.
 
-Ray writes a job's `env_vars` into its nodes' logs. So what `icface submit` passes on lies in a file of the job's
-working directory, and every process of the job reads it before it does anything else.
+Ray writes a job's `env_vars` into its nodes' logs. So `icface submit` writes what it passes on into a file of the job's
+working directory. Every process of the job reads it first.
 """
 
 import json

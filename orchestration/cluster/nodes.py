@@ -1,6 +1,6 @@
 """Looking at every node of a Ray cluster: would a run that uses all of them be one run?
 
-A run is split where nodes have other versions, read another data set or see another checkpoint store, and lost where
+A run is split where nodes have other versions, read another data set or see another checkpoint store. It is lost where
 they do not reach the tracking server.
 """
 

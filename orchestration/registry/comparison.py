@@ -139,8 +139,8 @@ def compare(
     Otherwise all models are evaluated again, and registered versions keep the result. Without `dataset` that happens on
     the pairs of the first model that has an evaluation. `progress` is told the model, the pairs done and their number.
 
-    Raises IcfaceError for fewer than two models, an unknown one, or evaluations that cannot be compared when there
-    is no data set to make new ones on.
+    Raises IcfaceError for fewer than two models or an unknown one. So it does for evaluations that cannot be compared
+    when there is no data set to make new ones on.
     """
     if len(models) < 2 or len(set(models)) < len(models):
         raise IcfaceError("compare wants two or more different models")

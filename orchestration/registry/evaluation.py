@@ -98,8 +98,8 @@ def evaluated(
 
     `measuring`: who measures, by default the analyzer that labelled the data set alone. `stepped`: see
     `icface.evaluation.evaluate`. With an `address` (`local`, `auto`, HOST) or `workers`, so many processes measure, by
-    Ray; otherwise this one does. Raises IcfaceError when there is no such model or data set, the data set has no
-    pairs of these `groups`, or an analyzer or dlib is missing.
+    Ray; otherwise this one does. Raises IcfaceError when there is no such model or data set, or the data set has no
+    pairs of these `groups`. So it does when an analyzer or dlib is missing.
     """
     reference = resolve(model)
     bundle = load_bundle(reference.folder)

@@ -1,7 +1,7 @@
 """Whether the process that drives a run still lives, and setting right what MLflow says of one that died.
 
 A driver that is killed cannot end its run in MLflow, where it would stay RUNNING for ever. So a run names its driver,
-and the driver says now and then that it is there; whoever looks at the run next can tell, and mends it.
+and the driver says now and then that it is there. Whoever looks at the run next can tell, and mends it.
 """
 
 import json

@@ -2,9 +2,9 @@
 
 The batch of a step is a function of (data set, config, seed, step) alone. Steps come in blocks of
 `pairs_per_row_group`: a block reads `batch_size` row groups of as many identities as there are. It takes one pair of
-each row group for each of its steps: a row group is read once for several pairs, and no batch repeats a person. A
-rank reads and decodes only its slice of each batch. To know what there is, training opens `index.parquet` and no
-other footer; reading a row group opens its file.
+each row group for each of its steps. So a row group is read once for several pairs, and no batch repeats a person. A
+rank reads and decodes only its slice of each batch. To know what there is, training opens `index.parquet` and no other
+footer; reading a row group opens its file.
 """
 
 from collections.abc import Iterator

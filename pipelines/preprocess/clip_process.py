@@ -1,9 +1,9 @@
 """A process that turns clips into rows, one after another: `python -m pipelines.preprocess.clip_process`.
 
-Decoders and analyzers are C++ code that damaged input can crash or hang. They run here, so that the process that
-writes the data set outlives them. Requests come as JSON lines on standard input; an answer is a JSON line on
-standard output, the rows lie in an Arrow file by then. Where faces are measured elsewhere, questions of this process
-come before the answer (`distant_analyzer`). The process ends with its parent: at the end of its input.
+Decoders and analyzers are C++ code that damaged input can crash or hang. They run here, so that the process that writes
+the data set outlives them. Requests come as JSON lines on standard input. An answer is a JSON line on standard output,
+and the rows lie in an Arrow file by then. Where faces are measured elsewhere, questions of this process come before the
+answer (`distant_analyzer`). The process ends with its parent: at the end of its input.
 """
 
 import json

@@ -80,8 +80,8 @@ def analysed(
 ) -> Iterator[tuple[Window, Callable[[], list[list[Face]]]]]:
     """Each window, and what returns the faces of its frames: to be called before the next one is asked for.
 
-    Where another process measures, the next window is decoded meanwhile. What goes wrong is raised where it would be
-    raised without that: a window that cannot be read comes after the faces of those before it.
+    Where another process measures, the next window is decoded meanwhile. Errors are raised where they would be raised
+    without that: a window that cannot be read comes after the faces of those before it.
     """
     if not isinstance(analyzer, DistantAnalyzer):
         for window in windows:

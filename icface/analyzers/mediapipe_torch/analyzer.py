@@ -62,9 +62,9 @@ class MediaPipeTorchAnalyzer:
     ) -> None:
         """`weights`: a face_landmarker.task, by default fetched; `faces`: at most so many a frame are found.
 
-        `device`: torch's name of it. `detect_every`: the detector looks at each Nth frame of a batch, and where a
-        face was lost; in between faces are looked for where they were. Raises IcfaceError when weights or device are
-        not at hand.
+        `device`: torch's name of it. `detect_every`: the detector looks at each Nth frame of a batch, and where a face
+        was lost. In between, faces are looked for where they were. Raises IcfaceError when weights or device are not at
+        hand.
         """
         if detect_every < 1:
             raise IcfaceError(f"detect_every must be at least 1, not {detect_every}")
