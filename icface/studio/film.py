@@ -1,5 +1,6 @@
 """The video tab: drivers that are measured in the background, the curves that a film follows, and the film itself."""
 
+import logging
 import math
 import re
 import shlex
@@ -14,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from icface.animate import Source
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, REGIONS, AttributeSchema, Seen
+from icface.attributes import POSE_NAMES, REGIONS, AttributeSchema, Seen
 from icface.control import apply_edits, parse_edits, relative
 from icface.control.mixing import knows_rest, mix_regions, trim
 from icface.control.tables import DEGREES, frames_per_second
-from icface.errors import IcfaceError, first_line
+from icface.errors import IcfaceError
 
+log = logging.getLogger(__name__)
 FOLLOWED = tuple(REGIONS)
 """Regions that may follow a driver of their own."""
 
@@ -79,7 +81,9 @@ class Background:
             except OSError as error:
                 task.error = f"{task.name}: {error.strerror or error}"
             except Exception as error:
-                task.error = f"{task.name}: {type(error).__name__}: {first_line(error) if str(error) else ''}"
+                # Its words may name paths of this machine: they go to the log alone.
+                log.exception("%s", task.name)
+                task.error = f"{task.name}: the server failed ({type(error).__name__}); its log says more"
             if task._stopped.is_set() and task.path is not None:
                 task.path.unlink(missing_ok=True)
 
@@ -144,12 +148,12 @@ class FilmPlan:
         )
         for name, points in self.drawn.items():
             for row, value in points.items():
-                ((raw, number),) = parse_edits([f"{name}={value:.6g}"], schema).items()
                 if not 0 <= row < len(after):
                     raise IcfaceError(f"{name} is drawn at frame {row}, and the film has {len(after)}")
-                if raw not in after.columns:
-                    after[raw] = pd.Series(own.get(raw, float("nan")), index=after.index, dtype="float32")
-                after.loc[row, raw] = number
+                for raw, number in parse_edits([f"{name}={value:.6g}"], schema).items():
+                    if raw not in after.columns:
+                        after[raw] = pd.Series(own.get(raw, float("nan")), index=after.index, dtype="float32")
+                    after.loc[row, raw] = number
         return before, after
 
     def notices(self, drivers: Mapping[str, pd.DataFrame], names: Mapping[str, str]) -> list[str]:
@@ -194,8 +198,8 @@ def still_command(model: str, portrait: str, values: Mapping[str, float], face: 
     return shlex.join([*words, "-o", "picture.png"])
 
 
-def curves_json(before: pd.DataFrame, after: pd.DataFrame, source: Source) -> dict[str, Any]:
-    """Both tables by attribute, as the page draws them: degrees for pose, None where not measured."""
+def curves_json(before: pd.DataFrame, after: pd.DataFrame, source: Source, schema: AttributeSchema) -> dict[str, Any]:
+    """Both tables by attribute of `schema`, as the page draws them: degrees for pose, None where not measured."""
     short = {raw: name for name, raw in DEGREES.items()}
 
     def column(table: pd.DataFrame, name: str) -> list[float | None]:
@@ -208,7 +212,7 @@ def curves_json(before: pd.DataFrame, after: pd.DataFrame, source: Source) -> di
         "timestamp": np.round(after["timestamp"].to_numpy(float), 4).tolist(),
         "curves": {
             short.get(name, name): {"before": column(before, name), "after": column(after, name)}
-            for name in ATTRIBUTE_NAMES
+            for name in schema.names
         },
     }
 

@@ -1,5 +1,6 @@
 """A portrait that follows a camera, or a film that plays, as fast as this machine can."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,16 +16,17 @@ from icface.analyzers.face import Face
 from icface.analyzers.following import follow
 from icface.animate import Source
 from icface.arrays import Picture
-from icface.attributes import ATTRIBUTE_NAMES
+from icface.attributes import unit_of
 from icface.compose import side_by_side
 from icface.control.motion import LiveSmoother
-from icface.errors import IcfaceError, first_line
+from icface.errors import IcfaceError
 from icface.images import encode_jpeg
 from icface.labels import BASELINE_PERCENTILES
 from icface.provenance import Mark, mark_jpeg
 from icface.studio.resolvers import LiveSetting
 from icface.studio.workshop import OpenModel, Portrait, Workshop
 
+log = logging.getLogger(__name__)
 PATIENCE = 1.0
 """Seconds that a request waits for the next picture."""
 RECENT = 30
@@ -119,10 +121,12 @@ class LiveDrive:
         except IcfaceError as error:
             self._error = str(error)
         except Exception as error:
-            self._error = f"{type(error).__name__}: {first_line(error)}"
+            # Its words may name paths of this machine: they go to the log alone.
+            log.exception("live")
+            self._error = f"the server failed ({type(error).__name__}); its log says more"
 
     def _follow(self, model: OpenModel, source: Source, faces_in: Callable[[Picture], list[Face]]) -> None:
-        row = LiveRow(self.setting.relative, self.setting.smooth)
+        row = LiveRow(self.setting.relative, self.setting.smooth, model.animator.model.schema.sided)
         mark = Mark(bundle=model.bundle, composite=len(self.setting.layout) > 1)
         face: Face | None = None
         began: float | None = None
@@ -153,20 +157,23 @@ class LiveDrive:
 class LiveRow:
     """Tables of one row from faces that come one after the other: filtered, and less the first face where asked."""
 
-    def __init__(self, relative: bool, smooth: bool = True) -> None:
+    def __init__(self, relative: bool, smooth: bool = True, sides: bool = False) -> None:
         self._relative = relative
+        self._sides = sides
         self._smooth = LiveSmoother() if smooth else None
         self._rest: dict[str, float] | None = None
         self._last = -1.0
 
     def __call__(self, seconds: float, face: Face) -> pd.DataFrame:
-        """(1, 20) raw attributes, NaN where not measured."""
-        values = dict(zip(ATTRIBUTE_NAMES, face.attributes.tolist(), strict=True))
+        """(1, 20) raw attributes, (1, 36) with sides; NaN where not measured."""
+        values = face.values(self._sides)
         if self._smooth is not None and seconds > self._last:
             values = self._smooth(seconds, values)
             self._last = seconds
         if self._relative:
-            self._rest = self._rest or {name: np.nan_to_num(values[name]) for name in BASELINE_PERCENTILES}
+            self._rest = self._rest or {
+                name: np.nan_to_num(value) for name, value in values.items() if unit_of(name) in BASELINE_PERCENTILES
+            }
             for name, rest in self._rest.items():
                 lowest = -np.inf if name.startswith("pose") else 0.0
                 values[name] = max(values[name] - rest, lowest)

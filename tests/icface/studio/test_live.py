@@ -117,3 +117,15 @@ def test_rows_are_relative_to_the_first_face() -> None:
     assert second["pose_yaw"][0] == pytest.approx(2.0, abs=0.1)
     third = row(20.0, seen(0.5))
     assert third["AU12"].tolist() == [0.0] and third["pose_pitch"][0] < 0
+
+
+def test_words_of_a_failure_stay_in_the_log(face: Picture, bundles: dict[str, Path]) -> None:
+    def broken() -> Iterator[LiveFrame]:
+        raise RuntimeError("/home/somebody/secret.mp4 is broken")
+        yield
+
+    for page in page_with(setting(face, [face], frames=broken), bundles):
+        deadline = time.monotonic() + 60
+        while page.get("/api/live")["state"] == "working" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert page.get("/api/live")["error"] == "the server failed (RuntimeError); its log says more"
