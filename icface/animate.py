@@ -13,8 +13,8 @@ from torch import Tensor
 from icface import analyzers
 from icface.analyzers.face import Analyzer
 from icface.arrays import Picture
-from icface.attributes import ATTRIBUTE_NAMES
 from icface.bundle import ICface, load_bundle
+from icface.control.sides import fit_sides
 from icface.control.tables import check_columns
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
@@ -93,7 +93,7 @@ class Animator:
         # A still has no neighbours to smooth over, so any frame rate does.
         square = rule.squares(chosen.box[None], fps=1.0, width=width, height=height)[0]
         crop = crop_image(source, square, self.model.size)
-        attributes = dict(zip(ATTRIBUTE_NAMES, chosen.attributes.tolist(), strict=True))
+        attributes = chosen.values(self.model.schema.sided)
         own = np.array([[attributes.get(name, np.nan) for name in self.model.schema.names]], np.float32)
         change = self.model.config.model.neutraliser_input == "change"
         unknown = np.isnan(own[0]) & self.model.schema.trained & change
@@ -115,7 +115,8 @@ class Animator:
 
         `attributes`: raw units (radians, AU 0..5), columns named as in `icface.attributes`; `frame`, `timestamp` and
         `face` may stand beside them. A missing column keeps the source's own value, and NaN is the neutral value. What
-        lies beyond the values of the training is clamped and counted in `clamped`, which is set at the call.
+        lies beyond the values of the training is clamped and counted in `clamped`, which is set at the call. A whole
+        action unit drives both sides of a model that has sides (`icface.control.sides`).
 
         Raises IcfaceError, at the call, when no face is found in the source or a column is unknown.
         """
@@ -129,6 +130,7 @@ class Animator:
         """
         check_columns(attributes)
         schema = self.model.schema
+        attributes = fit_sides(attributes, schema)
         raw = np.full((len(attributes), len(schema)), np.nan, np.float32)
         for index, name in enumerate(schema.names):
             raw[:, index] = (

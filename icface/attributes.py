@@ -30,10 +30,41 @@ REGIONS = {
     "mouth": ("AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26"),
 }
 """Region of the face: the attributes that belong to it, all 20 once (FACS's upper face is brows and eyes)."""
+SIDED_UNITS = ("AU02", "AU04", "AU05", "AU06", "AU07", "AU10", "AU12", "AU45")
+"""Action units that a schema may have once for each side of the face: a wink, half a smile."""
+SIDES = ("L", "R")
+"""What is added to the name of an action unit: the person's own left and right."""
+SIDE_NAMES = tuple(unit + side for unit in SIDED_UNITS for side in SIDES)
+LABEL_NAMES = ATTRIBUTE_NAMES + SIDE_NAMES
+"""Everything that can be measured, in the order of arrays of labels: the 20, and the sides behind them where an array
+has them (`label_names`)."""
 AU_RANGE = 5.0
 """Highest action unit intensity (FACS grade E; OpenFace's scale)."""
 TRAINED_FROM_SHARE = 0.05
 """An attribute measured on a smaller share of the training frames than this is left out of training."""
+
+
+def unit_of(name: str) -> str:
+    """The attribute that a side belongs to; any other name is its own.
+
+    >>> unit_of("AU12L"), unit_of("AU12"), unit_of("pose_roll")
+    ('AU12', 'AU12', 'pose_roll')
+    """
+    return name[:-1] if name in SIDE_NAMES else name
+
+
+def sides_of(unit: str) -> tuple[str, ...]:
+    """Names of the two sides of an action unit; none where it has no sides.
+
+    >>> sides_of("AU12"), sides_of("AU26")
+    (('AU12L', 'AU12R'), ())
+    """
+    return tuple(unit + side for side in SIDES) if unit in SIDED_UNITS else ()
+
+
+def label_names(sides: bool) -> tuple[str, ...]:
+    """Names of the columns of an array of labels: the 20, or with `sides` all of `LABEL_NAMES`."""
+    return LABEL_NAMES if sides else ATTRIBUTE_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +113,7 @@ class Attribute:
 
     def __post_init__(self) -> None:
         if not self.region:
-            known = (region for region, names in REGIONS.items() if self.name in names)
+            known = (region for region, names in REGIONS.items() if unit_of(self.name) in names)
             object.__setattr__(self, "region", next(known, "other"))
         if not self.low < self.high:
             raise ValueError(f"attribute {self.name}: low {self.low} must be below high {self.high}")
@@ -116,12 +147,17 @@ class AttributeSchema:
             raise ValueError(f"attribute names are not unique: {', '.join(self.names)}")
 
     @classmethod
-    def default(cls, pose_range: float = POSE_RANGE) -> "AttributeSchema":
-        """The 20 attributes of the paper; `pose_range` is 0.7 rad (updated release) or 0.5 rad (code of 2019)."""
+    def default(cls, pose_range: float = POSE_RANGE, sides: bool = False) -> "AttributeSchema":
+        """The 20 attributes of the paper; `pose_range` is 0.7 rad (updated release) or 0.5 rad (code of 2019).
+
+        With `sides` the two sides of each of `SIDED_UNITS` stand in its place: 28 attributes.
+
+        >>> AttributeSchema.default(sides=True).names[3:7]
+        ('AU01', 'AU02L', 'AU02R', 'AU04L')
+        """
         pose = [Attribute(name=name, unit="rad", low=-pose_range, high=pose_range, neutral=0.0) for name in POSE_NAMES]
-        units = [
-            Attribute(name=name, unit="intensity", low=0.0, high=AU_RANGE, neutral=0.0) for name in ACTION_UNIT_NAMES
-        ]
+        names = [name for unit in ACTION_UNIT_NAMES for name in (sides and sides_of(unit)) or (unit,)]
+        units = [Attribute(name=name, unit="intensity", low=0.0, high=AU_RANGE, neutral=0.0) for name in names]
         return cls(tuple(pose + units))
 
     def __len__(self) -> int:
@@ -131,6 +167,24 @@ class AttributeSchema:
     def names(self) -> tuple[str, ...]:
         """The attributes' names, in the order of the columns."""
         return tuple(attribute.name for attribute in self.attributes)
+
+    @property
+    def sided(self) -> bool:
+        """Whether some action unit is there once for each side."""
+        return any(name in SIDE_NAMES for name in self.names)
+
+    def meant_by(self, name: str) -> tuple[str, ...]:
+        """The attributes that `name` stands for: itself, or both sides of an action unit that has them here.
+
+        Empty where there is neither.
+
+        >>> AttributeSchema.default(sides=True).meant_by("AU12"), AttributeSchema.default().meant_by("AU12L")
+        (('AU12L', 'AU12R'), ())
+        """
+        names = self.names
+        if name in names:
+            return (name,)
+        return tuple(side for side in sides_of(name) if side in names)
 
     @property
     def trained(self) -> npt.NDArray[np.bool_]:

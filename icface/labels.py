@@ -1,13 +1,14 @@
 """Raw labels made ready for training when they are read: smoothing, baselines, neutral frames, rare expressions.
 
-Data sets store labels as measured; nothing here is ever written back.
+Data sets store labels as measured; nothing here is ever written back. Labels are (N, 20), or (N, 36) where the sides
+of the face stand behind the 20 (`icface.attributes.LABEL_NAMES`): a side is treated as its action unit is.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from icface.arrays import Labels
-from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
+from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, LABEL_NAMES, POSE_NAMES, unit_of
 
 UNSMOOTHED = ("AU45",)
 """A blink lasts 3 to 5 frames: averaging would erase it."""
@@ -28,6 +29,8 @@ PRESENT_AU = 1.0
 
 _POSE = [ATTRIBUTE_NAMES.index(name) for name in POSE_NAMES]
 _UNITS = [ATTRIBUTE_NAMES.index(name) for name in ACTION_UNIT_NAMES]
+_BOTH_SIDES = slice(0, len(ATTRIBUTE_NAMES))
+"""The columns without the sides, which say nothing that the 20 do not."""
 
 
 def smooth(frames: npt.NDArray[np.int32], labels: Labels, width: int) -> Labels:
@@ -56,8 +59,9 @@ def smooth(frames: npt.NDArray[np.int32], labels: Labels, width: int) -> Labels:
         count[here] += valid
     smoothed = (total / np.maximum(count, 1)).astype(np.float32)
     result = np.where(np.isnan(labels), labels, smoothed)
-    for name in UNSMOOTHED:
-        result[:, ATTRIBUTE_NAMES.index(name)] = labels[:, ATTRIBUTE_NAMES.index(name)]
+    for index, name in enumerate(LABEL_NAMES[: labels.shape[1]]):
+        if unit_of(name) in UNSMOOTHED:
+            result[:, index] = labels[:, index]
     return result
 
 
@@ -70,12 +74,13 @@ def baseline(labels: Labels, unknown: float = 0.0) -> Labels:
     >>> baseline(np.full((50, 20), 0.5, np.float32))[:5].tolist()
     [0.5, 0.0, 0.0, 0.5, 0.5]
     """
-    zero = np.zeros(len(ATTRIBUTE_NAMES), np.float32)
-    for name, percentile in BASELINE_PERCENTILES.items():
-        column = labels[:, ATTRIBUTE_NAMES.index(name)]
-        column = column[~np.isnan(column)]
-        known = len(column) >= BASELINE_FRAMES
-        zero[ATTRIBUTE_NAMES.index(name)] = np.percentile(column, percentile) if known else unknown
+    zero = np.zeros(labels.shape[1], np.float32)
+    for index, name in enumerate(LABEL_NAMES[: labels.shape[1]]):
+        if unit_of(name) in BASELINE_PERCENTILES:
+            column = labels[:, index]
+            column = column[~np.isnan(column)]
+            known = len(column) >= BASELINE_FRAMES
+            zero[index] = np.percentile(column, BASELINE_PERCENTILES[unit_of(name)]) if known else unknown
     return zero
 
 
@@ -86,7 +91,8 @@ def less_baseline(labels: Labels, zero: Labels) -> Labels:
     [-0.5, 0.0]
     """
     result = (labels - zero).astype(np.float32)
-    result[..., _UNITS] = np.maximum(result[..., _UNITS], 0)
+    units = result[..., len(POSE_NAMES) :]
+    np.maximum(units, 0, out=units)
     return result
 
 
@@ -98,7 +104,7 @@ def distance_from_neutral(labels: Labels) -> Labels:
     limits = np.full(len(ATTRIBUTE_NAMES), NEUTRAL_AU, np.float32)
     limits[_POSE] = NEUTRAL_POSE
     limits[ATTRIBUTE_NAMES.index("AU45")] = NEUTRAL_AU45
-    return np.nan_to_num(np.abs(labels) / limits, nan=0.0).max(axis=1)
+    return np.nan_to_num(np.abs(labels[:, _BOTH_SIDES]) / limits, nan=0.0).max(axis=1)
 
 
 def neutral_frames(labels: Labels) -> npt.NDArray[np.int64]:

@@ -13,6 +13,7 @@ from icface.animate import Animator, generate, neutralise, to_pictures
 from icface.arrays import Picture
 from icface.compose import paste_back
 from icface.control.driving import fill_gaps, measure_video
+from icface.control.sides import fit_sides
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.video.reading import probe, read_windows
@@ -37,7 +38,9 @@ def measure_source(
     Raises IcfaceError when the file cannot be read or shows no face.
     """
     file = Path(path)
-    table, faces = measure_video(file, animator.analyzer, progress)
+    schema = animator.model.schema
+    table, faces = measure_video(file, animator.analyzer, progress, schema.sided)
+    table = fit_sides(table, schema)
     if not table["face"].any():
         raise IcfaceError(f"{path}: no face is found in it; take a video in which the whole face can be seen")
     boxes = pd.Series([None if face is None else face.box for face in faces]).ffill().bfill()
@@ -61,6 +64,7 @@ def edited_frames(
     if len(attributes) != len(own):
         raise IcfaceError(f"the table has {len(attributes)} rows, and {source.path} {len(own)} frames")
     schema = animator.model.schema
+    attributes = fit_sides(attributes, schema)
     filled = pd.concat([own.drop(columns=attributes.columns, errors="ignore"), attributes], axis=1)
     encoded = animator.encode(filled[[name for name in schema.names if name in filled.columns]], {})
     raw = own.reindex(columns=list(schema.names)).to_numpy(np.float32)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from icface.arrays import Picture
-from icface.attributes import ATTRIBUTE_NAMES, Seen
+from icface.attributes import ATTRIBUTE_NAMES, SIDE_NAMES, Seen
 from icface.errors import IcfaceError
 from icface.images import decode_jpeg
 from icface.studio.resolvers import ClipSummary
 from pipelines.dataset import Dataset, RowGroup
+from pipelines.format import label_columns, labels_of
 
 SHOWN_CLIPS = 3
 """Clips that an error names."""
@@ -41,12 +43,19 @@ class DatasetLibrary:
         return self._clips
 
     def table(self, clip: str) -> pd.DataFrame:
-        """`frame`, `timestamp` and raw attributes of its stored frames. Raises IcfaceError for an unknown clip."""
-        columns = ["frame", "timestamp", *ATTRIBUTE_NAMES]
+        """`frame`, `timestamp` and raw attributes of its stored frames, with sides where blendshapes are stored.
+
+        Raises IcfaceError for an unknown clip.
+        """
+        columns = ["frame", "timestamp", *label_columns(sides=True)]
         groups = self._groups_of(clip)
         # A clip may have several tracks: the first one's frames are in order of time.
         groups = [group for group in groups if group.track == groups[0].track]
-        table = pd.concat([self._dataset.read(group, columns).to_pandas() for group in groups], ignore_index=True)
+        stored = pa.concat_tables([self._dataset.read(group, columns) for group in groups])
+        table = stored.drop_columns("blendshapes").to_pandas()
+        sides = labels_of(stored, sides=True)[:, len(ATTRIBUTE_NAMES) :]
+        if np.isfinite(sides).any():
+            table[list(SIDE_NAMES)] = sides
         return table.sort_values("frame", ignore_index=True)
 
     def picture(self, clip: str, frame: int) -> Picture:

@@ -20,8 +20,9 @@ from icface.attributes import REGIONS, AttributeSchema, Seen
 from icface.control import parse_edits, read_driving, relative
 from icface.control.driving import PICTURES, SEVERAL, measured_by
 from icface.control.mapping import map_attributes, same_scale
-from icface.control.mixing import knows_rest, mix_regions, trim
+from icface.control.mixing import knows_rest, mix_regions, names_in, trim
 from icface.control.motion import gesture, one_euro, read_keyframes
+from icface.control.sides import fit_sides
 from icface.errors import IcfaceError
 from icface.images import read_image
 from icface.video.camera import camera_frames, is_camera
@@ -64,6 +65,7 @@ class Drivers:
         """
         if path not in self._tables:
             driver = self._read(path)
+            driver = replace(driver, table=fit_sides(driver.table, self.animator.model.schema))
             table = self._mapped(path, driver)
             if self.job.smooth == "always" or (self.job.smooth == "video" and driver.jitters):
                 table = one_euro(table)
@@ -77,7 +79,7 @@ class Drivers:
 
     def keyframes(self, path: str) -> pd.DataFrame:
         """Keyframes on the model's scale. Raises IcfaceError as `table` does."""
-        table = read_keyframes(path, self.job.interpolate)
+        table = fit_sides(read_keyframes(path, self.job.interpolate), self.animator.model.schema)
         analyzer = measured_by(path) if Path(path).suffix.lower() == ".csv" else None
         return self._mapped(path, Driver(table=table, jitters=False, analyzer=analyzer))
 
@@ -87,7 +89,8 @@ class Drivers:
             library, clip = found
             table = library.table(clip).assign(face=True)
             return Driver(table=table, jitters=True, analyzer=library.analyzer, seen=library.seen)
-        table = read_driving(path, self.animator.analyzer, interpolation=self.job.interpolate)
+        sides = self.animator.model.schema.sided
+        table = read_driving(path, self.animator.analyzer, interpolation=self.job.interpolate, sides=sides)
         if count := table.attrs.get(SEVERAL):
             self.note(followed(path, count, len(table)))
         if Path(path).suffix.lower() == ".csv":
@@ -144,7 +147,7 @@ def driving_table(job: AnimateJob, drivers: Drivers, source: Source | None) -> p
     if base is None and not parts:
         return None
     mixed = mix_regions(base, parts)
-    kept = [name for region, path in job.parts.items() if path == OWN for name in REGIONS[region]]
+    kept = [name for region, path in job.parts.items() if path == OWN for name in names_in(region)]
     return trim(mixed.drop(columns=[name for name in kept if name in mixed.columns]), job.start, job.end)
 
 

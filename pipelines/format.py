@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from icface.analyzers.blendshapes import BLENDSHAPE_NAMES, sides_from_blendshapes
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES
 from icface.labels import BASELINE_PERCENTILES, baseline
 from pipelines.frame_filters import FILTERS
@@ -180,10 +181,26 @@ def read_table(
     return file.read(columns=columns, use_threads=False)
 
 
-def labels_of(table: pa.Table) -> np.ndarray:
-    """(N, 20) float32 raw attributes of a table, in the order of `ATTRIBUTE_NAMES`; NaN where null."""
+def label_columns(sides: bool = False) -> tuple[str, ...]:
+    """The columns that `labels_of` needs."""
+    return (*ATTRIBUTE_NAMES, "blendshapes") if sides else ATTRIBUTE_NAMES
+
+
+def labels_of(table: pa.Table, sides: bool = False) -> np.ndarray:
+    """(N, 20) float32 raw attributes of a table, in the order of `ATTRIBUTE_NAMES`; NaN where null.
+
+    With `sides` (N, 36) in the order of `LABEL_NAMES`: left and right from the stored blendshapes, NaN without them.
+    """
     columns = [table.column(name).to_numpy(zero_copy_only=False) for name in ATTRIBUTE_NAMES]
-    return np.stack(columns, axis=1).astype(np.float32)
+    labels = np.stack(columns, axis=1).astype(np.float32)
+    if not sides:
+        return labels
+    column = table.column("blendshapes").combine_chunks()
+    shapes = np.full((len(table), len(BLENDSHAPE_NAMES)), np.nan, np.float32)
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    if there.any():
+        shapes[there] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(BLENDSHAPE_NAMES))
+    return np.concatenate([labels, sides_from_blendshapes(shapes)], axis=1)
 
 
 def list_array(values: np.ndarray | None, rows: int, kind: pa.DataType) -> pa.Array:

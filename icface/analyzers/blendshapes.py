@@ -15,7 +15,7 @@ Pitch has a bias that differs from clip to clip: their medians lie between -6.9 
 percentile). Clip baselines take it away where labels are read, not here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from icface.analyzers.pose import pose_from_matrix
 from icface.arrays import Array
-from icface.attributes import ATTRIBUTE_NAMES, AU_RANGE
+from icface.attributes import ATTRIBUTE_NAMES, AU_RANGE, SIDE_NAMES, SIDES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +81,29 @@ def attributes_from_blendshapes(blendshapes: npt.ArrayLike, matrices: npt.ArrayL
     return attributes
 
 
+def sides_from_blendshapes(blendshapes: npt.ArrayLike) -> Array:
+    """(N, 16) float32 `SIDE_NAMES` 0..5 of blendshapes (N, 52) 0..1; NaN where these are.
+
+    The mean of both sides is the action unit of `attributes_from_blendshapes`, but for what is cut off at 0 and 5.
+    """
+    shapes = np.asarray(blendshapes, np.float32).reshape(-1, len(BLENDSHAPE_NAMES))
+    sides = side_units(list(shapes.T))
+    return np.clip(np.stack([sides[name] for name in SIDE_NAMES], axis=1), 0, AU_RANGE)
+
+
+def side_units(shapes: Sequence[Numbers]) -> dict[str, Numbers]:
+    """`SIDE_NAMES` from the 52 blendshapes, each for all faces at once; not yet clipped to 0..5.
+
+    Left is the person's own. Gains are those of both sides together (`units_from_blendshapes`).
+    """
+
+    def units(word: str) -> dict[str, Numbers]:
+        return _sided(lambda name: shapes[BLENDSHAPE_NAMES.index(name + word)], _mean(shapes, "eyeSquint"))
+
+    both = zip(SIDES, (units("Left"), units("Right")), strict=True)
+    return {unit + side: values for side, found in both for unit, values in found.items()}
+
+
 def units_from_blendshapes(shapes: Sequence[Numbers], brow_to_nostril: Numbers) -> dict[str, Numbers]:
     """The action units that MediaPipe can measure, not yet clipped to 0..5, by name.
 
@@ -91,23 +114,35 @@ def units_from_blendshapes(shapes: Sequence[Numbers], brow_to_nostril: Numbers) 
     def shape(name: str) -> Numbers:
         if name in BLENDSHAPE_NAMES:
             return shapes[BLENDSHAPE_NAMES.index(name)]
-        left, right = (shapes[BLENDSHAPE_NAMES.index(name + side)] for side in ("Left", "Right"))
-        return (left + right) / 2
+        return _mean(shapes, name)
 
     return {
+        **_sided(shape, shape("eyeSquint")),
         "AU01": shape("browInnerUp") * 1.9,
+        # noseSneer hardly moves; a wrinkled nose brings brows and nostrils together.
+        "AU09": (BROW_TO_NOSTRIL - brow_to_nostril) * BROW_TO_NOSTRIL_GAIN,
+        "AU25": (shape("jawOpen") + shape("mouthLowerDown") + shape("mouthUpperUp") - shape("mouthClose")) * 1.7,
+        "AU26": shape("jawOpen") * 3.5,
+    }
+
+
+def _mean(shapes: Sequence[Numbers], name: str) -> Numbers:
+    """The mean of a blendshape's left and right."""
+    left, right = (shapes[BLENDSHAPE_NAMES.index(name + side)] for side in ("Left", "Right"))
+    return (left + right) / 2
+
+
+def _sided(shape: Callable[[str], Numbers], squint: Numbers) -> dict[str, Numbers]:
+    """`SIDED_UNITS` of one side or of both, as `shape` tells a blendshape; `squint` is that of both eyes."""
+    return {
         "AU02": shape("browOuterUp") * 0.7,
         "AU04": shape("browDown") * 2.0,
         "AU05": shape("eyeWide") * 8.0,
-        # cheekSquint is always 0: cheeks rise where a smile narrows the eyes.
-        "AU06": shape("mouthSmile") * 2.5 * shape("eyeSquint"),
+        # cheekSquint is always 0: cheeks rise where a smile narrows the eyes. By both eyes, so that a wink lifts none.
+        "AU06": shape("mouthSmile") * 2.5 * squint,
         "AU07": shape("eyeSquint") * 3.2,
-        # noseSneer hardly moves; a wrinkled nose brings brows and nostrils together.
-        "AU09": (BROW_TO_NOSTRIL - brow_to_nostril) * BROW_TO_NOSTRIL_GAIN,
         "AU10": shape("mouthUpperUp") * 1.5,
         "AU12": shape("mouthSmile") * 1.9,
-        "AU25": (shape("jawOpen") + shape("mouthLowerDown") + shape("mouthUpperUp") - shape("mouthClose")) * 1.7,
-        "AU26": shape("jawOpen") * 3.5,
         "AU45": shape("eyeBlink") * 2.2 - 0.3,
     }
 

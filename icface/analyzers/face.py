@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from icface.attributes import ATTRIBUTE_NAMES
+from icface.analyzers.blendshapes import BLENDSHAPE_NAMES, sides_from_blendshapes
+from icface.attributes import ATTRIBUTE_NAMES, label_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,17 @@ class Face:
             raise ValueError(f"landmarks must be (68, 2), not {self.landmarks.shape}")
         if self.attributes.shape != (len(ATTRIBUTE_NAMES),):
             raise ValueError(f"attributes must be ({len(ATTRIBUTE_NAMES)},), not {self.attributes.shape}")
+
+    def labels(self, sides: bool = False) -> npt.NDArray[np.float32]:
+        """`attributes`; with `sides` (36,) in the order of `LABEL_NAMES`, sides NaN where there are no blendshapes."""
+        if not sides:
+            return self.attributes
+        shapes = np.full(len(BLENDSHAPE_NAMES), np.nan) if self.blendshapes is None else self.blendshapes
+        return np.concatenate([self.attributes, sides_from_blendshapes(shapes)[0]])
+
+    def values(self, sides: bool = False) -> dict[str, float]:
+        """`labels` by name."""
+        return dict(zip(label_names(sides), self.labels(sides).tolist(), strict=True))
 
     @property
     def box(self) -> npt.NDArray[np.float32]:

@@ -9,7 +9,7 @@ import pandas as pd
 from icface.analyzers.face import Analyzer, Face
 from icface.analyzers.following import follow
 from icface.analyzers.openface_csv import COLUMNS, attributes_from_rows, is_openface, one_face, read_openface_csv
-from icface.attributes import ATTRIBUTE_NAMES
+from icface.attributes import ATTRIBUTE_NAMES, LABEL_NAMES, label_names
 from icface.control.motion import Interpolation, between_keys
 from icface.control.tables import ANALYZER, COMPANIONS, DEFAULT_FPS, check_columns
 from icface.csv_numbers import MISSING, without_infinity
@@ -35,6 +35,7 @@ def read_driving(
     analyzer: Analyzer | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     interpolation: Interpolation = "smooth",
+    sides: bool = False,
 ) -> pd.DataFrame:
     """The attributes of a driver, one row a frame.
 
@@ -45,7 +46,8 @@ def read_driving(
     Returns float32 columns in raw units named as in `icface.attributes` (those that a csv has), and `frame` (int),
     `timestamp` (seconds) and `face` (bool). Where no face is measured, `face` is False and the row is filled. A gap of
     at most `LONGEST_GAP` is interpolated. Over a longer one the last face is held (at the start, the first). NaN is
-    left where a face's attribute is not measured.
+    left where a face's attribute is not measured. With `sides` what `analyzer` measures has columns for left and right
+    too, as AU12L (`icface.attributes.SIDE_NAMES`).
 
     In a video the largest face of the first frame that has one is followed by overlap. What is measured is averaged
     over `SMOOTHED_FRAMES` neighbouring frames, as it is for training. AU45 is not averaged: blinks are short. The
@@ -66,7 +68,7 @@ def read_driving(
     if analyzer is None:
         raise ValueError("a video or a picture needs an analyzer")
     picture = file.suffix.lower() in PICTURES
-    table = _read_picture(file, analyzer) if picture else measure_video(file, analyzer, progress)[0]
+    table = _read_picture(file, analyzer, sides) if picture else measure_video(file, analyzer, progress, sides)[0]
     if not table["face"].any():
         raise IcfaceError(f"{path}: no face is found in it; take a driver whose face can be seen")
     return fill_gaps(table)
@@ -120,7 +122,7 @@ def fill_gaps(table: pd.DataFrame, longest: float = LONGEST_GAP) -> pd.DataFrame
     bridged = (before < gaps) & (following > gaps) & (times[following] - times[before] <= longest)
     span = np.where(bridged, times[following] - times[before], 1.0)
     share = np.where(bridged, (times[gaps] - times[before]) / span, 0.0)
-    for name in ATTRIBUTE_NAMES:
+    for name in LABEL_NAMES:
         if name in table.columns:
             values = table[name].to_numpy(np.float32, copy=True)
             start, end = values[before], values[following]
@@ -130,15 +132,15 @@ def fill_gaps(table: pd.DataFrame, longest: float = LONGEST_GAP) -> pd.DataFrame
     return result
 
 
-def _read_picture(path: Path, analyzer: Analyzer) -> pd.DataFrame:
+def _read_picture(path: Path, analyzer: Analyzer, sides: bool) -> pd.DataFrame:
     faces = analyzer.analyze(read_image(path)[None], [0], str(path))[0]
-    table = _table([0], [0.0], [faces[0] if faces else None])
+    table = _table([0], [0.0], [faces[0] if faces else None], sides)
     table.attrs[SEVERAL] = int(len(faces) > 1)
     return table
 
 
 def measure_video(
-    path: Path, analyzer: Analyzer, progress: Callable[[int, int], None]
+    path: Path, analyzer: Analyzer, progress: Callable[[int, int], None], sides: bool = False
 ) -> tuple[pd.DataFrame, list[Face | None]]:
     """A table as `read_driving` gives it, its gaps not filled, and the followed face of each frame."""
     expected = probe(path).frames
@@ -156,18 +158,19 @@ def measure_video(
         indices += window.indices
         times += window.times
         progress(len(indices), max(expected, len(indices)))
-    table = _table(indices, times, followed)
-    names = list(ATTRIBUTE_NAMES)
+    table = _table(indices, times, followed, sides)
+    names = list(label_names(sides))
     labels = table[names].to_numpy(np.float32)
     table[names] = smooth(np.array(indices, np.int32), labels, SMOOTHED_FRAMES)
     table.attrs[SEVERAL] = several
     return table, followed
 
 
-def _table(indices: list[int], times: list[float], faces: list[Face | None]) -> pd.DataFrame:
-    missing = np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
-    values = np.array([missing if face is None else face.attributes for face in faces], np.float32)
-    table = pd.DataFrame(values.reshape(-1, len(ATTRIBUTE_NAMES)), columns=list(ATTRIBUTE_NAMES))
+def _table(indices: list[int], times: list[float], faces: list[Face | None], sides: bool) -> pd.DataFrame:
+    names = label_names(sides)
+    missing = np.full(len(names), np.nan, np.float32)
+    values = np.array([missing if face is None else face.labels(sides) for face in faces], np.float32)
+    table = pd.DataFrame(values.reshape(-1, len(names)), columns=list(names))
     table.insert(0, "frame", np.array(indices, np.int64))
     table.insert(1, "timestamp", np.array(times, np.float64))
     table.insert(2, "face", [face is not None for face in faces])
@@ -184,7 +187,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     table.columns = [str(column).strip() for column in table.columns]
     table = table.drop(columns=ANALYZER, errors="ignore")
     check_columns(table, str(path))
-    names = [name for name in ATTRIBUTE_NAMES if name in table.columns]
+    names = [name for name in LABEL_NAMES if name in table.columns]
     if not names:
         raise IcfaceError(f"{path} has no attribute column; known are {', '.join(ATTRIBUTE_NAMES)}")
     if table.empty:

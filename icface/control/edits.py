@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from icface.attributes import POSE_NAMES, Attribute, AttributeSchema
+from icface.attributes import POSE_NAMES, SIDE_NAMES, Attribute, AttributeSchema, unit_of
 from icface.control.tables import DEGREES
 from icface.errors import IcfaceError
 
@@ -21,7 +21,7 @@ def parse_edits(entries: Iterable[str], schema: AttributeSchema, verb: Verb = "s
     An entry is NAME=NUMBER. AUs are 0..5; `pitch`, `yaw`, `roll` are degrees and become radians. `set` takes a value of
     the attribute's range, `add` a difference within the range's width, `scale` a factor from 0 to 100. `set` and `add`
     take percent too. 100% is the way from neutral to the 99th percentile of the training data, and -100% of a pose the
-    way to the 1st.
+    way to the 1st. An action unit that the schema has once for each side stands for both.
 
     Raises IcfaceError on an unknown or untrained attribute, a pose named as in files, or an attribute named twice. So
     it does for a number that is none or out of range.
@@ -36,11 +36,11 @@ def parse_edits(entries: Iterable[str], schema: AttributeSchema, verb: Verb = "s
         if not match:
             raise IcfaceError(f"--{verb} {entry!r} is not NAME=NUMBER, as in AU12=1.5, AU12=100% or yaw=20")
         name, number = match.groups()
-        attribute = _named(name, schema, entry, verb)
-        if attribute.name in edits:
-            raise IcfaceError(f"--{verb} names {name} twice")
-        percent = number.endswith("%") and verb != "scale"
-        edits[attribute.name] = (_percent if percent else _number)(number, name, attribute, verb)
+        for attribute in _named(name, schema, entry, verb):
+            if attribute.name in edits:
+                raise IcfaceError(f"--{verb} names {name if name in edits else attribute.name} twice")
+            percent = number.endswith("%") and verb != "scale"
+            edits[attribute.name] = (_percent if percent else _number)(number, name, attribute, verb)
     return edits
 
 
@@ -114,26 +114,32 @@ def complete(table: pd.DataFrame, schema: AttributeSchema, own: Mapping[str, flo
     return result
 
 
-def _named(name: str, schema: AttributeSchema, entry: str, verb: Verb) -> Attribute:
+def _named(name: str, schema: AttributeSchema, entry: str, verb: Verb) -> list[Attribute]:
+    """The attributes that an entry is about."""
     if name in POSE_NAMES:
         short = name.removeprefix("pose_")
         raise IcfaceError(
             f"--{verb} {entry}: {name} is the name for radians, used in files; here write {short} in degrees, "
             f"as in {short}=10"
         )
-    if name not in DEGREES and name not in schema.names:
+    meant = schema.meant_by(DEGREES.get(name, name))
+    if not meant and name in SIDE_NAMES:
+        raise IcfaceError(
+            f"--{verb} {entry}: this model does not tell left from right: write {unit_of(name)}, which moves both, or "
+            "train one with --data.sides"
+        )
+    if not meant:
         known = [*DEGREES, *(n for n in schema.names if n not in POSE_NAMES)]
         raise IcfaceError(f"--{verb} {entry}: unknown attribute {name!r}; known are {', '.join(known)}")
-    raw = DEGREES.get(name, name)
     try:
-        schema.check_trained([raw])
+        schema.check_trained(meant)
     except IcfaceError as error:
         # On the command line the pose has other names.
         line = str(error)
         for short, long in DEGREES.items():
             line = line.replace(long, short)
         raise IcfaceError(f"--{verb} {entry}: {line}") from None
-    return schema.attributes[schema.index(raw)]
+    return [schema.attributes[schema.index(each)] for each in meant]
 
 
 def _number(text: str, name: str, attribute: Attribute, verb: Verb) -> float:

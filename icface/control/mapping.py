@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from icface.attributes import POSE_NAMES, AttributeSchema, Seen
+from icface.attributes import POSE_NAMES, AttributeSchema, Seen, unit_of
 from icface.control.mixing import knows_rest, relative
 
 SAME_SCALE = {"mediapipe-torch": "mediapipe"}
@@ -41,7 +41,7 @@ def map_attributes(table: pd.DataFrame, schema: AttributeSchema, seen: Mapping[s
         name, own = attribute.name, attribute.seen
         if name not in table.columns or name in ("pose_yaw", "pose_roll"):
             continue
-        other = seen.get(name) if seen is not None else None
+        other = seen.get(name) or seen.get(unit_of(name)) if seen is not None else None
         values = table[name].to_numpy(np.float64)
         if own is None or other is None:
             result[name] = rested[name].astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from icface.attributes import ATTRIBUTE_NAMES, REGIONS
+from icface.attributes import LABEL_NAMES, REGIONS, sides_of, unit_of
 from icface.control.tables import COMPANIONS, seconds
 from icface.errors import IcfaceError
 from icface.labels import BASELINE_FRAMES, BASELINE_PERCENTILES, baseline, less_baseline
@@ -55,13 +55,22 @@ def mix_regions(base: pd.DataFrame | None, parts: Mapping[str, pd.DataFrame | No
         if part is None:
             continue
         own_times = seconds(part)
-        for name in REGIONS[region]:
+        for name in names_in(region):
             if name in part.columns:
                 values = part[name].to_numpy(np.float64)
                 measured = np.isfinite(values)
                 if measured.any():
                     result[name] = np.interp(times, own_times[measured], values[measured]).astype(np.float32)
     return result
+
+
+def names_in(region: str) -> tuple[str, ...]:
+    """Columns of a region of the face: its attributes, and the sides of those that have them.
+
+    >>> names_in("nose"), names_in("eyes")[:3]
+    (('AU09',), ('AU05', 'AU05L', 'AU05R'))
+    """
+    return tuple(each for name in REGIONS[region] for each in (name, *sides_of(name)))
 
 
 def trim(table: pd.DataFrame, start: float | None = None, end: float | None = None) -> pd.DataFrame:
@@ -92,17 +101,17 @@ def relative(table: pd.DataFrame) -> pd.DataFrame:
 
     Raises IcfaceError when the driver has fewer than two faces, and so no motion.
     """
-    names = [name for name in ATTRIBUTE_NAMES if name in table.columns]
-    labels = table.reindex(columns=list(ATTRIBUTE_NAMES)).to_numpy(np.float32)
+    names = [name for name in LABEL_NAMES if name in table.columns]
+    labels = table.reindex(columns=list(LABEL_NAMES)).to_numpy(np.float32)
     faces = labels[_with_face(table)]
     if len(faces) < 2:
         raise IcfaceError("a driver of one face has no motion: drive with several frames, or not relative to its rest")
     zero = baseline(faces)
     if not knows_rest(table):
-        at = [ATTRIBUTE_NAMES.index(name) for name in BASELINE_PERCENTILES]
+        at = [index for index, name in enumerate(LABEL_NAMES) if unit_of(name) in BASELINE_PERCENTILES]
         zero[at] = np.nan_to_num(faces[0, at])
     result = table.copy()
-    result[names] = pd.DataFrame(less_baseline(labels, zero), table.index, ATTRIBUTE_NAMES)[names]
+    result[names] = pd.DataFrame(less_baseline(labels, zero), table.index, LABEL_NAMES)[names]
     return result
 
 

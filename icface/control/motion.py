@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import LABEL_NAMES, AttributeSchema, unit_of
 from icface.control.tables import ANALYZER, DEFAULT_FPS, check_columns, seconds
 from icface.errors import IcfaceError, first_line
 
@@ -40,7 +40,8 @@ def gesture(name: str, schema: AttributeSchema, own: dict[str, float]) -> pd.Dat
     """
     if name not in GESTURES:
         raise IcfaceError(f"unknown gesture {name!r}; known are {', '.join(GESTURES)}")
-    length, moves = GESTURES[name]
+    length, units = GESTURES[name]
+    moves = {moved: values for unit, values in units.items() for moved in schema.meant_by(unit) or (unit,)}
     schema.check_trained(moves)
     times = np.arange(round(length * DEFAULT_FPS) + 1) / DEFAULT_FPS
     table = pd.DataFrame({"timestamp": times})
@@ -81,7 +82,7 @@ def between_keys(keys: pd.DataFrame, interpolation: Interpolation, path: str) ->
     numbers = keys.apply(pd.to_numeric, errors="coerce")
     if (numbers.isna() & keys.notna()).any().any():
         raise IcfaceError(f"{path}: a keyframe holds a value that is not a number")
-    names = [name for name in ATTRIBUTE_NAMES if name in keys.columns and numbers[name].notna().any()]
+    names = [name for name in LABEL_NAMES if name in keys.columns and numbers[name].notna().any()]
     if not names:
         raise IcfaceError(f"{path} has no key of any attribute")
     times = seconds(numbers[["timestamp"]])
@@ -106,8 +107,8 @@ def one_euro(table: pd.DataFrame, cutoff: float = 2.0, speed: float = 1.0) -> pd
     """
     result = table.copy()
     times = seconds(table)
-    for name in ATTRIBUTE_NAMES:
-        if name in table.columns and name != "AU45":
+    for name in LABEL_NAMES:
+        if name in table.columns and unit_of(name) != "AU45":
             values = table[name].to_numpy(float, copy=True)
             there = np.isfinite(values)
             forwards = _one_euro(times[there], values[there], cutoff, speed)
@@ -133,7 +134,7 @@ class LiveSmoother:
             step = time - before[0]
             for name, value in values.items():
                 last = before[1].get(name, np.nan)
-                if name == "AU45" or not (np.isfinite(value) and np.isfinite(last)):
+                if unit_of(name) == "AU45" or not (np.isfinite(value) and np.isfinite(last)):
                     continue
                 slope = before[2][name]
                 slopes[name] = slope + _share(1.0, step) * ((value - last) / step - slope)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from icface.attributes import AttributeSchema
+from icface.attributes import SIDE_NAMES, AttributeSchema
 
 PRESETS = {
     "happiness": ("AU06", "AU12"),
@@ -13,7 +13,9 @@ PRESETS = {
     "disgust": ("AU09", "AU15", "AU17"),
     "contempt": ("AU12", "AU14"),
 }
-"""Emotion: its action units (Ekman and Friesen's EMFACS; contempt is one-sided there, and here on both)."""
+"""Emotion: its action units (Ekman and Friesen's EMFACS)."""
+ONE_SIDED = ("contempt",)
+"""Shown by the right side of the face alone, where a model has sides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class Preset:
 
     name: str
     units: tuple[str, ...]
-    """Action units that the model was trained on."""
+    """Action units that the model was trained on, by its own names."""
     left_out: tuple[str, ...]
     """Those that it was not."""
 
@@ -34,12 +36,16 @@ def presets_of(schema: AttributeSchema) -> list[Preset]:
     ['happiness', 'sadness']
     """
     trained = {attribute.name for attribute in schema.attributes if attribute.trained}
-    found = [
-        Preset(
-            name=name,
-            units=tuple(unit for unit in units if unit in trained),
-            left_out=tuple(unit for unit in units if unit not in trained),
+    found = []
+    for name, units in PRESETS.items():
+        names = [each for unit in units for each in schema.meant_by(unit) or (unit,)]
+        if name in ONE_SIDED:
+            names = [each for each in names if each not in SIDE_NAMES or each.endswith("R")]
+        found.append(
+            Preset(
+                name=name,
+                units=tuple(each for each in names if each in trained),
+                left_out=tuple(each for each in names if each not in trained),
+            )
         )
-        for name, units in PRESETS.items()
-    ]
     return [preset for preset in found if preset.units]

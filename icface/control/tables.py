@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from icface.attributes import ATTRIBUTE_NAMES
+from icface.attributes import ATTRIBUTE_NAMES, LABEL_NAMES
 from icface.errors import IcfaceError
 
 COMPANIONS = ("frame", "timestamp", "face")
@@ -71,7 +71,7 @@ def check_columns(table: pd.DataFrame, name: str = "the attribute table") -> Non
                 f"{name} has a column {column!r}: tables hold {DEGREES[column]} in radians; degrees are for the "
                 "command line and the page alone"
             )
-        if column not in ATTRIBUTE_NAMES and column not in (*COMPANIONS, ANALYZER):
+        if column not in LABEL_NAMES and column not in (*COMPANIONS, ANALYZER):
             raise IcfaceError(f"{name} has an unknown column {column!r}; known are {', '.join(ATTRIBUTE_NAMES)}")
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.arrays import Doubles, Labels
-from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
+from icface.attributes import (
+    ACTION_UNIT_NAMES,
+    ATTRIBUTE_NAMES,
+    LABEL_NAMES,
+    POSE_NAMES,
+    SIDED_UNITS,
+    AttributeSchema,
+    sides_of,
+)
 from icface.metrics.attributes import LEAST_DEVIATION, LEAST_PAIRS, centred, geodesic_degrees
 from icface.metrics.correlation import correlation, icc, person_correlation
 from icface.metrics.people import Estimate, joined, mean, sums
@@ -27,7 +35,8 @@ def attribute_scores(
     """Scores of the attributes `found` (N, 20) where `asked` (N, 20) was wanted, raw; NaN is not measured.
 
     `tracks` (N,) name the pairs' tracks, `people` (N,) number their people, 0..`count` - 1. Without a `schema` there
-    are only the errors of the pose. Metrics: see `icface.evaluation.report.METRICS`.
+    are only the errors of the pose. An action unit with sides is scored as a whole too; means over action units are of
+    the whole ones, so that models of both kinds compare. Metrics: see `icface.evaluation.report.METRICS`.
     """
     turned = (np.asarray(asked, np.float64) - found + np.pi)[:, : len(POSE_NAMES)] % (2 * np.pi) - np.pi
     axes = {
@@ -46,19 +55,20 @@ def attribute_scores(
     asked_within = centred(np.where(both, asked, np.nan), tracks)
     found_within = centred(np.where(both, found, np.nan), tracks)
     units = []
-    for attribute in schema.attributes:
-        index, least = ATTRIBUTE_NAMES.index(attribute.name), LEAST_DEVIATION[attribute.unit]
-        name = attribute.name.removeprefix("pose_")
+    names = [*schema.names, *(unit for unit in SIDED_UNITS if sides_of(unit)[0] in schema.names)]
+    for whole in names:
+        index, least = LABEL_NAMES.index(whole), LEAST_DEVIATION["rad" if whole in POSE_NAMES else "intensity"]
+        name = whole.removeprefix("pose_")
         a, b = asked[:, index], found[:, index]
         scores[f"r.{name}"] = correlation(a, b, people, count, least)
         scores[f"within.{name}"] = correlation(asked_within[:, index], found_within[:, index], people, count, least)
         scores[f"icc.{name}"] = icc(a, b, people, count)
-        if attribute.name in POSE_NAMES:
+        if whole in POSE_NAMES:
             continue
         scores[f"error.{name}"] = mean(np.abs(np.asarray(a, np.float64) - b), people, count)
         unit = person_correlation(a, b, tracks, people, count, REAL_DEVIATION)
         scores[f"unit_r.{name}"] = unit
-        if unit.contributing():
+        if unit.contributing() and whole in ACTION_UNIT_NAMES:
             units.append(unit)
     if units:
         scores["unit_r"] = joined(units, _mean_of_known)
@@ -77,7 +87,7 @@ def gains(asked: Labels, found: Labels, people: People, count: int) -> dict[str,
         products = [(x * y).sum(axis=1), (x * x).sum(axis=1)]
         return Estimate(sums=sums(products, people, count), of=_gain)
 
-    return {"gain": gain(slice(len(POSE_NAMES), None)), "gain_pose": gain(slice(0, len(POSE_NAMES)))}
+    return {"gain": gain(slice(len(POSE_NAMES), len(ATTRIBUTE_NAMES))), "gain_pose": gain(slice(0, len(POSE_NAMES)))}
 
 
 def left_out(asked: Labels, tracks: npt.ArrayLike, people: People, count: int) -> dict[str, str]:

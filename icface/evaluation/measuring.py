@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from icface.analyzers.face import Analyzer, Face
 from icface.arrays import Labels, Pictures
-from icface.attributes import ATTRIBUTE_NAMES
+from icface.attributes import ATTRIBUTE_NAMES, label_names
 from icface.evaluation.pairs import EvaluationPair, Points
 from icface.evaluation.rendering import ModelRenderer, Renderer, sized
 from icface.evaluation.response import Sweep, sweeps
@@ -68,6 +68,8 @@ class Measurer:
     """Every such pair of a source and track is embedded."""
     features: Extractor | None = None
     """Features in which sets of pictures are compared."""
+    sides: bool = False
+    """Whether left and right are measured apart, for pairs that have them."""
 
     def __call__(self, pictures: Pictures, embed: Sequence[bool] | None = None) -> Faces:
         """`embed` (N,): of which faces the person is told; of none by default."""
@@ -80,9 +82,9 @@ class Measurer:
             points[index] = face.landmarks / pictures.shape[1]
             if self.embedder is not None and embed is not None and embed[index]:
                 embeddings[index] = self.embedder(pictures[index], points[index])
-        labels = {"": labels_of(faces)}
+        labels = {"": labels_of(faces, self.sides)}
         if self.second is not None:
-            labels[self.second.name] = labels_of(largest_faces(self.second, pictures))
+            labels[self.second.name] = labels_of(largest_faces(self.second, pictures), self.sides)
         return Faces(pictures=pictures, labels=labels, landmarks=points, embeddings=embeddings)
 
 
@@ -204,10 +206,10 @@ def largest_faces(analyzer: Analyzer, pictures: Pictures) -> list[Face | None]:
     return largest
 
 
-def labels_of(faces: Sequence[Face | None]) -> Labels:
-    """(N, 20) float32 attributes of faces; all NaN where there is none."""
-    unknown = np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
-    return np.stack([unknown if face is None else face.attributes for face in faces])
+def labels_of(faces: Sequence[Face | None], sides: bool = False) -> Labels:
+    """(N, 20) float32 attributes of faces, (N, 36) with `sides`; all NaN where there is none."""
+    unknown = np.full(len(label_names(sides)), np.nan, np.float32)
+    return np.stack([unknown if face is None else face.labels(sides) for face in faces])
 
 
 def pixel_scores(pictures: Pictures, targets: Pictures, pairs: Sequence[EvaluationPair]) -> Columns:

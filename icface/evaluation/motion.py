@@ -48,7 +48,7 @@ def measure_motion(renderer: Renderer, sequences: Iterable[FrameSequence], measu
             trembling[f"jitter.pixels{ending}"] = (second_difference(pictures / 255), second_difference(real / 255))
             for opinion, labels in found[ending].items():
                 prefix = f"{opinion}/" if opinion else ""
-                for name, columns in (("units", slice(3, None)), ("pose", slice(0, 3))):
+                for name, columns in (("units", slice(3, len(ATTRIBUTE_NAMES))), ("pose", slice(0, 3))):
                     both = (second_difference(labels[:, columns]), second_difference(truth[opinion][:, columns]))
                     trembling[f"{prefix}jitter.{name}{ending}"] = both
         first = sequence.pairs[0]

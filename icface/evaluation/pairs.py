@@ -34,7 +34,10 @@ class EvaluationPair:
     driving: Pictures
     """(H, W, 3) uint8 RGB: the frame whose attributes are asked for."""
     attributes: Labels
-    """(20,) in the order of `ATTRIBUTE_NAMES`, raw: what is asked for; NaN where not measured."""
+    """(20,) in the order of `ATTRIBUTE_NAMES`, raw: what is asked for; NaN where not measured.
+
+    (36,) where there are sides (`icface.attributes.LABEL_NAMES`); then all labels of a pair are.
+    """
     source_attributes: Labels
     """(20,) the source's own, raw; NaN where not measured."""
     box: npt.NDArray[np.float32]

@@ -9,7 +9,7 @@ import torch
 
 from icface.analyzers.face import Analyzer
 from icface.arrays import Labels, Pictures
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import LABEL_NAMES, AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.evaluation.measuring import Embedder, Measurements, Measurer, labels_of, largest_faces, measure
@@ -71,7 +71,14 @@ def evaluate(
     no pairs, or the model has an attribute that is none of `ATTRIBUTE_NAMES`.
     """
     renderer = ModelRenderer(model, device) if isinstance(model, torch.nn.Module) else model
-    measurer = Measurer(analyzer=analyzer, second=second, embedder=embedder, embed_every=embed_every, features=features)
+    measurer = Measurer(
+        analyzer=analyzer,
+        second=second,
+        embedder=embedder,
+        embed_every=embed_every,
+        features=features,
+        sides=renderer.schema.sided,
+    )
     measured, motions = measure_all(renderer, pairs, measurer, stepped=stepped, progress=progress)
     return make_report(Conditions.of(renderer, pairs, measurer), measured, motions)
 
@@ -183,7 +190,7 @@ def _response_curves(measured: Measurements) -> dict[str, Any]:
     """stepped attribute -> what was asked and what each analyzer found of it, a curve for each source."""
     curves: dict[str, Any] = {}
     for sweep in merged(sweep for one in measured.swept for sweep in one.swept):
-        own = ATTRIBUTE_NAMES.index(sweep.name)
+        own = LABEL_NAMES.index(sweep.name)
         found = {analyzer: _lists(labels[..., own]) for analyzer, labels in sweep.found.items()}
         curves[sweep.name] = {"asked": _lists(sweep.asked), **{f"by {name}": rows for name, rows in found.items()}}
     return curves

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from icface.animate import generate, neutralise, to_pictures
 from icface.arrays import Labels, Pictures
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import LABEL_NAMES, AttributeSchema
 from icface.bundle import ICface
 from icface.errors import IcfaceError
 from icface.evaluation.pairs import EvaluationPair
@@ -99,14 +99,14 @@ def drive_pairs(
 
 
 def in_schema_order(attributes: Labels, schema: AttributeSchema) -> Labels:
-    """(N, n): the columns of (N, 20) in the schema's order.
+    """(N, n): the columns of (N, 20), or (N, 36) with sides, in the schema's order.
 
-    Raises IcfaceError when the schema has an attribute that is not one of `ATTRIBUTE_NAMES`.
+    Raises IcfaceError when the schema has an attribute that is not among them.
     """
-    unknown = [name for name in schema.names if name not in ATTRIBUTE_NAMES]
+    unknown = [name for name in schema.names if name not in LABEL_NAMES[: attributes.shape[1]]]
     if unknown:
         raise IcfaceError(f"this model is steered by {unknown[0]}, which nothing here measures; it cannot be evaluated")
-    return attributes[:, [ATTRIBUTE_NAMES.index(name) for name in schema.names]]
+    return attributes[:, [LABEL_NAMES.index(name) for name in schema.names]]
 
 
 def sized(pictures: Sequence[Pictures], size: int) -> Pictures:

@@ -10,7 +10,8 @@ frames, all others left neutral. There is no real frame to compare with, so only
   the slope.
 - monotonic: Spearman's rank correlation of the two, -1..1, the mean over sources: 1 where more is always more.
 - leak: how far the rest of the face moves for each intensity asked. It is the mean, over the other measured action
-  units, of the absolute slope of that unit on the asked one.
+  units, of the absolute slope of that unit on the asked one. Of one side, the other side counts among them, and the
+  whole unit does not.
 
 Some units move together on real faces and in every analyzer's mapping (AU06 with AU12, AU25 with AU26), so a perfect
 model leaks a little.
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from icface.animate import generate, to_pictures
 from icface.arrays import Labels, Pictures
-from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
+from icface.attributes import ACTION_UNIT_NAMES, LABEL_NAMES, POSE_NAMES, AttributeSchema, sides_of, unit_of
 from icface.bundle import ICface
 from icface.evaluation.pairs import PairSource
 from icface.metrics.attributes import LEAST_DEVIATION
@@ -42,7 +43,7 @@ TOGETHER = 32
 """Pictures made at a time."""
 
 Measure = Callable[[Pictures], Mapping[str, Labels]]
-"""(N, S, S, 3) uint8 RGB -> each analyzer's (N, 20) raw attributes, by the analyzer's name."""
+"""(N, S, S, 3) uint8 RGB -> each analyzer's (N, 20) raw attributes, (N, 36) with sides, by the analyzer's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,9 @@ def asked_values(schema: AttributeSchema, asked: Labels) -> dict[str, npt.NDArra
     """
     values = {}
     for attribute in schema.attributes:
-        if not attribute.trained or attribute.name not in ATTRIBUTE_NAMES:
+        if not attribute.trained or attribute.name not in LABEL_NAMES[: asked.shape[1]]:
             continue
-        column = asked[:, ATTRIBUTE_NAMES.index(attribute.name)]
+        column = asked[:, LABEL_NAMES.index(attribute.name)]
         column = column[np.isfinite(column)]
         if attribute.seen is not None:
             low, high = attribute.seen.p01, attribute.seen.p99
@@ -166,7 +167,7 @@ def leakage(swept: list[Sweep], analyzer: str) -> dict[str, dict[str, float]]:
     for sweep in swept:
         found = slopes(sweep.asked, sweep.found[analyzer])
         matrix[sweep.name] = {
-            name: float(slope) for name, slope in zip(ATTRIBUTE_NAMES, found, strict=True) if np.isfinite(slope)
+            name: float(slope) for name, slope in zip(LABEL_NAMES, found, strict=False) if np.isfinite(slope)
         }
     return matrix
 
@@ -185,7 +186,7 @@ def response_scores(swept: list[Sweep], analyzer: str, people: Sequence[str] = (
         person = np.array([numbers[each] for each in sweep.people] if people else range(len(found)), np.int64)
         total = len(people) or len(found)
         products = source_products(sweep.asked, found)
-        own = ATTRIBUTE_NAMES.index(sweep.name)
+        own = LABEL_NAMES.index(sweep.name)
         if not np.isfinite(found[..., own]).any():
             continue
         short = sweep.name.removeprefix("pose_")
@@ -199,8 +200,10 @@ def response_scores(swept: list[Sweep], analyzer: str, people: Sequence[str] = (
         if sweep.name in POSE_NAMES:
             continue
         measured = np.atleast_1d(np.isfinite(found).any(axis=(0, 1)))
-        for name, columns in (("leak", ACTION_UNIT_NAMES), ("leak_pose", POSE_NAMES)):
-            others = [ATTRIBUTE_NAMES.index(other) for other in columns if other != sweep.name]
+        units = [unit for unit in ACTION_UNIT_NAMES if unit != unit_of(sweep.name)]
+        units += [side for side in sides_of(unit_of(sweep.name)) if sweep.name not in (side, unit_of(side))]
+        for name, columns in (("leak", units), ("leak_pose", POSE_NAMES)):
+            others = [LABEL_NAMES.index(other) for other in columns]
             others = [other for other in others if measured[other]]
             if not others:
                 continue

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.arrays import Doubles, Labels
-from icface.attributes import POSE_NAMES, AttributeSchema
+from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.evaluation.attribute_scores import attribute_scores, gains, left_out
 from icface.evaluation.measuring import PIXELS, Columns, Measurements
 from icface.evaluation.report import HEADLINE_UNITS, REFERENCES, Reference
@@ -184,7 +184,7 @@ def _source_scores(
     count: int,
 ) -> None:
     """`neutral_leak`, and what changes where the source's own attributes are asked for."""
-    units = slice(len(POSE_NAMES), None)
+    units = slice(len(POSE_NAMES), len(ATTRIBUTE_NAMES))
     if f"neutral:{opinion}:found" not in sources:
         return
     for reference, place in (("model", "neutral"), ("copy_source", "source")):
@@ -248,7 +248,7 @@ def _named(scores: Mapping[str, Estimate], opinion: str) -> dict[str, Estimate]:
 
 def _leak(labels: Labels) -> npt.NDArray[np.float64]:
     """(N,) sum of the measured action units; NaN where no face was found."""
-    units = labels[:, len(POSE_NAMES) :].astype(np.float64)
+    units = labels[:, len(POSE_NAMES) : len(ATTRIBUTE_NAMES)].astype(np.float64)
     return np.where(np.isfinite(units).any(axis=1), np.nansum(units, axis=1), np.nan)
 
 

@@ -57,6 +57,7 @@ class ClipLibrary(Protocol):
     def table(self, clip: str) -> pd.DataFrame:
         """The attributes of the clip's stored frames: `frame`, `timestamp` and raw attributes.
 
+        Those of one side (`icface.attributes.SIDE_NAMES`) may stand beside the 20.
         Raises IcfaceError for an unknown clip.
         """
         ...

@@ -20,6 +20,7 @@ from icface.control.driving import measured_by
 from icface.control.edits import complete
 from icface.control.mapping import map_attributes, same_scale
 from icface.control.mixing import knows_rest
+from icface.control.sides import fit_sides
 from icface.control.tables import ANALYZER, frames_per_second
 from icface.errors import IcfaceError
 from icface.studio.film import Background, FilmPlan, Task, curves_json
@@ -83,7 +84,7 @@ class FilmDesk:
             # One of its own: a long video must not keep the portraits waiting.
             own = analyzers.from_record(record, self.workshop.device)
             try:
-                return read_driving(task.path, own, task.progress)
+                return read_driving(task.path, own, task.progress, sides=True)  # for whichever model follows it
             finally:
                 own.close()
 
@@ -153,7 +154,7 @@ class FilmDesk:
             driver = self.drivers.get(name)
             if driver.state != "done":
                 raise IcfaceError(driver.error or f"{driver.name} is still being measured")
-            table = driver.result
+            table = fit_sides(driver.result, model.animator.model.schema)
             if driver.analyzer is not None and not same_scale(driver.analyzer, own):
                 if not plan.map_attributes:
                     raise IcfaceError(
@@ -193,7 +194,11 @@ def film_routes(workshop: Workshop, desk: FilmDesk) -> APIRouter:
         model = workshop.model(asked.model)
         source = workshop.prepared(model, asked.portrait, asked.face)
         before, after = desk.curves(asked)
-        return curves_json(before, after, source) | {"command": desk.command(asked), "notices": desk.notices(asked)}
+        schema = model.animator.model.schema
+        return curves_json(before, after, source, schema) | {
+            "command": desk.command(asked),
+            "notices": desk.notices(asked),
+        }
 
     @router.post("/films")
     def film(asked: Planned) -> dict[str, str]:

@@ -14,6 +14,7 @@ from icface.arrays import Picture
 from icface.attributes import POSE_NAMES, Attribute
 from icface.control import ACTION_UNIT_WORDS, apply_edits, parse_edits
 from icface.control.presets import presets_of
+from icface.control.sides import words
 from icface.control.tables import DEGREES, FACS_NAMES
 from icface.errors import IcfaceError
 from icface.provenance import Mark, bundle_hash
@@ -187,8 +188,8 @@ def describe_slider(attribute: Attribute) -> dict[str, object]:
     return {
         "name": name,
         "region": attribute.region,
-        "title": name.capitalize() if pose else FACS_NAMES.get(name, name),
-        "words": POSE_WORDS[name] if pose else ACTION_UNIT_WORDS.get(name, ""),
+        "title": name.capitalize() if pose else words(name, FACS_NAMES) or name,
+        "words": POSE_WORDS[name] if pose else words(name, ACTION_UNIT_WORDS),
         "unit": "°" if pose else "",
         # Rounded inwards: the last step of a slider is a value that the model takes.
         "low": math.ceil(low * factor * 100 - 1e-6) / 100,

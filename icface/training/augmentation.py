@@ -12,16 +12,27 @@ import numpy.typing as npt
 
 from icface.analyzers.landmarks import MIRRORED
 from icface.analyzers.pose import rolled
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema, Seen
+from icface.attributes import ATTRIBUTE_NAMES, LABEL_NAMES, POSE_NAMES, SIDED_UNITS, AttributeSchema, Seen, sides_of
 from icface.training.config import DataConfig
 
 _POSE = [ATTRIBUTE_NAMES.index(name) for name in POSE_NAMES]
 _MIRRORED = [ATTRIBUTE_NAMES.index(name) for name in ("pose_yaw", "pose_roll")]
+_SIDES = [LABEL_NAMES.index(name) for unit in SIDED_UNITS for name in sides_of(unit)]
+_OTHER_SIDES = [LABEL_NAMES.index(name) for unit in SIDED_UNITS for name in reversed(sides_of(unit))]
 
 
 def seen_in_training(schema: AttributeSchema, config: DataConfig) -> AttributeSchema:
-    """The data set's schema with the poses that flips and turns add to those that occur (`Attribute.seen`)."""
+    """The data set's schema with what flips and turns add to the values that occur (`Attribute.seen`).
+
+    Flips make what one side of a face shows, the other side's too.
+    """
     seen = {attribute.name: attribute.seen for attribute in schema.attributes if attribute.seen is not None}
+    for unit in SIDED_UNITS if config.flip else ():
+        both = [seen[side] for side in sides_of(unit) if side in seen]
+        if both:
+            ends = {"min": min(each.min for each in both), "max": max(each.max for each in both)}
+            middle = {name: float(np.mean([getattr(each, name) for each in both])) for name in ("p01", "p50", "p99")}
+            seen |= dict.fromkeys(sides_of(unit), Seen(**ends, **middle))
     for name in ("pose_yaw", "pose_roll"):
         if name in seen:
             extra = np.deg2rad(config.rotate) if name == "pose_roll" else 0.0
@@ -76,10 +87,12 @@ class View:
         return rgb
 
     def labels(self, labels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Raw labels (20,) of the frame seen this way."""
+        """Raw labels (20,), or (36,) with sides, of the frame seen this way."""
         labels = labels.copy()
         if self.flip:
             labels[_MIRRORED] *= -1
+            if len(labels) == len(LABEL_NAMES):
+                labels[_SIDES] = labels[_OTHER_SIDES]
         if self.turn:
             labels[_POSE] = rolled(labels[None, _POSE], self.turn)[0]
         return labels

@@ -35,8 +35,10 @@ class DataConfig:
     """Average labels over this many frames, without delay. AU45 is exempt: a blink lasts 3 to 5 frames."""
     baselines: bool = False
     """Subtract each track's resting baseline from its labels: median pitch, 20th percentile of each action unit."""
+    sides: bool = False
+    """Left and right apart for eight action units, as AU12L and AU12R. Needs stored blendshapes, as MediaPipe has."""
     flip: bool = True
-    """Mirror half of the pairs: both pictures, and the signs of yaw and roll."""
+    """Mirror half of the pairs: both pictures, the signs of yaw and roll, and left and right."""
     rotate: float = 0.0
     """Largest random rotation of source and driving frame in the picture plane, degrees. Roll labels follow."""
     workers: int = 0

@@ -29,9 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icface.analyzers.blendshapes import MEASURES
+from icface.analyzers.mediapipe_torch.attributes import sides_of_units
 from icface.analyzers.mediapipe_torch.crop_reader import CropReader
 from icface.analyzers.mediapipe_torch.task import load_task
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
+from icface.attributes import LABEL_NAMES, POSE_NAMES, SIDE_NAMES, AttributeSchema, unit_of
 from icface.bundle import BundleConfig
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
@@ -52,6 +53,8 @@ FALLBACK_SHARE = 0.35
 LEAST_SCALE = {"rad": 0.03, "intensity": 0.1}
 """Smallest unit of an error, raw: an attribute that hardly varies must not rule the loss."""
 MESH_POINTS = 478
+ACROSS = 1.5
+"""Centimetres beyond the middle of the face to which one side's action unit moves it."""
 FOLLOWERS = {"AU06": ("AU07", "AU12"), "AU10": ("AU25",), "AU26": ("AU25",), "AU45": ("AU07",)}
 """Action units that cannot be read apart, by `icface.analyzers.blendshapes`: a jaw that drops parts the lips. They may
 follow the edited one."""
@@ -74,6 +77,11 @@ class Reading(Protocol):
     @property
     def unclipped(self) -> Tensor:
         """(B, 20) attributes before they are clipped to their range."""
+        ...
+
+    @property
+    def blendshapes(self) -> Tensor:
+        """(B, 52) 0..1 in MediaPipe's order."""
         ...
 
     @property
@@ -119,11 +127,16 @@ class Critic:
         canonical: npt.NDArray[np.float32],
         device: torch.device | str = "cpu",
     ) -> None:
-        """`measures` names what `reader` can read; `canonical` (468, 3) is the face mesh at rest, centimetres."""
+        """`measures` names what `reader` can read; `canonical` (468, 3) is the face mesh at rest, centimetres.
+
+        A reader reads both sides of what it reads.
+        """
         self.config = config
         self.reader = reader
         measured = set(measures)
-        known = [attribute for attribute in schema.attributes if attribute.trained and attribute.name in measured]
+        known = [
+            attribute for attribute in schema.attributes if attribute.trained and unit_of(attribute.name) in measured
+        ]
         names = [attribute.name for attribute in known]
 
         def column(values: Iterable[float]) -> Tensor:
@@ -133,7 +146,8 @@ class Critic:
             return torch.tensor(list(values), device=device, dtype=torch.long)
 
         self._own = places(schema.index(name) for name in names)  # of what is read, among the model's attributes
-        self._read = places(ATTRIBUTE_NAMES.index(name) for name in names)  # and in a reading
+        self._read = places(LABEL_NAMES.index(name) for name in names)  # and in a reading
+        self._sided = schema.sided
         self._units = places(place for place, name in enumerate(names) if name not in POSE_NAMES)
         self._poses = places(place for place, name in enumerate(names) if name in POSE_NAMES)
         self._is_unit = torch.tensor([name not in POSE_NAMES for name in names], device=device)
@@ -148,7 +162,7 @@ class Critic:
             max((f - n) / 8 if a.unit == "rad" else f / 4, LEAST_SCALE[a.unit])
             for a, n, f in zip(known, near, far, strict=True)
         )
-        followers = [[other in FOLLOWERS.get(name, ()) for other in names] for name in names]
+        followers = [[follows(other, name) for other in names] for name in names]
         self._followers = torch.tensor(followers, device=device, dtype=torch.float32)
         moved = [moved_points(name, canonical) for name in names]
         self._moved = torch.as_tensor(np.stack(moved), device=device, dtype=torch.float32)
@@ -196,7 +210,10 @@ class Critic:
         # The three pictures of a pair are looked at alike, so that their landmarks can be compared.
         look = Look.draw(rows, 3, pictures.device) if config.critic_jitter else None
         reading = self.reader(pictures if look is None else look(pictures))
-        found = reading.unclipped[:, self._read].chunk(3)
+        labels = reading.unclipped
+        if self._sided:
+            labels = torch.cat([labels, sides_of_units(reading.blendshapes)], dim=1)
+        found = labels[:, self._read].chunk(3)
         asked = self._raw(batch.driving_encoded[:rows])
         measured = batch.driving_measured[:rows][:, self._own].float()
         terms = {
@@ -264,12 +281,25 @@ def why_no_critic(config: LossConfig, bundle_config: BundleConfig) -> str | None
     return None
 
 
+def follows(other: str, name: str) -> bool:
+    """Whether an attribute may move when `name` is edited (`FOLLOWERS`): never the other side of the face.
+
+    >>> follows("AU07", "AU45"), follows("AU07L", "AU45L"), follows("AU07R", "AU45L"), follows("AU25", "AU10L")
+    (True, True, False, True)
+    """
+    across = other in SIDE_NAMES and name in SIDE_NAMES and other[-1] != name[-1]
+    return unit_of(other) in FOLLOWERS.get(unit_of(name), ()) and not across
+
+
 def moved_points(name: str, canonical: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """(478,) bool: which mesh points the attribute `name` moves, by their places in the face at rest (468, 3).
 
-    x to the side, y up, z to the front, centimetres from the head's middle. The last ten points are the irises'.
+    x to the person's left, y up, z to the front, centimetres from the head's middle. The last ten points are the
+    irises'. What one side moves ends `ACROSS` the middle.
     """
     x, y, z = np.abs(canonical[:, 0]), canonical[:, 1], canonical[:, 2]
+    side = {"L": 1.0, "R": -1.0}[name[-1]] if name in SIDE_NAMES else 0.0
+    within = side * canonical[:, 0] >= -ACROSS
     parts = {
         "brows": (y > 3.4) & (y < 7),
         "eyes": (x < 5.2) & (y > 1.3) & (y < 4),
@@ -279,7 +309,7 @@ def moved_points(name: str, canonical: npt.NDArray[np.float32]) -> npt.NDArray[n
         "jaw": y < -2.4,
     }
     moved = np.zeros(MESH_POINTS, bool)
-    for part in REGIONS.get(name, ()):
-        moved[: len(canonical)] |= parts[part]
+    for part in REGIONS.get(unit_of(name), ()):
+        moved[: len(canonical)] |= parts[part] & within
         moved[len(canonical) :] |= part == "eyes"
     return moved

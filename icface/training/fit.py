@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.features import perceptual_distance
@@ -169,7 +170,7 @@ def edit_grid(model: ICface, batch: DeviceBatch, rows: int = 3) -> tuple[npt.NDA
     neutral = model.neutralise(source, batch.source_encoded[:rows])
     resting = torch.as_tensor(model.schema.neutral_encoded(), device=source.device)
     pictures, names = [neutral], ["neutral"]
-    for attribute in (model.schema.attributes[index] for index in map(model.schema.index, EDITS)):
+    for attribute in (model.schema.attributes[model.schema.index(name)] for name in _edits(model.schema)):
         if not attribute.trained or attribute.seen is None:
             continue
         encoded = resting.clone()
@@ -178,6 +179,11 @@ def edit_grid(model: ICface, batch: DeviceBatch, rows: int = 3) -> tuple[npt.NDA
         pictures.append(model.generator(neutral, encoded.expand(len(source), -1)))
         names.append(attribute.name)
     return _grid(torch.stack(pictures, dim=1)), tuple(names)
+
+
+def _edits(schema: AttributeSchema) -> list[str]:
+    """`EDITS` by the schema's names: of an action unit with sides the person's left one, which is enough to see."""
+    return [found[0] for name in EDITS if (found := schema.meant_by(name))]
 
 
 def _grid(pictures: Tensor) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from icface.attributes import Attribute, AttributeSchema
+from icface.attributes import SIDES, Attribute, AttributeSchema, unit_of
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.licences import most_restrictive
@@ -35,16 +35,17 @@ def init_schema(data: AttributeSchema, start: AttributeSchema) -> tuple[Attribut
     and trained is the data set's matter.
     """
     known = {attribute.name: attribute for attribute in start.attributes}
-    attributes, changes = [], []
+    lost, attributes, changes = set(known), [], []
     for attribute in data.attributes:
-        old = known.pop(attribute.name, None)
+        old = known.get(attribute.name) or known.get(unit_of(attribute.name))
+        lost -= {attribute.name, unit_of(attribute.name)}
         if old is not None:
             kept = replace(attribute, unit=old.unit, low=old.low, high=old.high, neutral=old.neutral)
             attributes.append(kept)
         else:
             attributes.append(attribute)
         changes += _change(attribute, old)
-    changes += [f"{name}: not in this data set; the model loses it" for name in known]
+    changes += [f"{name}: not in this data set; the model loses it" for name in known if name in lost]
     return AttributeSchema(tuple(attributes)), changes
 
 
@@ -61,6 +62,8 @@ def _change(new: Attribute, old: Attribute | None) -> list[str]:
     if old is None:
         return [f"{new.name}: new; its weights begin at zero"]
     lines = []
+    if new.name != old.name:
+        lines.append(f"{new.name}: one side of {old.name}; its weights begin as half of that one's")
     if old.trained and not new.trained:
         lines.append(f"{new.name}: measured on {new.measured_share:.0%} of this data set; it cannot be set any longer")
     if new.trained and not old.trained:
@@ -94,6 +97,7 @@ def _option(name: str, value: object) -> str:
 def init_from(model: ICface, start: ICface) -> None:
     """Give `model` the weights of `start`; attributes are matched by name, those that are new begin at zero.
 
+    Each side of an action unit that `start` has undivided begins with half of its weights: both together do the same.
     Raises IcfaceError as `check_fits` does.
     """
     check_fits(model.config.model, start)
@@ -108,4 +112,9 @@ def init_from(model: ICface, start: ICface) -> None:
         for (weight, offset), (old, _) in zip(steered, source.attribute_weights(), strict=True):
             weight[:, :offset] = old[:, :offset]
             for index, name in enumerate(model.schema.names):
-                weight[:, offset + index] = old[:, offset + places[name]] if name in places else 0
+                if name in places:
+                    weight[:, offset + index] = old[:, offset + places[name]]
+                elif unit_of(name) in places:
+                    weight[:, offset + index] = old[:, offset + places[unit_of(name)]] / len(SIDES)
+                else:
+                    weight[:, offset + index] = 0

@@ -209,7 +209,8 @@ def _stored(reference: ModelReference) -> Kept | None:
 
 
 def _samples(compared_models: Sequence[ComparedModel], data: Dataset) -> Picture:
-    pairs = list(EvaluationPairs(data, per_track=1, tracks=SHOWN))
+    sides = any(compared.model.schema.sided for compared in compared_models)
+    pairs = list(EvaluationPairs(data, per_track=1, tracks=SHOWN, sides=sides))
     step = max(1, len(pairs) // SHOWN)
     shown = pairs[::step][:SHOWN]
     made = zip(*(render_pairs(compared.model, shown) for compared in compared_models), strict=True)

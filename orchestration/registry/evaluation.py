@@ -49,10 +49,14 @@ class PairChoice:
         except (KeyError, TypeError):
             return None
 
-    def open(self) -> tuple[Dataset, EvaluationPairs]:
-        """Raises IcfaceError when there is no such data set, or it has no such pairs."""
+    def open(self, sides: bool = False) -> tuple[Dataset, EvaluationPairs]:
+        """The data set and the pairs, with labels of left and right where a model has `sides`.
+
+        Raises IcfaceError when there is no such data set, or it has no such pairs.
+        """
         data = Dataset.open(self.dataset)
-        return data, EvaluationPairs(data, groups=self.groups, per_track=self.per_track, tracks=self.tracks)
+        pairs = EvaluationPairs(data, groups=self.groups, per_track=self.per_track, tracks=self.tracks, sides=sides)
+        return data, pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +108,9 @@ def evaluated(
     reference = resolve(model)
     bundle = load_bundle(reference.folder)
     choice = PairChoice(dataset=dataset, groups=tuple(groups), per_track=per_track, tracks=tracks)
-    data, pairs = choice.open()
-    measuring = (measuring or MeasurerChoice()).for_data(data)
+    sides = bundle.schema.sided
+    data, pairs = choice.open(sides)
+    measuring = (measuring or MeasurerChoice()).for_data(data, sides)
     many = address is not None or workers is not None
     with measuring.opened() as measurer:
         return evaluate_and_keep(
@@ -130,9 +135,10 @@ def evaluate_alike(
 
     `progress` is told the label, the pairs done and their number. Raises IcfaceError as `evaluate_model`.
     """
-    data, pairs = choice.open()
+    sides = any(bundle.schema.sided for _, bundle in models.values())
+    data, pairs = choice.open(sides)
     found = []
-    with MeasurerChoice().for_data(data).opened() as measurer:
+    with MeasurerChoice().for_data(data, sides).opened() as measurer:
         for label, (reference, bundle) in models.items():
             told = None if progress is None else lambda done, total, label=label: progress(label, done, total)
             found.append(

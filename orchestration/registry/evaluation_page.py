@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
+from icface.attributes import LABEL_NAMES, POSE_NAMES
 from icface.control.tables import ACTION_UNIT_WORDS
 from icface.evaluation.report import HEADLINE, METRICS, GroupReport, Report, base
 from orchestration.registry.cases import Sheet
@@ -96,7 +96,7 @@ def _group(name: str, group: GroupReport, sheets: Sequence[Sheet]) -> list[str]:
         parts.append(_responses(group.response))
     for opinion, matrix in group.leakage.items():
         who = opinion or "the first analyzer"
-        measured = [column for column in ATTRIBUTE_NAMES if any(column in row for row in matrix.values())]
+        measured = [column for column in LABEL_NAMES if any(column in row for row in matrix.values())]
         parts.append(
             f"<h3>What else moves, by {html.escape(who)}</h3><p>Rows: the attribute that is stepped. Columns: the "
             "change that is measured for each unit asked (intensities and radians). The frame marks the attribute "

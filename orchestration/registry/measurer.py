@@ -30,10 +30,12 @@ class MeasurerChoice:
     """Whether sets of pictures are compared in EfficientNet-Lite0's features."""
     device: str = "cpu"
     """Where networks run."""
+    sides: bool = False
+    """Whether left and right are measured apart, as models want it whose schema has sides."""
 
-    def for_data(self, data: Dataset) -> "MeasurerChoice":
-        """This choice for a data set."""
-        return replace(self, record=data.analyzer)
+    def for_data(self, data: Dataset, sides: bool = False) -> "MeasurerChoice":
+        """This choice for a data set, and a model that may have `sides`."""
+        return replace(self, record=data.analyzer, sides=sides)
 
     @contextmanager
     def opened(self) -> Iterator[Measurer]:
@@ -48,6 +50,7 @@ class MeasurerChoice:
                 embedder=None if self.embed_every is None else FaceEmbedder(),
                 embed_every=self.embed_every or 1,
                 features=self._extractor() if self.features else None,
+                sides=self.sides,
             )
         finally:
             first.close()

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 import icface
 from icface.analyzers.registry import DEFAULT, registration
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import AttributeSchema
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError, first_line
 from icface.weights import FACE_LANDMARKER, fetch
@@ -48,12 +48,12 @@ def registered(run_id: str, name: str, steps: int) -> int | None:
     return max((int(item.version) for item in same), default=None)
 
 
-def signature() -> "ModelSignature":
-    """A portrait (PNG or JPEG bytes) and any of the attributes by name; out comes a PNG a row, with a notice."""
+def signature(schema: AttributeSchema) -> "ModelSignature":
+    """A portrait (PNG or JPEG bytes) and any of the model's attributes by name; out comes a PNG a row, with a note."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    attributes = [ColSpec("double", name, required=False) for name in ATTRIBUTE_NAMES]
+    attributes = [ColSpec("double", name, required=False) for name in schema.names]
     return ModelSignature(
         inputs=Schema([ColSpec("binary", "portrait"), *attributes]),
         outputs=Schema([ColSpec("binary", "png"), ColSpec("string", "notice")]),
@@ -83,7 +83,7 @@ def pyfunc_options(bundle: Path) -> dict[str, Any]:
         "artifacts": artifacts,
         "code_paths": [str(Path(icface.__file__).parent)],
         "pip_requirements": [f"{package}=={_released(package)}" for package in SERVING_PACKAGES],
-        "signature": signature(),
+        "signature": signature(config.schema),
         "input_example": input_example(config.schema),
         "metadata": {"licence": config.licence, "sources": config.sources, "icface": icface.__version__},
     }

@@ -6,6 +6,7 @@ from icface.training.augmentation import seen_in_training
 from icface.training.config import TrainConfig
 from icface.training.init_from import inherited, init_schema
 from pipelines.dataset import Dataset
+from pipelines.loading.sides import training_schema
 
 
 def make_bundle_config(config: TrainConfig, dataset: Dataset, init: BundleConfig | None = None) -> BundleConfig:
@@ -15,11 +16,10 @@ def make_bundle_config(config: TrainConfig, dataset: Dataset, init: BundleConfig
     """
     check_trainable(config, dataset)
     groups = dataset.row_groups("train")
+    schema = training_schema(dataset, config.data.sides)
     made = BundleConfig(
         model=config.model,
-        schema=seen_in_training(
-            dataset.schema if init is None else init_schema(dataset.schema, init.schema)[0], config.data
-        ),
+        schema=seen_in_training(schema if init is None else init_schema(schema, init.schema)[0], config.data),
         crop_rule=dataset.crop_rule.to_json(),
         analyzer=dataset.analyzer,
         baselines=config.data.baselines,

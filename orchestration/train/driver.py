@@ -33,6 +33,7 @@ from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.run_folder import BUNDLE, TAKEN_AGAIN, UNSENT, RunRecord, run_folder
 from orchestration.train.waiting import check_gpus
 from pipelines.dataset import Dataset
+from pipelines.loading.sides import training_schema
 from pipelines.storage import Folder
 
 
@@ -162,7 +163,7 @@ def _origin(init_from: str | None, job: TrainJob, dataset: Dataset) -> _Origin |
     reference = resolve(init_from)
     start = load_bundle(reference.folder)
     check_fits(job.training.model, start)
-    _, changes = init_schema(dataset.schema, start.schema)
+    _, changes = init_schema(training_schema(dataset, job.training.data.sides), start.schema)
     return _Origin(model=start, name=reference.pinned, changes=changes)
 
 

@@ -28,20 +28,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from icface.arrays import Labels, Pictures
-from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from icface.evaluation.pairs import EvaluationPair, FrameSequence, PairSource
 from icface.images import decode_jpeg
 from icface.labels import distance_from_neutral, smooth
 from icface.spread import evenly
 from pipelines.dataset import Dataset, RowGroup
-from pipelines.format import labels_of
+from pipelines.format import label_columns, labels_of
 from pipelines.loading.baselines import track_baseline
 from pipelines.loading.evaluation_tracks import EvaluationTrack, Place, longest_run, ring, tracks_of
 
 GROUPS = ("held_out", "val", "cross")
 PLACES = ("box_x", "box_y", "box_w", "box_h", "crop_x", "crop_y", "crop_size")
-COLUMNS = ["image", "landmarks", *PLACES, *ATTRIBUTE_NAMES]
+COLUMNS = ["image", "landmarks", *PLACES]
+"""What is read beside the labels."""
 APART = 1.0
 """Seconds between the asked frame and one that is looked up in the same track."""
 KEPT_ROW_GROUPS = 8
@@ -88,7 +88,9 @@ class EvaluationPairs:
         groups: Iterable[str] = GROUPS,
         per_track: int = 50,
         tracks: int | None = None,
+        sides: bool = False,
     ) -> None:
+        """With `sides` labels are (36,), as models want them whose schema has sides; pairs and hash are the same."""
         wanted = tuple(groups)
         unknown = sorted(set(wanted) - set(GROUPS))
         if unknown:
@@ -96,6 +98,7 @@ class EvaluationPairs:
         if per_track < 1:
             raise ValueError(f"per_track must be at least 1, not {per_track}")
         self._dataset = dataset
+        self.sides = sides
         self._read: OrderedDict[RowGroup, pa.Table] = OrderedDict()
         self._zeros: dict[str, Labels] = {}
         self._references: list[_Reference] = []
@@ -129,7 +132,7 @@ class EvaluationPairs:
         """Of the data set's hash and the pairs in order: equal hashes, equal pairs."""
 
     def _tracks_of(self, group: str, most: int | None) -> list[EvaluationTrack]:
-        tracks = tracks_of(self._dataset, group, most)
+        tracks = tracks_of(self._dataset, group, most, self.sides)
         self.left_out += [track.name for track in tracks if track.turned]
         return [track for track in tracks if not track.turned]
 
@@ -157,7 +160,7 @@ class EvaluationPairs:
         return [range(a, b) for a, b in zip(starts, [*starts[1:], len(keys)], strict=True)]
 
     def attributes(self) -> Labels:
-        """(N, 20) raw: what each pair asks for."""
+        """(N, 20) raw, (N, 36) with sides: what each pair asks for."""
         return np.stack([each.driver.driving.labels[each.row] for each in self._references])
 
     def sequences(self) -> Iterator[FrameSequence]:
@@ -183,6 +186,7 @@ class EvaluationPairs:
         table, row = self._table(place[0]), place[1]
         driving = table.slice(row, 1).to_pylist()[0]
         nearest = self._nearest(reference)
+        nothing = np.full_like(driver.driving.labels[reference.row], np.nan)
         box = np.array([driving[name] for name in PLACES], np.float32)
         return EvaluationPair(
             key=reference.key,
@@ -193,14 +197,14 @@ class EvaluationPairs:
             source=self._picture(source.source),
             driving=_picture(driving["image"]),
             attributes=driver.driving.labels[reference.row],
-            source_attributes=labels_of(self._table(source.source[0]).slice(source.source[1], 1))[0],
+            source_attributes=labels_of(self._table(source.source[0]).slice(source.source[1], 1), self.sides)[0],
             box=face_box(*box),
             driving_baseline=self._zero(driver),
             source_baseline=self._zero(source),
             identity=source.identity,
             landmarks=np.array(driving["landmarks"], np.float32).reshape(68, 2),
             retrieved=None if nearest is None else self._picture(source.pool.places[nearest]),
-            **({} if nearest is None else {"retrieved_attributes": source.pool.labels[nearest]}),
+            retrieved_attributes=nothing if nearest is None else source.pool.labels[nearest],
         )
 
     def _nearest(self, reference: _Reference) -> int | None:
@@ -214,7 +218,7 @@ class EvaluationPairs:
 
     def _table(self, group: RowGroup) -> pa.Table:
         if group not in self._read:
-            self._read[group] = self._dataset.read(group, COLUMNS)
+            self._read[group] = self._dataset.read(group, [*COLUMNS, *label_columns(self.sides)])
         self._read.move_to_end(group)
         while len(self._read) > KEPT_ROW_GROUPS:
             self._read.popitem(last=False)
@@ -225,7 +229,7 @@ class EvaluationPairs:
 
     def _zero(self, track: EvaluationTrack) -> Labels:
         if track.name not in self._zeros:
-            self._zeros[track.name] = track_baseline(self._dataset, track.source[0])
+            self._zeros[track.name] = track_baseline(self._dataset, track.source[0], self.sides)
         return self._zeros[track.name]
 
 

@@ -14,7 +14,7 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.labels import distance_from_neutral
 from icface.spread import evenly
 from pipelines.dataset import Dataset, RowGroup
-from pipelines.format import labels_of
+from pipelines.format import label_columns, labels_of
 
 TURNED = np.deg2rad(30.0)
 """Yaw, radians, from which on a face is not used as a source."""
@@ -31,7 +31,7 @@ class TrackFrames:
     """In the clip."""
     seconds: npt.NDArray[np.float32]
     labels: Labels
-    """(N, 20) raw."""
+    """(N, 20) raw; (N, 36) with sides."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -60,7 +60,7 @@ class EvaluationTrack:
     pool: TrackFrames
 
 
-def tracks_of(dataset: Dataset, group: str, most: int | None) -> list[EvaluationTrack]:
+def tracks_of(dataset: Dataset, group: str, most: int | None, sides: bool = False) -> list[EvaluationTrack]:
     """At most `most` tracks of a group that have a source and something to ask for, spread over their names."""
     if group == "held_out":
         sources, asked = _parts(dataset.row_groups("train")), _parts(dataset.row_groups("train", held_out=True))
@@ -68,9 +68,9 @@ def tracks_of(dataset: Dataset, group: str, most: int | None) -> list[Evaluation
         sources = asked = _parts(dataset.row_groups("val"))
     tracks = []
     for name in evenly(sorted(sources.keys() & asked.keys()), most):
-        pool = _frames(dataset, sources[name])
+        pool = _frames(dataset, sources[name], sides)
         first = int(np.argmin(distance_from_neutral(pool.labels)))
-        driving = _frames(dataset, asked[name]) if group == "held_out" else pool
+        driving = _frames(dataset, asked[name], sides) if group == "held_out" else pool
         others = [row for row, place in enumerate(driving.places) if place != pool.places[first]]
         if others:
             tracks.append(
@@ -95,19 +95,19 @@ def _parts(row_groups: Iterable[RowGroup]) -> dict[str, list[RowGroup]]:
     return parts
 
 
-def _frames(dataset: Dataset, row_groups: Iterable[RowGroup]) -> TrackFrames:
+def _frames(dataset: Dataset, row_groups: Iterable[RowGroup], sides: bool) -> TrackFrames:
     """A track's rows in order."""
     places: list[Place] = []
     tables = []
     for row_group in row_groups:
-        tables.append(dataset.read(row_group, ["frame", "timestamp", *ATTRIBUTE_NAMES]))
+        tables.append(dataset.read(row_group, ["frame", "timestamp", *label_columns(sides)]))
         places += [(row_group, row) for row in range(len(tables[-1]))]
     together = pa.concat_tables(tables)
     return TrackFrames(
         places=places,
         numbers=together.column("frame").to_pylist(),
         seconds=together.column("timestamp").to_numpy(),
-        labels=labels_of(together),
+        labels=labels_of(together, sides),
     )
 
 

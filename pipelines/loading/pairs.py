@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from icface.attributes import AttributeSchema
+from icface.attributes import AttributeSchema, label_names
 from icface.errors import IcfaceError
 from icface.images import decode_jpeg, resize
 from icface.training.augmentation import View, turned
@@ -84,7 +84,8 @@ class PairBatches(TorchDataset[Arrays]):
         self.first_step, self.steps = first_step, steps
         share = config.batch_size // world_size
         self.slots = range(rank * share, (rank + 1) * share)
-        self._reader = RowGroupReader(dataset, config.smoothing_frames, config.baselines)
+        self._reader = RowGroupReader(dataset, config)
+        self._columns = np.array([label_names(config.sides).index(name) for name in schema.names])
         groups = dataset.row_group_table("train")
         # Stable, so that one data set gives one order, and the groups of a person lie side by side.
         groups = groups[groups["rows"] > 1].sort_values("identity", kind="stable")
@@ -168,7 +169,7 @@ class PairBatches(TorchDataset[Arrays]):
         """(n,) standard deviation of each coded attribute over a fixed sample of the training row groups."""
         chosen = np.random.default_rng(self.seed).permutation(len(self._file))[:SAMPLED_GROUPS]
         samples = [self._reader.sample(str(self._files[self._file[g]]), int(self._ordinal[g])) for g in sorted(chosen)]
-        labels = np.concatenate([sample.labels for sample in samples])
+        labels = np.concatenate([sample.labels for sample in samples])[:, self._columns]
         coded, _ = self.schema.encode(labels)
         coded = np.where(self.schema.measured(labels), coded, np.nan)
         return np.array([np.nanstd(column) if np.isfinite(column).any() else 0.0 for column in coded.T], np.float32)
@@ -218,7 +219,7 @@ class PairBatches(TorchDataset[Arrays]):
         for name, row, turn in (("source", source, turns[0]), ("driving", driving, turns[1])):
             view = View(flip, turn)
             arrays[name][place] = view.picture(self._decode(sample, row))
-            arrays[f"{name}_raw"][place] = view.labels(sample.labels[row])
+            arrays[f"{name}_raw"][place] = view.labels(sample.labels[row])[self._columns]
             arrays[f"{name}_landmarks"][place] = view.landmarks(sample.landmarks[row].astype(np.float32))
         if neutral is None or sample.neutral is None:
             for of in ("neutral", "neutral_landmarks"):

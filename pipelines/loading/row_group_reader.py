@@ -7,14 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from icface.attributes import ATTRIBUTE_NAMES
 from icface.images import decode_thumbnail
 from icface.labels import balanced_sampling_weights, baseline, less_baseline, medoid, neutral_frames, smooth
 from icface.spread import evenly
+from icface.training.config import DataConfig
 from pipelines.dataset import Dataset
-from pipelines.format import labels_of
+from pipelines.format import label_columns, labels_of
 
-COLUMNS = ("frame", "image", "landmarks", *ATTRIBUTE_NAMES)
+COLUMNS = ("frame", "image", "landmarks")
+"""What is read beside the labels."""
 KEPT_GROUPS = 64
 """Row groups that a reading process keeps in memory (about 2 MB each at 128 px)."""
 CANDIDATES = 8
@@ -30,7 +31,7 @@ class RowGroupSample:
     ends: list[int]
     """(N + 1,) where each begins in `jpegs`, and where the last one ends."""
     labels: npt.NDArray[np.float32]
-    """(N, 20) raw, smoothed, less the baseline where that is asked for."""
+    """(N, 20) raw, smoothed, less the baseline where that is asked for; (N, 36) with sides."""
     landmarks: npt.NDArray[np.float16]
     """(N, 68, 2) fractions of the crop."""
     neutral: int | None
@@ -46,10 +47,10 @@ class RowGroupSample:
 class RowGroupReader:
     """Reads row groups of a data set; the last `KEPT_GROUPS` stay in memory. Can be pickled."""
 
-    def __init__(self, dataset: Dataset, smoothing_frames: int, baselines: bool = False) -> None:
+    def __init__(self, dataset: Dataset, config: DataConfig) -> None:
+        """`config` says how labels are made ready: `smoothing_frames`, `baselines`, `sides`."""
         self.dataset = dataset
-        self.smoothing_frames = smoothing_frames
-        self.baselines = baselines
+        self.config = config
         self._kept: OrderedDict[tuple[str, int], RowGroupSample] = OrderedDict()
         self._neutral: dict[tuple[str, int], int] = {}
 
@@ -68,10 +69,11 @@ class RowGroupReader:
         return {**self.__dict__, "_kept": OrderedDict()}
 
     def _read(self, key: tuple[str, int]) -> RowGroupSample:
-        table = self.dataset.read_rows(*key, columns=list(COLUMNS))
-        raw = labels_of(table)
-        labels = smooth(table["frame"].to_numpy(), raw, self.smoothing_frames)
-        if self.baselines:
+        config = self.config
+        table = self.dataset.read_rows(*key, columns=[*COLUMNS, *label_columns(config.sides)])
+        raw = labels_of(table, config.sides)
+        labels = smooth(table["frame"].to_numpy(), raw, config.smoothing_frames)
+        if config.baselines:
             # Of these frames, up to 512 of one track, and not of all: no other file has to be opened for it.
             labels = less_baseline(labels, baseline(raw))
         images, landmarks = (_whole(table[name]) for name in ("image", "landmarks"))

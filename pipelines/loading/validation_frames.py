@@ -5,14 +5,14 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import AttributeSchema, label_names
 from icface.images import decode_jpeg, resize
 from icface.labels import less_baseline, smooth
 from icface.spread import evenly
 from icface.training.config import DataConfig
 from icface.training.validation import RealFrames
 from pipelines.dataset import Dataset, RowGroup
-from pipelines.format import labels_of
+from pipelines.format import label_columns, labels_of
 from pipelines.loading.baselines import track_baseline
 
 FRAMES = 256
@@ -35,15 +35,17 @@ def validation_frames(dataset: Dataset, config: DataConfig, schema: AttributeSch
         return None
     chosen = evenly(sorted(people), PEOPLE)
     frames: dict[str, list[np.ndarray]] = defaultdict(list)
+    columns = [label_names(config.sides).index(name) for name in schema.names]
     for number, person in enumerate(chosen):
         groups = evenly(people[person], GROUPS_OF_ONE)
         each = -(-FRAMES // (len(chosen) * len(groups)))
         for group in groups:
-            table = dataset.read(group, ["frame", "image", *ATTRIBUTE_NAMES])
-            raw = labels_of(table)
+            table = dataset.read(group, ["frame", "image", *label_columns(config.sides)])
+            raw = labels_of(table, config.sides)
             labels = smooth(table["frame"].to_numpy(), raw, config.smoothing_frames)
             if config.baselines:
-                labels = less_baseline(labels, track_baseline(dataset, group))
+                labels = less_baseline(labels, track_baseline(dataset, group, config.sides))
+            labels = labels[:, columns]
             for row in evenly(range(len(labels)), each):
                 picture = resize(decode_jpeg(np.frombuffer(table["image"][row].as_py(), np.uint8)), size)
                 frames["pictures"].append(picture.transpose(2, 0, 1))

@@ -8,9 +8,10 @@ from icface.analyzers.blendshapes import (
     LEAST_COSINE,
     NOSTRILS,
     OUTER_EYES,
+    side_units,
     units_from_blendshapes,
 )
-from icface.attributes import ACTION_UNIT_NAMES
+from icface.attributes import ACTION_UNIT_NAMES, SIDE_NAMES
 
 
 def pose_of(rotation: Tensor) -> Tensor:
@@ -30,6 +31,12 @@ def action_units_of(blendshapes: Tensor, pose: Tensor, landmarks: Tensor) -> Ten
     units = units_from_blendshapes(blendshapes.unbind(1), _brow_to_nostril(landmarks, pose))
     unknown = blendshapes.new_full((len(blendshapes),), float("nan"))
     return torch.stack([units.get(name, unknown) for name in ACTION_UNIT_NAMES], dim=1)
+
+
+def sides_of_units(blendshapes: Tensor) -> Tensor:
+    """(B, 16) action units of one side in the order of `SIDE_NAMES`, not clipped, of blendshapes (B, 52)."""
+    units = side_units(blendshapes.unbind(1))
+    return torch.stack([units[name] for name in SIDE_NAMES], dim=1)
 
 
 def _brow_to_nostril(points: Tensor, pose: Tensor) -> Tensor:

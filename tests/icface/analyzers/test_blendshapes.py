@@ -6,8 +6,9 @@ from icface.analyzers.blendshapes import (
     MEASURES,
     NOT_MEASURED,
     attributes_from_blendshapes,
+    sides_from_blendshapes,
 )
-from icface.attributes import ATTRIBUTE_NAMES
+from icface.attributes import ATTRIBUTE_NAMES, SIDE_NAMES, SIDED_UNITS
 
 FACE = np.zeros((68, 2), np.float32)
 FACE[[36, 45]] = [[-50, 0], [50, 0]]  # outer eye corners
@@ -91,3 +92,22 @@ def test_values_stay_on_the_scale() -> None:
 
 def test_no_faces_no_attributes() -> None:
     assert attributes_from_blendshapes(np.zeros((0, 52)), np.zeros((0, 16)), np.zeros((0, 68, 2))).shape == (0, 20)
+
+
+def test_sides_average_to_the_unit_where_nothing_is_cut_off():
+    shapes = np.random.default_rng(0).uniform(0.2, 0.6, (50, 52)).astype(np.float32)
+    landmarks = np.random.default_rng(1).uniform(0, 1, (50, 68, 2))
+    whole = attributes_from_blendshapes(shapes, np.tile(np.eye(4).ravel(), (50, 1)), landmarks)
+    sides = sides_from_blendshapes(shapes)
+    for number, unit in enumerate(SIDED_UNITS):
+        mean = sides[:, 2 * number : 2 * number + 2].mean(axis=1)
+        np.testing.assert_allclose(mean, whole[:, ATTRIBUTE_NAMES.index(unit)], atol=1e-5, err_msg=unit)
+    assert np.abs(sides[:, 0::2] - sides[:, 1::2]).max() > 0.1
+
+
+def test_a_side_follows_its_own_blendshape():
+    shapes = np.zeros((1, 52), np.float32)
+    shapes[0, BLENDSHAPE_NAMES.index("mouthSmileLeft")] = 1.0
+    found = dict(zip(SIDE_NAMES, sides_from_blendshapes(shapes)[0].tolist(), strict=True))
+    assert found == dict.fromkeys(SIDE_NAMES, 0.0) | {"AU12L": pytest.approx(1.9)}
+    assert np.isnan(sides_from_blendshapes(np.full((1, 52), np.nan))).all()

@@ -11,7 +11,7 @@ from support.drawn_faces import SIZE, DrawnModel, DrawnPairs, Painter, Reader
 from torch import Tensor
 
 from icface.analyzers.face import Face
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
+from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, LABEL_NAMES, AttributeSchema
 from icface.evaluation import evaluate
 from icface.evaluation.pairs import PairSource
 from icface.evaluation.response import (
@@ -186,3 +186,16 @@ def test_shares_are_quotients() -> None:
     assert scores["model"]["face_l1_share"] == pytest.approx(expected)
     assert "slope.AU12" not in scores["model"]
     assert not any("/" in name for name in scores["model"])
+
+
+def test_of_one_side_the_other_side_is_a_leak_and_the_whole_unit_is_not() -> None:
+    asked = np.tile(np.float32([0, 1, 2]), (2, 1))
+    found = np.zeros((2, 3, len(LABEL_NAMES)), np.float32)
+    for name, share in (("AU12L", 1.0), ("AU12R", 0.4), ("AU12", 0.7)):
+        found[..., LABEL_NAMES.index(name)] = asked * share
+    sweep = Sweep(name="AU12L", asked=asked, found={"": found})
+    scores = {name: estimate.value for name, estimate in response_scores([sweep], "").items()}
+    assert scores["slope.AU12L"] == pytest.approx(1.0)
+    others = len(ACTION_UNIT_NAMES) - 1 + 1  # all units but AU12, and the right side
+    assert scores["leak.AU12L"] == pytest.approx(0.4 / others)
+    assert leakage([sweep], "")["AU12L"]["AU12R"] == pytest.approx(0.4)

@@ -44,3 +44,22 @@ def test_mediapipe_finds_the_faces_and_follows_their_units_and_pose():
     }
     assert {name: round(value, 3) for name, value in r.items() if value < LEAST[name]} == {}, r
     assert np.degrees(np.abs(true - read)[:, 1:3].mean(axis=0)) == pytest.approx([0, 0], abs=4)
+
+
+@pytest.mark.parametrize("unit", ["eyeBlink", "mouthSmile"])
+def test_left_is_the_persons_own_left(unit, body, make_still):
+    """What is set on one side of a face by its exact weight is read on that side: on the right of the picture."""
+    analyzer = create("mediapipe")
+    stills = [make_still(), make_still({f"{unit}Left": 0.9}), make_still({f"{unit}Right": 0.9})]
+    place = np.array([[0.12, 0.12, 0.76]]) * FRAME
+    frames = np.concatenate([render(body, still, place, 256) for still in stills])
+    moved = np.abs(frames.astype(np.int32) - frames[0]).sum(axis=(1, 3))  # (3, width)
+    columns = np.arange(256)
+    left, right = (float((columns * row).sum() / row.sum()) for row in moved[1:])
+    assert left > 133 and right < 123  # geometry alone: the person looks at us
+    rest, on_left, on_right = (faces[0].values(sides=True) for faces in analyzer.analyze(frames, range(3), "synthetic"))
+    analyzer.close()
+    name = {"eyeBlink": "AU45", "mouthSmile": "AU12"}[unit]
+    for found, side, other in ((on_left, "L", "R"), (on_right, "R", "L")):
+        own, across = (found[name + each] - rest[name + each] for each in (side, other))
+        assert own > 0.3 and own > 1.5 * across, (unit, side, own, across)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
+from icface.attributes import ATTRIBUTE_NAMES, LABEL_NAMES, SIDED_UNITS, AttributeSchema, Seen
 from icface.images import resize
 from icface.training.augmentation import View, seen_in_training, turned
 from icface.training.config import DataConfig
@@ -91,3 +91,39 @@ def test_half_of_the_frames_are_not_turned():
     assert np.mean(turns == 0) == pytest.approx(0.5, abs=0.01)
     assert turns.min() == pytest.approx(-15) and turns.max() == pytest.approx(15)
     assert not turned(drawn, 0.0).any()
+
+
+def test_a_flip_swaps_the_sides():
+    labels = np.arange(len(LABEL_NAMES), dtype=np.float32)
+    flipped = dict(zip(LABEL_NAMES, View(True, 0.0).labels(labels).tolist(), strict=True))
+    for unit in SIDED_UNITS:
+        assert flipped[f"{unit}L"] == LABEL_NAMES.index(f"{unit}R")
+        assert flipped[f"{unit}R"] == LABEL_NAMES.index(f"{unit}L")
+        assert flipped[unit] == LABEL_NAMES.index(unit)
+
+
+def test_a_mirrored_face_is_measured_with_its_sides_swapped(sample_clips, analyzer):
+    """MediaPipe itself is not quite symmetric: differences between the sides must turn round, over a clip."""
+    from icface.video.reading import read_frames
+
+    _, frames = next(iter(read_frames(sample_clips["WolfgangLanger_Pexels.mp4"], window=60)))
+    chosen = frames[::6]
+    view = View(True, 0.0)
+    plain, mirrored = (
+        np.stack([faces[0].labels(sides=True) for faces in analyzer.analyze(pictures, range(len(chosen)), "clip")])
+        for pictures in (chosen, np.stack([view.picture(frame) for frame in chosen]))
+    )
+    expected = np.stack([view.labels(row) for row in plain])
+    sides = slice(len(ATTRIBUTE_NAMES), None)
+    right, wrong = (np.abs(mirrored[:, sides] - other[:, sides]).mean(axis=0) for other in (expected, plain))
+    assert right.sum() < wrong.sum()
+
+
+def test_flips_give_both_sides_what_either_shows():
+    def seen(high):
+        return Seen(min=0.0, p01=0.0, p50=0.1, p99=high / 2, max=high)
+
+    schema = AttributeSchema.default(sides=True).with_seen({"AU12L": seen(1.0), "AU12R": seen(3.0)})
+    found = {a.name: a.seen for a in seen_in_training(schema, DataConfig()).attributes}
+    assert found["AU12L"] == found["AU12R"] == Seen(min=0.0, p01=0.0, p50=0.1, p99=1.0, max=3.0)
+    assert seen_in_training(schema, DataConfig(flip=False)) == schema

@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
 
-from icface.attributes import AttributeSchema
+from icface.attributes import AttributeSchema, unit_of
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
@@ -88,3 +88,19 @@ def test_a_fresh_discriminator_learns_alone_first():
     assert training.state()["warmup"] == 2
     training.step(synthetic_batch(2))
     assert any(not torch.equal(before[name], tensor) for name, tensor in training.model.state_dict().items())
+
+
+def test_both_sides_together_begin_as_their_unit():
+    start = model_of(MODELS["warp"], AttributeSchema.default(), 1)
+    model = model_of(MODELS["warp"], AttributeSchema.default(sides=True), 2)
+    init_from(model, start)
+    whole = torch.rand(2, 20)
+    sided = whole[:, [start.schema.index(unit_of(name)) for name in model.schema.names]]
+    image = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model.generator(image, sided), start.generator(image, whole), atol=1e-5, rtol=0)
+        one = sided.clone()
+        one[:, model.schema.index("AU12L")] += 0.5
+        assert (model.generator(image, one) - start.generator(image, whole)).abs().max() > 1e-4
+    _, changes = init_schema(model.schema, start.schema)
+    assert len(changes) == 16 and changes[0] == "AU02L: one side of AU02; its weights begin as half of that one's"

@@ -199,7 +199,9 @@ def test_a_batch_that_cannot_be_shared(dataset: Dataset):
 
 def test_baselines_are_taken_off_each_track(dataset: Dataset):
     """Of the person's own frames: the 20th percentile of what is read is then 0, and the median of the pitch."""
-    raw, relative = (RowGroupReader(dataset, 1, baselines) for baselines in (False, True))
+    raw, relative = (
+        RowGroupReader(dataset, DataConfig(smoothing_frames=1, baselines=baselines)) for baselines in (False, True)
+    )
     group = max(dataset.row_groups("train"), key=lambda group: group.rows)
     before, after = (reader.sample(group.file, group.ordinal).labels for reader in (raw, relative))
     assert len(before) >= 50
