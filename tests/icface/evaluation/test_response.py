@@ -194,7 +194,7 @@ def test_of_one_side_the_other_side_is_a_leak_and_the_whole_unit_is_not() -> Non
     for name, share in (("AU12L", 1.0), ("AU12R", 0.4), ("AU12", 0.7)):
         found[..., LABEL_NAMES.index(name)] = asked * share
     sweep = Sweep(name="AU12L", asked=asked, found={"": found})
-    scores = {name: estimate.value for name, estimate in response_scores([sweep], "").items()}
+    scores = {name: estimate.value() for name, estimate in response_scores([sweep], "").items()}
     assert scores["slope.AU12L"] == pytest.approx(1.0)
     others = len(ACTION_UNIT_NAMES) - 1 + 1  # all units but AU12, and the right side
     assert scores["leak.AU12L"] == pytest.approx(0.4 / others)
