@@ -21,7 +21,7 @@ from icface.analyzers.mediapipe_torch.detector import (
     letterboxed,
 )
 from icface.analyzers.mediapipe_torch.geometry import FaceGeometry, matrices
-from icface.analyzers.mediapipe_torch.network import TfliteNetwork
+from icface.analyzers.mediapipe_torch.network import CPU_PICTURES, TfliteNetwork
 from icface.analyzers.mediapipe_torch.regions import (
     Regions,
     around_landmarks,
@@ -190,9 +190,10 @@ class MediaPipeTorchAnalyzer:
     def _landmarks(self, frames: Frames, regions: Regions) -> tuple[Tensor, Tensor, Tensor]:
         """Which `regions` hold a face, its mesh in pixels, and the logit that there is one."""
         meshes, presences = [torch.empty(0, 478, 3, device=self.device)], [torch.empty(0, device=self.device)]
-        for start in range(0, len(regions), self.batch_size):
-            part = regions[slice(start, start + self.batch_size)]
-            pictures = self._pictures(frames, part, NETWORK_SIZE, zeros=False).float() / 255
+        most = min(self.batch_size, CPU_PICTURES) if self.device.type == "cpu" else self.batch_size
+        for start in range(0, len(regions), most):
+            part = regions[slice(start, start + most)]
+            pictures = self._pictures(frames, part, NETWORK_SIZE, zeros=False) / 255
             mesh, presence, _ = self._landmarker(pictures)
             meshes.append(part.project(mesh.reshape(-1, 478, 3) / NETWORK_SIZE))
             presences.append(presence.flatten())

@@ -1,16 +1,20 @@
 """A `Graph` as a torch module: tflite's operators on batches, differentiable, with frozen weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from icface.analyzers.mediapipe_torch.fusing import CONVOLUTIONS, fused
 from icface.analyzers.mediapipe_torch.graph import Graph, Operator
 
 Step = Callable[[list[Tensor], dict[str, Any]], Tensor]
-CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+Plan = list[tuple[Operator, Step, list[int]]]
+"""Operators in order, what each does, and the tensors that nothing reads afterwards."""
+CPU_PICTURES = 8
+"""Pictures that a CPU works on at a time: of more, each operator would ask the kernel for fresh memory."""
 
 
 class TfliteNetwork(nn.Module):
@@ -26,21 +30,8 @@ class TfliteNetwork(nn.Module):
         super().__init__()
         self.input = graph.input
         self.outputs = graph.outputs
-        self.operators = [(operator, STEPS[operator.kind]) for operator in graph.operators]
-        last_use = {index: place for place, operator in enumerate(graph.operators) for index in operator.inputs}
-        self.done = [
-            [index for index in operator.inputs if last_use[index] == place and index not in graph.constants]
-            for place, operator in enumerate(graph.operators)
-        ]
-        # An addition may write over a convolution's output that nothing else reads: fresh memory costs more than sums.
-        fresh = {operator.output for operator in graph.operators if operator.kind in CONVOLUTIONS}
-        self.overwriting = [
-            operator.kind == "ADD"
-            and operator.inputs[1] in fresh
-            and operator.inputs[1] in done
-            and not operator.options.get("relu")
-            for operator, done in zip(graph.operators, self.done, strict=True)
-        ]
+        self.plan = _plan(graph, graph.operators, STEPS)
+        self.fused_plan = _plan(graph, fused(graph), FUSED_STEPS)
         self.constants = list(graph.constants)
         kinds = {index: operator.kind for operator in graph.operators for index in operator.inputs[1:2]}
         for index, values in graph.constants.items():
@@ -53,31 +44,54 @@ class TfliteNetwork(nn.Module):
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
         """The outputs, in the file's order, of a batch of inputs."""
+        if not _may_fuse(values):
+            return self._run(self.plan, values)
+        parts = [self._run(self.fused_plan, part) for part in values.split(CPU_PICTURES)]
+        return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+
+    def _run(self, plan: Plan, values: Tensor) -> tuple[Tensor, ...]:
         known: dict[int, Tensor] = {index: getattr(self, f"c{index}") for index in self.constants}
         known[self.input] = values
-        learning = torch.is_grad_enabled()
-        for (operator, step), done, overwrites in zip(self.operators, self.done, self.overwriting, strict=True):
+        for operator, step, done in plan:
             inputs = [known[index] for index in operator.inputs]
-            if overwrites and not learning:
-                known[operator.output] = inputs[1].add_(inputs[0])
-            elif operator.output in self.outputs:
+            if operator.output in self.outputs:
                 with torch.autocast(values.device.type, enabled=False):
-                    known[operator.output] = _run(step, [at_least_float32(value) for value in inputs], operator)
+                    known[operator.output] = step([at_least_float32(value) for value in inputs], operator.options)
             else:
-                known[operator.output] = _run(step, inputs, operator)
+                known[operator.output] = step(inputs, operator.options)
             for index in done:
                 del known[index]
         return tuple(known[index] for index in self.outputs)
 
 
+def _plan(graph: Graph, operators: Sequence[Operator], steps: dict[str, Step]) -> Plan:
+    last_use = {index: place for place, operator in enumerate(operators) for index in operator.inputs}
+    kept = {*graph.constants, *graph.outputs}
+    return [
+        (
+            operator,
+            steps[operator.kind],
+            [index for index in {*operator.inputs} - kept if last_use[index] == place],
+        )
+        for place, operator in enumerate(operators)
+    ]
+
+
+def _may_fuse(values: Tensor) -> bool:
+    """Whether a batch may take the way of `fusing`: float32 on a CPU with oneDNN, nothing that needs gradients."""
+    return (
+        values.device.type == "cpu"
+        and values.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and torch.backends.mkldnn.is_available()
+    )
+
+
 def at_least_float32(values: Tensor) -> Tensor:
     """`values` in float32, or float64 if they are: what must not be computed in half precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _run(step: Step, inputs: list[Tensor], operator: Operator) -> Tensor:
-    made = step(inputs, operator.options)
-    return functional.relu(made) if operator.options.get("relu") else made
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -86,20 +100,60 @@ def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _convolve(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+def _padded(inputs: list[Tensor], options: dict[str, Any]) -> tuple[Tensor, tuple[int, int], int]:
+    """What a convolution reads, (B, C, H, W), the zeros that it adds on both sides, and its groups."""
     values, weight = inputs[:2]
-    bias = inputs[2] if len(inputs) > 2 else None
-    stride, (height, width) = options["stride"], weight.shape[2:]
     picture = values.permute(0, 3, 1, 2)
-    padding: tuple[int, int] = (0, 0)
+    padding = (0, 0)
     if options["same"]:
-        rows, columns = _same_padding(values.shape[1], height, stride), _same_padding(values.shape[2], width, stride)
+        rows, columns = (
+            _same_padding(size, kernel, options["stride"])
+            for size, kernel in zip(values.shape[1:3], weight.shape[2:], strict=True)
+        )
         if rows[0] == rows[1] and columns[0] == columns[1]:
             padding = (rows[0], columns[0])
         else:
             picture = functional.pad(picture, (*columns, *rows))
-    groups = picture.shape[1] // weight.shape[1]
-    return functional.conv2d(picture, weight, bias, stride, padding, groups=groups).permute(0, 2, 3, 1)
+    return picture, padding, picture.shape[1] // weight.shape[1]
+
+
+def _convolve(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+    picture, padding, groups = _padded(inputs, options)
+    bias = inputs[2] if len(inputs) > 2 else None
+    made = functional.conv2d(picture, inputs[1], bias, options["stride"], padding, groups=groups)
+    return _clipped(made.permute(0, 2, 3, 1), options)
+
+
+def _convolve_fused(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+    """The convolution, what it is added to and the RELU in one pass of oneDNN, which conv2d does not offer.
+
+    These are the operators that torch.compile's CPU code calls. conv2d gives 1x1 kernels of few channels to a matrix
+    product that is slower.
+    """
+    sums = inputs.pop() if "into" in options else None
+    picture, padding, groups = _padded(inputs, options)
+    bias = inputs[2] if len(inputs) > 2 else None
+    stride = [options["stride"]] * 2
+    relu = "relu" if options.get("relu") else None
+    settings = (inputs[1], bias, padding, stride, [1, 1], groups)
+    if sums is None:
+        made = torch.ops.mkldnn._convolution_pointwise(picture, *settings, relu or "none", [], "")
+        return made.permute(0, 2, 3, 1)
+    added = torch.ops.mkldnn._convolution_pointwise_.binary
+    added(sums.permute(0, 3, 1, 2), picture, *settings, "add", 1.0, relu, [], None)
+    return sums
+
+
+def _add_fused(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+    if not options.get("part"):
+        return _clipped(inputs[0] + inputs[1], options)
+    sums = inputs[1]
+    sums[..., : inputs[0].shape[-1]].add_(inputs[0])
+    return sums.relu_() if options.get("relu") else sums
+
+
+def _clipped(values: Tensor, options: dict[str, Any]) -> Tensor:
+    return functional.relu(values) if options.get("relu") else values
 
 
 def _pool(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
@@ -111,12 +165,14 @@ def _pool(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
         )
         if any((*rows, *columns)):
             picture = functional.pad(picture, (*columns, *rows), value=float("-inf"))
-    return functional.max_pool2d(picture, options["size"], options["stride"]).permute(0, 2, 3, 1)
+    made = functional.max_pool2d(picture, options["size"], options["stride"])
+    return _clipped(made.permute(0, 2, 3, 1), options)
 
 
 def _concatenate(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
     batch = max(value.shape[0] for value in inputs)
-    return torch.cat([value.expand(batch, *value.shape[1:]) for value in inputs], dim=options["axis"])
+    made = torch.cat([value.expand(batch, *value.shape[1:]) for value in inputs], dim=options["axis"])
+    return _clipped(made, options)
 
 
 def _pad(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
@@ -138,15 +194,15 @@ def _slice(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
 
 
 STEPS: dict[str, Step] = {
-    "ADD": lambda inputs, options: inputs[0] + inputs[1],
+    "ADD": lambda inputs, options: _clipped(inputs[0] + inputs[1], options),
     "CONCATENATION": _concatenate,
     "CONV_2D": _convolve,
     "DEPTHWISE_CONV_2D": _convolve,
-    "DIV": lambda inputs, options: inputs[0] / inputs[1],
+    "DIV": lambda inputs, options: _clipped(inputs[0] / inputs[1], options),
     "LOGISTIC": lambda inputs, options: inputs[0].sigmoid(),
     "MAX_POOL_2D": _pool,
     "MEAN": lambda inputs, options: inputs[0].mean(options["axes"], keepdim=True),
-    "MUL": lambda inputs, options: inputs[0] * inputs[1],
+    "MUL": lambda inputs, options: _clipped(inputs[0] * inputs[1], options),
     "NEG": lambda inputs, options: -inputs[0],
     "PAD": _pad,
     "PRELU": _prelu,
@@ -156,8 +212,14 @@ STEPS: dict[str, Step] = {
     "SQRT": lambda inputs, options: inputs[0].sqrt(),
     "SQUARED_DIFFERENCE": lambda inputs, options: (inputs[0] - inputs[1]).square(),
     "STRIDED_SLICE": _slice,
-    "SUB": lambda inputs, options: inputs[0] - inputs[1],
+    "SUB": lambda inputs, options: _clipped(inputs[0] - inputs[1], options),
     "SUM": lambda inputs, options: inputs[0].sum(options["axes"], keepdim=True),
     "TRANSPOSE": lambda inputs, options: inputs[0].permute(options["order"]),
 }
 """What each of `graph.OPERATORS` does, but for DEQUANTIZE, which is done when the file is read."""
+FUSED_STEPS = STEPS | {
+    "ADD": _add_fused,
+    "CONV_2D": _convolve_fused,
+    "DEPTHWISE_CONV_2D": _convolve_fused,
+}
+"""The same for the operators of `fusing`."""
