@@ -1,4 +1,4 @@
-"""Two ranks with half the batch each do what one rank does with all of it."""
+"""Several ranks with a slice of the batch each do what one rank does with all of it."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ SMALL = {
 }
 
 
-def losses_and_gradients(config: TrainConfig, rank: int, ranks: int):
+def losses_and_gradients(config: TrainConfig, rank: int, ranks: int, steps: int):
     """Losses of each step, the first step's gradients of every network after the all-reduce, and how many there were.
 
     The last of each network's phases in a step leaves its gradients behind.
@@ -40,7 +40,7 @@ def losses_and_gradients(config: TrainConfig, rank: int, ranks: int):
 
     dist.all_reduce = counted
     try:
-        for step in range(STEPS):
+        for step in range(steps):
             training.step(synthetic_batch(step, share, rank * share))
             logs.append(training.metrics())
             if step == 0:
@@ -53,29 +53,34 @@ def losses_and_gradients(config: TrainConfig, rank: int, ranks: int):
     return logs, gradients, len(big)
 
 
-def compare(rank: int, ranks: int, config: TrainConfig, folder: Path) -> None:
-    torch.save(losses_and_gradients(config, rank, ranks), folder / f"{rank}.pt")
+def compare(rank: int, ranks: int, config: TrainConfig, steps: int, folder: Path) -> None:
+    torch.save(losses_and_gradients(config, rank, ranks, steps), folder / f"{rank}.pt")
 
 
-@pytest.mark.parametrize("r1_interval", [1, 8])
-def test_two_ranks_of_8_equal_one_of_16(tmp_path: Path, r1_interval: int):
+@pytest.mark.parametrize(
+    ("ranks", "accumulate", "r1_interval", "steps"), [(2, 1, 1, STEPS), (2, 1, 8, STEPS), (4, 2, 2, 4)]
+)
+def test_ranks_equal_one_with_the_whole_batch(
+    tmp_path: Path, ranks: int, accumulate: int, r1_interval: int, steps: int
+):
+    """Also where each rank takes its slice in parts: their gradients are exchanged once, after the last part."""
     config = TrainConfig.preset("icface").merge(SMALL).merge({"loss": {"r1_interval": r1_interval}})
     assert config.model.dropout == 0
-    on_ranks(2, compare, config, tmp_path)
-    alone_losses, alone_gradients, _ = losses_and_gradients(config, 0, 1)
-    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    on_ranks(ranks, compare, config.merge({"accumulate": accumulate}), steps, tmp_path)
+    alone_losses, alone_gradients, _ = losses_and_gradients(config, 0, 1, steps)
+    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
     for losses, gradients, reduced in results:
         assert gradients.keys() == alone_gradients.keys()
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, alone_gradients[name], atol=1e-5, rtol=1e-4, msg=name)
-        for step in range(STEPS):
+        for step in range(steps):
             assert losses[step].keys() == alone_losses[step].keys()
             assert ("D/R1" in losses[step]) == (step % r1_interval == 0)
             for name, value in losses[step].items():
                 np.testing.assert_allclose(value, alone_losses[step][name], atol=1e-3, rtol=1e-2, err_msg=name)
         # One gradient all-reduce a phase: G and D each step, R1 when it is due.
-        assert reduced == 2 * STEPS + -(-STEPS // r1_interval)
-    assert results[0][0] == results[1][0], "every rank logs the whole batch's losses"
+        assert reduced == 2 * steps + -(-steps // r1_interval)
+    assert all(losses == results[0][0] for losses, *_ in results), "every rank logs the whole batch's losses"
 
 
 def train_paper(rank: int, ranks: int, folder: Path) -> None:
