@@ -1,5 +1,6 @@
 """`icface animate --live`: the Studio page with one portrait that follows a camera or a film."""
 
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -59,9 +60,12 @@ def live_resolvers(job: AnimateJob) -> tuple[Resolvers, list[str]]:
 
 
 def show_live(job: AnimateJob, say: Callable[[str], None]) -> None:
-    """Show the page until Ctrl-C."""
+    """Show the page until Ctrl-C, to those who have the address that `say` gets.
+
+    It shows a camera, and every user of this machine reaches 127.0.0.1: so the address always has a new token.
+    """
     device = device_asked(job.gpu)
     resolvers, notices = live_resolvers(job)
     for notice in notices:
         say(notice)
-    serve(resolvers, "127.0.0.1", job.port, None, device, say)
+    serve(resolvers, "127.0.0.1", job.port, secrets.token_urlsafe(18), device, say)

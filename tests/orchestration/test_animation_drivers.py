@@ -17,7 +17,7 @@ from orchestration.__main__ import main
 from orchestration.animation import animate
 from orchestration.clip_library import DatasetLibrary
 from orchestration.config import AnimateJob
-from orchestration.live import live_resolvers
+from orchestration.live import live_resolvers, show_live
 from pipelines.dataset import Dataset
 
 
@@ -144,6 +144,23 @@ def test_a_driver_shorter_than_the_video_is_held(
     assert made.frames > 3
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == made.frames
+
+
+def test_the_live_page_is_for_whoever_has_its_address(
+    other_bundle: Path, portrait: Path, sample_clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    """It shows a camera: other users of the machine reach the port, and must not see it."""
+    served: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        "orchestration.live.serve", lambda _, host, port, token, device, say: served.append((host, token))
+    )
+    clip = str(sample_clips["single_face.mp4"])
+    job = AnimateJob(model=str(other_bundle), source_image=str(portrait), live=True, drive=clip)
+    for _ in range(2):
+        show_live(job, print)
+    assert [host for host, _ in served] == ["127.0.0.1"] * 2
+    first, second = (token for _, token in served)
+    assert len(first) >= 20 and first != second
 
 
 def test_what_the_live_page_is_given(other_bundle: Path, portrait: Path, sample_clips: dict[str, Path]):
