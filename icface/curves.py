@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from icface.attributes import POSE_NAMES, AttributeSchema
+from icface.attributes import POSE_NAMES, AttributeSchema, unit_of
 from icface.control.tables import ACTION_UNIT_WORDS, DEGREES, seconds
 
 WIDTH = 960
@@ -92,7 +92,7 @@ def _words(name: str) -> str:
     """
     if name in POSE_NAMES:
         return next(short for short, raw in DEGREES.items() if raw == name)
-    return f"{name} {ACTION_UNIT_WORDS.get(name, '')}".strip()
+    return f"{name} {ACTION_UNIT_WORDS.get(unit_of(name), '')}".strip()
 
 
 def _range(curves: Sequence[npt.NDArray[np.float64]], symmetric: bool) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import torch
 
 from icface.animate import Animator, Source
 from icface.arrays import Picture
-from icface.attributes import POSE_NAMES, Attribute
+from icface.attributes import POSE_NAMES, Attribute, unit_of
 from icface.control import ACTION_UNIT_WORDS, apply_edits, parse_edits
 from icface.control.presets import presets_of
 from icface.control.sides import words
@@ -189,7 +189,7 @@ def describe_slider(attribute: Attribute) -> dict[str, object]:
         "name": name,
         "region": attribute.region,
         "title": name.capitalize() if pose else words(name, FACS_NAMES) or name,
-        "words": POSE_WORDS[name] if pose else words(name, ACTION_UNIT_WORDS),
+        "words": POSE_WORDS[name] if pose else ACTION_UNIT_WORDS.get(unit_of(name), ""),
         "unit": "°" if pose else "",
         # Rounded inwards: the last step of a slider is a value that the model takes.
         "low": math.ceil(low * factor * 100 - 1e-6) / 100,
