@@ -21,7 +21,7 @@ COMMANDS = {
     "studio": "show a local web page: sliders, films driven by clips, two models side by side",
     "models": "registry: list, show, compare, promote, roll back, retire, export, serve and more",
     "run": "run a workflow file, skipping finished steps",
-    "submit": "run preprocess, train or evaluate as a job on a Ray cluster",
+    "submit": "run a command as a job on a Ray cluster; list, follow and stop such jobs",
     "doctor": "check the installation, and show the command that fixes what is missing",
     "demo": "run every step on two sample clips, in about ten minutes",
 }
@@ -110,7 +110,7 @@ def without_style(arguments: Sequence[str]) -> tuple[list[str], Any]:
             style = word.partition("=")[2]
         else:
             kept.append(word)
-    if style is not None and kept[:1] == ["submit"] and kept[1:2] and kept[1] not in ("status", "stop"):
+    if style is not None and kept[:1] == ["submit"] and kept[1:2] and kept[1] not in ("list", "status", "logs", "stop"):
         kept += ["--output", style]
     return kept, style
 

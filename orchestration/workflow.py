@@ -15,6 +15,7 @@ from typing import Any, Literal
 from icface.errors import IcfaceError
 from icface.words import counted
 from orchestration import reporting
+from orchestration.cluster import job_environment
 from orchestration.terminal import Reporter
 from orchestration.tracking.run_logger import tracking_uri
 from orchestration.workflow_file import Trial, Workflow
@@ -87,6 +88,8 @@ class _Run:
         self.stated = workflow
         """As it is written, which is what steps were made from: a folder that is moved changes nothing."""
         self.workflow = workflow.beside(file.absolute().parent)
+        if job_environment.is_job():
+            self.workflow = self.workflow.joining("auto")
         self.state, self.tell, self.name, self.reporter = state, tell, file.stem, reporter
         self.done: list[str] = []
 

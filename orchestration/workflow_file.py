@@ -125,6 +125,13 @@ class Workflow:
             page=at(folder, self.page),
         )
 
+    def joining(self, address: str) -> "Workflow":
+        """The same with the cluster at `address` wherever the file says `local`: a job works on its own cluster."""
+        preprocess, running = self.preprocess, self.preprocess.running
+        if running.address == "local":
+            preprocess = replace(preprocess, running=replace(running, address=address))
+        return replace(self, address=address if self.address == "local" else self.address, preprocess=preprocess)
+
 
 def at(folder: Path, place: str) -> str:
     """A path meant from `folder`; URLs and whole paths stay as they are.

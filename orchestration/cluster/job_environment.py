@@ -30,10 +30,15 @@ def load() -> None:
         os.environ.update(json.loads(Path(name).read_text()))
 
 
+def is_job() -> bool:
+    """Whether this process belongs to a submitted job."""
+    return VARIABLE in os.environ
+
+
 def without_own_folder(sentence: str) -> str:
     """A sentence about a path in the working folder of a job, which nobody knows, as its user wrote the path."""
     folder = f"{Path.cwd()}/"
-    if VARIABLE not in os.environ or folder not in sentence:
+    if not is_job() or folder not in sentence:
         return sentence
     return (
         f"{sentence.replace(folder, '')} (a job's own folder on the cluster holds code alone: give a path that the "

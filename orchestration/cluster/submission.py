@@ -8,15 +8,16 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orchestration
 from icface.errors import IcfaceError, first_line
 from orchestration.cluster import job_environment, versions
+from orchestration.cluster.submitted_command import gpus, prepared, stop_seconds
 from orchestration.cluster.versions import COMMIT_VARIABLE
 
-COMMANDS = ("preprocess", "train", "evaluate")
 PASSED_ON = (
     *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
     *("MLFLOW_S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
@@ -27,8 +28,14 @@ REQUIREMENTS = "requirements.txt"
 PACKAGES = ("icface", "pipelines", "orchestration")
 CONFIGS = ("*.yaml", "*.yml", "pyproject.toml")
 """What travels of the working directory besides our packages: a data set or a run that lies there does not."""
+ENTRY = "python -m orchestration"
+"""What `icface` is called in a job."""
 DONE = ("SUCCEEDED", "FAILED", "STOPPED")
 POLL_SECONDS = 1.0
+PENDING_SECONDS = 30.0
+"""Between two lines about a job that has no place yet."""
+STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
+"""Ray's variable: seconds from the request to end until the job is killed. Ray's own 3 are no time for a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,10 @@ class Job:
     """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
     message: str = ""
     command: str = ""
+    began: datetime | None = None
+    """When it was submitted, in this machine's time zone."""
+    seconds: float | None = None
+    """From then to its end, or to now."""
 
 
 def client(address: str) -> Any:
@@ -68,23 +79,9 @@ def submit(
     does that). The packages of the file `requirements`, by default the working directory's requirements.txt, are
     installed for the job on top. The command joins the cluster that it runs on unless it names an `--address` itself.
 
-    Raises IcfaceError for another command, for records that would be lost with the job, and when the cluster refuses
-    the job.
+    Raises IcfaceError as `prepared`, where no job server answers, and when the cluster refuses the job.
     """
-    if not command or command[0] not in COMMANDS:
-        raise IcfaceError(
-            f"submit takes one of the commands {', '.join(COMMANDS)}, as: icface submit train DATASET ..."
-        )
-    words = list(command)
-    _check_paths(words)
-    tracking = environment.get("MLFLOW_TRACKING_URI", "")
-    if words[0] != "preprocess" and not tracking.startswith(("http://", "https://", "databricks")):
-        raise IcfaceError(
-            f"the job would keep its records in {tracking or 'a folder of its own'}, which goes with it or which only "
-            "one node sees: export MLFLOW_TRACKING_URI=http://SERVER:5000"
-        )
-    if words[0] != "evaluate" and not any(word.split("=")[0] == "--address" for word in words):
-        words += ["--address", "auto"]
+    words = prepared(command, environment.get("MLFLOW_TRACKING_URI", ""))
     packages = _packages(requirements)
     server = client(address)
     with tempfile.TemporaryDirectory(prefix="icface-job-") as folder:
@@ -93,7 +90,7 @@ def submit(
         job_environment.write(Path(folder), {**known, **environment})
         runtime: dict[str, Any] = {
             "working_dir": folder,
-            "env_vars": {job_environment.VARIABLE: job_environment.FILE},
+            "env_vars": {job_environment.VARIABLE: job_environment.FILE, STOP_WAIT: str(stop_seconds(words))},
             "worker_process_setup_hook": job_environment.LOAD,
         }
         if packages:
@@ -101,9 +98,10 @@ def submit(
         try:
             return str(
                 server.submit_job(
-                    entrypoint=f"python -m orchestration {shlex.join(words)}",
+                    entrypoint=f"{ENTRY} {shlex.join(words)}",
                     runtime_env=runtime,
                     metadata={"icface": words[0]},
+                    entrypoint_num_gpus=gpus(words) or None,
                 )
             )
         except Exception as error:
@@ -129,7 +127,33 @@ def state(address: str, job: str) -> Job:
         raise
     except Exception as error:
         raise IcfaceError(f"{address} knows no job {job}: {first_line(error)}") from None
-    return Job(id=job, status=str(found.status.value), message=found.message or "", command=found.entrypoint)
+    return _job(job, found)
+
+
+def jobs(address: str) -> list[Job]:
+    """The jobs that `icface submit` started on the cluster, the newest first."""
+    found = client(address).list_jobs()
+    ours = [job for job in found if job.submission_id and "icface" in (job.metadata or {})]
+    return [_job(str(job.submission_id), job) for job in sorted(ours, key=lambda job: -(job.start_time or 0))]
+
+
+def _job(name: str, details: Any) -> Job:
+    began = details.start_time / 1000 if details.start_time else None
+    ended = details.end_time / 1000 if details.end_time else time.time()
+    return Job(
+        id=name,
+        status=str(details.status.value),
+        message=details.message or "",
+        command=details.entrypoint.replace(ENTRY, "icface", 1),
+        began=datetime.fromtimestamp(began).astimezone() if began else None,
+        seconds=max(0.0, ended - began) if began else None,
+    )
+
+
+def logs(address: str, job: str) -> str:
+    """What a job has written so far. Raises IcfaceError for an unknown one."""
+    state(address, job)
+    return str(client(address).get_job_logs(job))
 
 
 def stop(address: str, job: str) -> Job:
@@ -142,10 +166,13 @@ def stop(address: str, job: str) -> Job:
     return found
 
 
-def follow(address: str, job: str, write: Callable[[str], object]) -> Job:
-    """Pass the job's output on as it comes until it ends; returns how it ended."""
+def follow(address: str, job: str, write: Callable[[str], object], say: Callable[[str], object]) -> Job:
+    """Pass the job's output on as it comes until it ends; returns how it ended.
+
+    `say` is told every `PENDING_SECONDS` that the job still waits for a place.
+    """
     server = client(address)
-    told = 0
+    told, began, waits = 0, time.monotonic(), 1
     while True:
         # Asked before the output, so that what comes last is not lost.
         found = state(address, job)
@@ -154,22 +181,11 @@ def follow(address: str, job: str, write: Callable[[str], object]) -> Job:
         told = len(text)
         if found.status in DONE:
             return found
+        if found.status == "PENDING" and time.monotonic() - began > waits * PENDING_SECONDS:
+            said = found.message.splitlines()
+            say(f"{job} waits for a place{f': {said[0]}' if said else ''}")
+            waits += 1
         time.sleep(POLL_SECONDS)
-
-
-def _check_paths(words: Sequence[str]) -> None:
-    """Refuse a relative data set or source: a job works in a folder that holds this project's code alone.
-
-    Raises IcfaceError.
-    """
-    for word in words[1:]:
-        if word.startswith("-"):
-            return
-        if not (Path(word).is_absolute() or ":/" in word):
-            raise IcfaceError(
-                f"{word}: the job would look for it in its own folder on the cluster, not here; give a path that the "
-                "cluster sees, as in /data/faces or s3://BUCKET/faces"
-            )
 
 
 def _packages(requirements: str | None) -> list[str]:

@@ -160,6 +160,14 @@ def test_what_cannot_be_understood_is_named(values: dict, tmp_path: Path, change
         Workflow.from_yaml(write(tmp_path / "flow.yaml", values | change))
 
 
+def test_a_job_joins_its_own_cluster(values: dict, tmp_path: Path):
+    (tmp_path / "flow.yaml").write_text(yaml.safe_dump(values))
+    found = Workflow.from_yaml(str(tmp_path / "flow.yaml")).joining("auto")
+    assert (found.address, found.preprocess.running.address) == ("auto", "auto")
+    (tmp_path / "flow.yaml").write_text(yaml.safe_dump(values | {"address": "10.0.0.1"}))
+    assert Workflow.from_yaml(str(tmp_path / "flow.yaml")).joining("auto").address == "10.0.0.1"
+
+
 def test_the_documented_workflow_is_one(tmp_path: Path):
     page = (Path(__file__).resolve().parents[2] / "docs/workflow.md").read_text()
     (tmp_path / "flow.yaml").write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])

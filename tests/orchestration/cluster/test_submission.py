@@ -1,9 +1,8 @@
 """Commands as Ray jobs, on a head of their own with its real job server."""
 
+import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,68 +13,13 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from icface.errors import IcfaceError
 from orchestration.__main__ import main
 from orchestration.cluster import submission
 from pipelines.dataset import Dataset
 from pipelines.storage import Folder
+from tests.orchestration.cluster.conftest import SECRET
 
 pytestmark = pytest.mark.system
-
-SECRET = "s3cr3t-of-the-test"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-@pytest.fixture(scope="module")
-def place() -> Path:
-    """Ray's folder; its sockets want a short path."""
-    return Path("/tmp") / f"icf{os.getpid()}"
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory, place: Path):
-    """The address of a head's job server; the head wants a token, and this process has it (conftest.py)."""
-    folder = tmp_path_factory.mktemp("head")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    patch.setenv("ICFACE_TEST_SECRET", SECRET)
-    gcs, dashboard, agent, client, metrics = free_ports(5)
-    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block"]
-    command += ["--port", str(gcs), "--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent)]
-    command += ["--ray-client-server-port", str(client), "--metrics-export-port", str(metrics)]
-    command += ["--num-cpus", "2", "--temp-dir", str(place), "--disable-usage-stats", "--dashboard-host", "127.0.0.1"]
-    # A job's `python` is the one on the PATH.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    with (folder / "log").open("wb") as log:
-        ray = subprocess.Popen(
-            command, env={**os.environ, "PATH": path}, stdout=log, stderr=log, start_new_session=True
-        )
-    address = f"http://127.0.0.1:{dashboard}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                submission.client(address).list_jobs()
-                break
-            except (IcfaceError, RuntimeError, OSError):
-                assert ray.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(1)
-        yield address
-    finally:
-        os.killpg(ray.pid, signal.SIGTERM)
-        ray.wait(timeout=60)
-        patch.undo()
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture
@@ -172,8 +116,27 @@ def test_no_wait_status_and_stop(head: str, clips: Path, tmp_path: Path, capsys:
     assert '"status": "STOPPED"' in capsys.readouterr().out
     assert main(["submit", "status", job, "--address", head]) == 0
     assert '"status": "STOPPED"' in capsys.readouterr().out
+    assert main(["submit", "list", "--address", head]) == 0
+    table = json.loads(capsys.readouterr().out.splitlines()[-1])
+    newest = table["rows"][0]
+    assert (newest["job"], newest["status"]) == (job, "STOPPED")
+    assert newest["command"].startswith(f"icface preprocess {clips}")
+    assert main(["submit", "logs", job, "--address", head]) == 0
+    assert f"Running entrypoint for job {job}" in capsys.readouterr().out
+    assert main(["submit", "logs", job, "--follow", "--address", head]) == 1
+    assert "ended as STOPPED" in capsys.readouterr().err
     assert main(["submit", "status", "nonesuch", "--address", head]) == 1
     assert "knows no job nonesuch" in capsys.readouterr().err
+
+
+def test_a_data_set_and_a_portrait_are_done_there(
+    head: str, small_dataset: Path, untrained_bundle: Path, sample_clips: dict[str, Path], tmp_path: Path, capsys
+):
+    assert main(["submit", "dataset", "verify", str(small_dataset), "--address", head]) == 0
+    assert '"row_groups": ' in capsys.readouterr().out
+    words = ["submit", "animate", str(untrained_bundle), str(sample_clips["single_face.mp4"]), "--set", "AU12=1"]
+    assert main([*words, "-o", str(tmp_path / "made.mp4"), "--end", "0.2", "--address", head]) == 0
+    assert (tmp_path / "made.mp4").stat().st_size > 0
 
 
 def test_a_missing_token_is_a_sentence(head: str):

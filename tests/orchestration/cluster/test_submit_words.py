@@ -5,6 +5,7 @@ import pytest
 from icface.errors import IcfaceError
 from orchestration.__main__ import main, without_style
 from orchestration.cluster import submission
+from orchestration.cluster.submitted_command import gpus, prepared, stop_seconds
 
 
 def test_only_what_is_set_is_passed_on(monkeypatch: pytest.MonkeyPatch):
@@ -27,10 +28,30 @@ def test_only_what_is_set_is_passed_on(monkeypatch: pytest.MonkeyPatch):
             1,
             "does not answer as a Ray job server",
         ),
-        (["train", "/data", "--address", "http://127.0.0.1:9"], 1, "export MLFLOW_TRACKING_URI"),
+        (
+            ["train", "/data", "--storage", "/runs", "--address", "http://127.0.0.1:9"],
+            1,
+            "export MLFLOW_TRACKING_URI",
+        ),
         (["demo", "--address", "http://127.0.0.1:9"], 1, "submit takes one of the commands"),
         (["train", "data", "--address", "http://127.0.0.1:9"], 1, "data: the job would look for it in its own folder"),
         (["evaluate", "models:/a/1", "runs/x", "--address", "http://127.0.0.1:9"], 1, "runs/x: the job would look"),
+        (["train", "/data", "--gpu", "--address", "http://127.0.0.1:9"], 1, "add --storage with a path"),
+        (["train", "/d", "--storage", "runs", "--address", "http://127.0.0.1:9"], 1, "runs: the job would look"),
+        (["train", "/d", "--storage=./r", "--address", "http://127.0.0.1:9"], 1, "./r: the job would look"),
+        (["train", "--help", "--address", "http://127.0.0.1:9"], 1, "icface train --help"),
+        (["run", "flow.yaml", "--address", "http://127.0.0.1:9"], 1, "flow.yaml: the job would look"),
+        (["animate", "/m", "/p.png", "--set", "AU12=1", "--address", "http://127.0.0.1:9"], 1, "add -o with a path"),
+        (["animate", "/m", "/p", "-o", "/o.mp4", "--drive", "v", "--address", "http://127.0.0.1:9"], 1, "v: the job"),
+        (["animate", "models:/a/1", "/p", "-o", "/o.mp4", "--address", "http://127.0.0.1:9"], 1, "export MLFLOW_TRACK"),
+        (
+            ["dataset", "forget", "/d", "--identity", "x", "--address", "http://127.0.0.1:9"],
+            1,
+            "export MLFLOW_TRACKING",
+        ),
+        (["dataset", "--address", "http://127.0.0.1:9"], 1, "name what is to be done"),
+        (["logs", "--address", "http://127.0.0.1:9"], 2, "JOB"),
+        (["list"], 2, "--address"),
         (["--no-wait"], 2, "usage"),
         ([], 2, ""),
     ],
@@ -53,3 +74,23 @@ def test_a_style_of_output_goes_with_the_job():
         "plain",
     )
     assert without_style(["submit", "status", "job", "--output=json"]) == (["submit", "status", "job"], "json")
+    assert without_style(["submit", "list", "--output", "plain"]) == (["submit", "list"], "plain")
+
+
+def test_what_works_on_the_whole_cluster_joins_it():
+    tracking = "http://127.0.0.1:5000"
+    assert prepared(["preprocess", "/c", "/d"], "")[-2:] == ["--address", "auto"]
+    assert prepared(["dataset", "synthesise", "/d"], "")[-2:] == ["--address", "auto"]
+    for words in (
+        ["dataset", "verify", "/d"],
+        ["animate", "/m", "/p.png", "--eyes-from", "source", "--drive=/v.mp4", "-o", "s3://b/o.mp4"],
+        ["evaluate", "models:/a/1", "/d", "--json", "/r.json"],
+        ["run", "/flows/one.yaml"],
+    ):
+        assert prepared(words, tracking) == words
+
+
+def test_what_a_job_gets_besides():
+    assert gpus(["evaluate", "models:/a/1", "/d", "--gpu"]) == 1
+    assert gpus(["train", "/d", "--gpu"]) == 0, "its ranks have them"
+    assert stop_seconds(["train", "/d"]) > stop_seconds(["evaluate", "/m", "/d"])
