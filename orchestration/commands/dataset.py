@@ -146,6 +146,7 @@ def _forget(options: Forget) -> None:
             rows = [("model", "version", "aliases")]
             rows += [(item.name, str(item.number), ", ".join(item.aliases) or "–") for item in trained]
             reporter.table("Registered models that were trained on this data set while they were in it", rows)
+            reporter.say(f"all runs to train again, with their commands: icface train --without {options.dataset}")
         else:
             reporter.say(f"No model registered in {uri} was trained on this data set.")
 

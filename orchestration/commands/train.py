@@ -22,7 +22,8 @@ class Train(TrainJob):
     """Train a model. Options come from the preset, then --config FILE.yaml, then the command line.
 
     With --init-from, the sizes of the generators come from that model. `icface train --preset NAME --help` shows the
-    values of a preset."""
+    values of a preset. `icface train --without DATASET` lists the runs that saw people who were taken out of it, and
+    the command that trains each again."""
 
     preset: str = "icface"
     """icface (128 px), small (64 px, trains on a CPU in minutes) or paper (the paper's recipe)."""
@@ -32,7 +33,18 @@ class Train(TrainJob):
     """Measure three steps, and show time, memory and disk space of the training. Writes nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Without:
+    """List the runs that saw people who were taken out of a data set, and the command that trains each again."""
+
+    without: str
+    """A data set from which `icface dataset forget` took people or clips out."""
+
+
 def main(argv: Sequence[str]) -> None:
+    if any(word.partition("=")[0] == "--without" for word in argv):
+        _without(parse(Without, argv, "train", positional=False))
+        return
     argv, notices = current_flags(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset")
@@ -68,6 +80,32 @@ def main(argv: Sequence[str]) -> None:
             dry_run(options, reporter)
         else:
             train(options, reporter)
+
+
+def _without(options: Without) -> None:
+    from orchestration.tracking.run_logger import use_tracking
+    from orchestration.train.retraining import affected
+
+    with Reporter() as reporter:
+        uri = use_tracking()
+        found = affected(options.without)
+        if not found:
+            reporter.say(f"no run in {uri} was trained on {options.without} as it was before")
+            return
+        rows = [
+            (run.name, run.status, ", ".join(run.versions) or "none", run.why, run.command or f"none: see {run.folder}")
+            for run in found
+        ]
+        reporter.table("Runs to train again, parents first", [("run", "status", "registered", "why", "command"), *rows])
+        again = [run.command for run in found if run.command is not None]
+        left = [run.folder for run in found if run.command is None]
+        if left and again:
+            reporter.say(f"no model is to be made again of {', '.join(left)}: their checkpoints have seen them too")
+        for command in again:
+            reporter.say(command)
+        retire = [version.split(" ")[0] for run in found for version in run.versions]
+        if retire:
+            reporter.say(f"until then the registry has models that saw them: {', '.join(retire)}")
 
 
 def _has_dataset(argv: Sequence[str]) -> bool:
