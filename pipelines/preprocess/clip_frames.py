@@ -13,6 +13,7 @@ from icface.video.pictures import sha256_of_pictures
 from icface.video.reading import Window, probe, read_windows
 from icface.weights import sha256_of
 from pipelines.sources import ClipSpan
+from pipelines.sources.clip import OWN_RATE
 
 AROUND = 0.5
 """What is seen of a full video: each box of the track, this share of its size wider on every side. Analyzers find
@@ -29,8 +30,10 @@ class ClipFrames:
 
         Raises IcfaceError when the file is not a video, or the track lies outside its frames.
         """
-        self.path, self.span, self.every = path, span, every
         whole = probe(path)
+        if span is not None and span.rate == OWN_RATE:
+            span = replace(span, rate=whole.fps)
+        self.path, self.span, self.every = path, span, every
         self.info = whole
         """Of the frames as they are seen."""
         self.x = self.y = 0

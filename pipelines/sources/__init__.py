@@ -6,6 +6,7 @@
 | `txt/identity/video/clip.txt` and videos | the frames of a full video that the track names, around its face |
 | `vox-metadata.csv` and videos | the same by first-order-model's table |
 | `identity#video#start#end.mp4`, or a folder of PNGs of that name | the file or folder |
+| `data_list/*_video_tubes.txt` and one-minute pieces | TalkingHead-1KH's clips, cut already or as spans of a piece |
 | `identity/video/clip/0000000.png` | the folder: its pictures are the frames |
 | a csv with the columns `path` and `identity` | the file that the row names |
 """

@@ -14,6 +14,8 @@ _ENDINGS = """
 """
 VIDEO_SUFFIXES = tuple(f".{ending}" for ending in _ENDINGS.split())
 """Endings of files that are clips; a local file without a known one is too, when its first bytes say so."""
+OWN_RATE = 0.0
+"""Frames a second of a span that counts in the frames of its own file."""
 _FIRST_ORDER_NAME = re.compile(r"(?:(?P<identity>[^#]+)#)?(?P<video>[^#]+)#(?P<start>\d+)#(?P<end>\d+)")
 """`id10283#zBqQEBk0mAU#001532#001715`, as first-order-model's scripts name what they cut."""
 
@@ -39,7 +41,7 @@ class BoxSpan:
     right: float
     bottom: float
     rate: float
-    """Frames a second that `start` and `end` count in."""
+    """Frames a second that `start` and `end` count in, or `OWN_RATE`."""
     width: float
     """Of the frame that the box is pixels of."""
     height: float

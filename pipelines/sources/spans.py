@@ -26,7 +26,7 @@ class ClipSpan:
     end: float
     """The frame after its last one."""
     rate: float
-    """Frames a second that these, and `frames`, count in."""
+    """Frames a second that these, and `frames`, count in; `OWN_RATE` until `ClipFrames` has looked at the file."""
     frames: npt.NDArray[np.float64]
     """(N,) ascending; frames between them have boxes between theirs."""
     boxes: npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 
 from pipelines.sources.clip import Clip
-from pipelines.sources.layouts import single, table, tree
+from pipelines.sources.layouts import single, table, talkinghead, tree
 from pipelines.sources.leftovers import Leftovers
 from pipelines.storage import Folder
 
@@ -20,7 +20,7 @@ Layout = Callable[[Folder, str | None, Leftovers], list[Clip] | None]
 Told beside the source: what `--layout` says of folders, and `Leftovers` to note what is passed over in.
 """
 
-LAYOUTS: tuple[Layout, ...] = (tree.clips, table.clips, single.clips)
+LAYOUTS: tuple[Layout, ...] = (talkinghead.clips, tree.clips, table.clips, single.clips)
 
 
 def layouts() -> Iterator[Layout]:
