@@ -55,6 +55,8 @@ def use_tracking(uri: str | None = None) -> str:
     # Bars of "Downloading artifacts" on standard error are not ours; what takes long has a progress of its own.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # The addresses that MLflow prints open the page of language models; ours open that of trainings.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     # MLflow's own patience is 4 minutes a call; we ask again where it matters, and say so where it does not.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
