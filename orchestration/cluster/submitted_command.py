@@ -30,8 +30,8 @@ STOP_SOON = 20
 def prepared(command: Sequence[str], tracking: str) -> list[str]:
     """The words of the command as a job runs it; `tracking`: the URI of the job's tracking server.
 
-    Raises IcfaceError for a command that is no job, a path that only this machine sees, a result without a place
-    that outlives the job, and records that nobody would see.
+    Raises IcfaceError for a command that cannot be a job and for a path that only this machine sees. It is raised too
+    for a result or records that would be lost with the job.
     """
     if not command or command[0] not in COMMANDS:
         raise IcfaceError(

@@ -60,6 +60,7 @@ class Tube:
 
     @property
     def span(self) -> BoxSpan:
+        """Its frames and box within the piece."""
         return BoxSpan(
             start=self.first,
             end=self.last + 1,
