@@ -48,7 +48,7 @@ def test_skypilot_knows_every_field(task: dict[str, Any]):
     assert all(isinstance(value, str) for value in task["envs"].values())
     assert not [name for name in task["envs"] if "TOKEN" in name or "SECRET" in name or "KEY" in name]
     # A typo and a number in quotes would be seen.
-    assert strange({"acelerators": "A100:1", "use_spot": "true"}, RESOURCES) == ["acelerators", "use_spot"]
+    assert strange({"accelerator": "A100:1", "use_spot": "true"}, RESOURCES) == ["accelerator", "use_spot"]
 
 
 def test_its_script_begins_and_goes_on(task: dict[str, Any], tmp_path: Path):
