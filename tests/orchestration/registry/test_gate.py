@@ -81,6 +81,15 @@ def test_a_model_that_is_worse_than_copying_the_source_is_caught_even_as_the_fir
     assert finding.verdict == "worse" and finding.other == "copying the source"
 
 
+def test_a_rule_that_asks_for_copying_the_source_alone_needs_nothing_of_the_champion() -> None:
+    rule = GateRule(rules=(Rule(metric="face_l1", against="copy_source"),))
+    (finding,) = judge(rule, kept(errors(0.03), copied=0.037), kept(errors(0.04)), "version 1")[1]
+    assert finding.verdict == "better"
+    absent = GateRule(rules=(Rule(metric="identity"),))
+    with pytest.raises(IcfaceError, match="version 1 has none of the rule's metrics in common"):
+        judge(absent, kept(errors(0.03)), kept(errors(0.04)), "version 1")
+
+
 def test_one_person_is_said_and_a_group_with_more_decides() -> None:
     lonely = kept(errors(0.05, people=1))
     place, (finding, _) = judge(RULE, lonely, kept(errors(0.04, people=1)), "version 1")
@@ -159,8 +168,11 @@ def test_the_rule_is_a_file_and_mistakes_in_it_are_one_line(tmp_path: Path) -> N
     for text, message in (
         ("rules: [{metric: beauty}]", "unknown metric 'beauty'"),
         ("rules: [{metric: gain, tolerance: -1}]", "tolerance must be"),
+        ("rules: [{metric: gain, tolerance: .nan}]", "tolerance must be"),
         ("rules: [{metric: gain, weight: 1}]", "weight"),
+        ("rules: [{metric: slope.AU12}]", "cannot look at slope.AU12"),
         ("rules: []", "it needs rules"),
+        ("groups: [val]", "it needs rules"),
         ("other: 1\nrules: [{metric: gain}]", "unknown field 'other'"),
         ("just words", "is not a gate's rule"),
         ("{", "cannot be read"),

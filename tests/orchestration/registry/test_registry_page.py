@@ -133,7 +133,10 @@ def test_every_command_of_the_page_works(place: Path, capsys: pytest.CaptureFixt
     assert "champion" in first.aliases
     assert first.evaluation["conditions"] == second.evaluation["conditions"]
     assert first.licence == "CC BY 4.0"
-    assert '"licence": "CC BY 4.0"' in said["icface models promote face 1"]
+    promoted = said["icface models promote face 1 --force"]
+    assert '"licence": "CC BY 4.0"' in promoted
+    reasons = "forced: face version 1 is worse than copying the source|evaluated, and nothing had the alias"
+    assert re.search(reasons, promoted), "why it got the alias is said"
     assert "face_l1" in (place / "comparison.html").read_text()
     assert read_image(place / "comparison.png").shape[1] > 4 * 100
     assert read_image(place / "smile.png").shape == (32, 32, 3)
