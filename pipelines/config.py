@@ -123,10 +123,13 @@ class RunningConfig:
     """Do only part I of N, as in `3/16`, apart from the others. `icface dataset finish DATASET` puts them together."""
     max_failed: float = 1.0
     """Maximum share of failed clips. Above it the job fails, after everything else is written."""
+    max_rejected: float = 1.0
+    """Maximum share of rejected clips. Above it the job fails with the reasons, after everything else is written."""
     dry_run: bool = False
     """Probe a few clips and estimate time and disk space. Writes nothing."""
     check_identities: bool = False
-    """Flag clips that show another person than their identity's other clips. Needs dlib."""
+    """Flag clips that show another person than their identity's other clips, and identities that share pictures or a
+    face. Needs dlib."""
     shard_clips: Decides[int | None] = None
     """Average clips per shard. Default: 1 to 64, for at least 64 shards where possible."""
     cpu_seconds: float = 1800.0
@@ -136,7 +139,7 @@ class RunningConfig:
 
     def __post_init__(self) -> None:
         _at_least_1(self, "workers", "shard_clips", "buffer_megabytes")
-        _shares(self, "max_failed")
+        _shares(self, "max_failed", "max_rejected")
         if self.cpu_seconds <= 0:
             raise ValueError(f"cpu_seconds must be positive, not {self.cpu_seconds}")
         if self.part and self.check_identities:

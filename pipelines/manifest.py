@@ -51,6 +51,8 @@ class Summary:
     """Clips that are ok although most of their frames show no face."""
     flagged: int | None = None
     """Clips that are not the person whose folder they lie in; None without `--check-identities`."""
+    linked: tuple[int, int] | None = None
+    """Pairs of identities that share pictures or a face, and those of them on two sides of the split; None as above."""
     part: str | None = None
     """`--shard` where this is one part of a data set."""
     passed_over: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from icface.licences import most_restrictive
 from pipelines.card import CARD
+from pipelines.curation.links import groups_of, read_links
 from pipelines.dataset import MADE_BY, META, OPTIONS, Dataset
 from pipelines.exclusions import EXCLUSIONS, Exclusions
 from pipelines.format import (
@@ -101,7 +102,8 @@ def subset(url: str, output: str, where: str) -> Summary:
 def split(url: str, output: str, val_fraction: float, seed: int = 0) -> Summary:
     """Write the data set at `url` to the new folder `output` with other people in `val`; `test` stays as it is.
 
-    Who comes from `train` has its held-out frames back among the others; who comes to `train` has none held out.
+    Who comes from `train` has its held-out frames back among the others; who comes to `train` has none held out. People
+    whom `icface preprocess --check-identities` found to be linked are on one side; see `assign_splits`.
     Raises IcfaceError for a fraction outside 0..1, or an `output` that is not empty.
     """
     if not 0 <= val_fraction <= 1:
@@ -109,12 +111,14 @@ def split(url: str, output: str, val_fraction: float, seed: int = 0) -> Summary:
     dataset = Dataset.open(url)
     before = {str(row["identity"]): str(row["split"]) for row in dataset.clips().to_dict("records")}
     test = frozenset(identity for identity, part in before.items() if part == "test")
+    links = read_links(Folder.at(url))
+    pairs = zip(links["identity"], links["other_identity"], strict=True)
     job = _Job(
         command="split",
         sources=(dataset,),
         exclusions=Exclusions.read(Folder.at(url)),
         options=dataset.meta["options"] | {"val_fraction": val_fraction, "seed": seed},
-        splits=assign_splits(before, val_fraction, seed, test),
+        splits=assign_splits(before, val_fraction, seed, test, groups_of(pairs)),
     )
     return _make(output, job)
 

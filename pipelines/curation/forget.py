@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from icface.errors import IcfaceError
 from pipelines.curation.identity_check import forget_flags
+from pipelines.curation.links import forget_links
 from pipelines.dataset import INDEX, META, check_finished
 from pipelines.exclusions import Exclusions, name_without
 from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, read_table, write_table
@@ -62,6 +63,7 @@ def _forget(dataset: Folder, identities: Collection[str], clips: Collection[str]
     dataset.remove(INDEX)
     dataset.remove_temporary()
     forget_flags(dataset, after.holds)
+    forget_links(dataset, after.holds)
     for (name, out), target in zip(gone.items(), places, strict=True):
         _rewrite(dataset, name, target, frozenset(out))
     names = shard_names(dataset)

@@ -2,6 +2,7 @@
 
 A step of its own after the shards, because it compares the clips of an identity with each other. One stored picture a
 clip is looked at. What is kept is a flag and a distance a clip; embeddings never leave the process that compares them.
+`pipelines.curation.links` compares the identities with each other.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from icface.identity import FaceEmbedder, distances, mismatched_identities
 from icface.images import decode_image
+from pipelines.curation.ray_map import as_rows, mapped
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import read_table, write_table
 from pipelines.storage import Folder
@@ -111,8 +113,7 @@ class IdentityActor:
         self.embed = FaceEmbedder()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        rows = [row for text in batch["identity"] for row in compare(self.dataset, self.embed, str(text))]
-        return {"row": np.array([json.dumps(row) for row in rows])}
+        return as_rows([row for text in batch["item"] for row in compare(self.dataset, self.embed, str(text))])
 
 
 def compare(dataset: Dataset, embed: FaceEmbedder, packed: str) -> list[dict[str, Any]]:
@@ -123,7 +124,7 @@ def compare(dataset: Dataset, embed: FaceEmbedder, packed: str) -> list[dict[str
         group = RowGroup(*part)
         groups[group.clip].append(group)
     clips = sorted(groups)
-    pairwise = distances(np.stack([embed(*_frontal(dataset, groups[clip])) for clip in clips]))
+    pairwise = distances(np.stack([embed(*frontal(dataset, groups[clip])) for clip in clips]))
     flagged = mismatched_identities(pairwise)
     return [
         _row(clip, identity, float(np.median(np.delete(pairwise[index], index))), bool(flagged[index]), name)
@@ -131,7 +132,7 @@ def compare(dataset: Dataset, embed: FaceEmbedder, packed: str) -> list[dict[str
     ]
 
 
-def _frontal(dataset: Dataset, groups: list[RowGroup]) -> tuple[np.ndarray, np.ndarray]:
+def frontal(dataset: Dataset, groups: list[RowGroup]) -> tuple[np.ndarray, np.ndarray]:
     """Picture and landmarks of the frame of a clip that looks most straight at the camera."""
     best: tuple[float, RowGroup, int] | None = None
     for group in groups:
@@ -154,29 +155,14 @@ def _compared(
     workers: int | None,
     on_identity: Callable[[int, int], None],
 ) -> list[dict[str, Any]]:
-    import ray
-
-    from pipelines.cluster import connect, quiet_data
-
     FaceEmbedder()  # what is missing is said before Ray starts
-    rows: list[dict[str, Any]] = []
     seen: set[str] = set()
-    with connect(address, workers) as cores:
-        quiet_data()
-        found = ray.data.from_items(
-            [{"identity": text} for text in todo.values()], override_num_blocks=min(len(todo), 16 * cores)
-        ).map_batches(
-            IdentityActor,
-            fn_constructor_args=(dataset,),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(cores, len(todo))),
-            num_cpus=1,
-        )
-        for batch in found.iter_batches(batch_size=None, prefetch_batches=0):
-            rows += [json.loads(text) for text in batch["row"]]
-            seen |= {row["identity"] for row in rows[-len(batch["row"]) :]}
-            on_identity(len(seen), len(todo))
-    return rows
+
+    def count(rows: list[dict[str, Any]]) -> None:
+        seen.update(row["identity"] for row in rows)
+        on_identity(len(seen), len(todo))
+
+    return mapped(IdentityActor, (dataset,), list(todo.values()), address, workers, count)
 
 
 def _row(clip: str, identity: str, distance: float | None, flagged: bool, members: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pandas as pd
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
 from icface.spread import evenly
 from pipelines.curation.identity_check import read_flags
+from pipelines.curation.links import read_links, split_apart
 from pipelines.dataset import Dataset
 from pipelines.format import DROPPED, SPLITS, labels_of
 from pipelines.storage import Folder
@@ -43,6 +44,8 @@ class Inspection:
     """Row groups that `labels` came from."""
     flags: pd.DataFrame
     """What `--check-identities` found: one row a clip that was compared; none where it did not run."""
+    links: pd.DataFrame
+    """What it found across identities: `pipelines.curation.links`."""
 
     def tables(self) -> dict[str, Rows]:
         """Tables of text by title; the first row of each is its heading."""
@@ -59,6 +62,7 @@ class Inspection:
         title = f"People ({min(SHOWN_PEOPLE, len(self.people))} of {len(self.people)}, most frames first)"
         tables[title] = people_rows(self.people.head(SHOWN_PEOPLE))
         tables |= self._strangers()
+        tables |= self._linked()
         title = f"Attributes ({len(self.labels)} frames of {self.sampled} row groups)"
         tables[title] = self._attributes()
         return tables
@@ -130,6 +134,28 @@ class Inspection:
             ]
         }
 
+    def _linked(self) -> dict[str, Rows]:
+        if self.links.empty:
+            return {}
+        apart = split_apart(self.dataset, self.links)
+        title = f"Identities that share pictures or a face ({len(self.links)} found)"
+        shown = self.links.assign(apart=np.where(apart, "two sides", "one side")).head(SHOWN_CLIPS)
+        return {
+            title: [
+                ("one", "other", "reason", "share or distance", "split"),
+                *(
+                    (
+                        str(row.clip or row.identity),
+                        str(row.other_clip or row.other_identity),
+                        str(row.reason),
+                        f"{row.value:.2f}",
+                        str(row.apart),
+                    )
+                    for row in shown.itertuples()
+                ),
+            ]
+        }
+
     def _statuses(self) -> Rows:
         counts = self.clips["status"].value_counts()
         rows: Rows = [("status", "clips", "frames read", "frames kept", "minutes")]
@@ -186,7 +212,12 @@ def inspect(url: str) -> Inspection:
     parts = [_labels(dataset, group) for group in chosen]
     labels = np.concatenate(parts) if parts else np.empty((0, len(ATTRIBUTE_NAMES)), np.float32)
     return Inspection(
-        dataset=dataset, clips=dataset.clips(), labels=labels, sampled=len(chosen), flags=read_flags(Folder.at(url))
+        dataset=dataset,
+        clips=dataset.clips(),
+        labels=labels,
+        sampled=len(chosen),
+        flags=read_flags(Folder.at(url)),
+        links=read_links(Folder.at(url)),
     )
 
 

@@ -12,7 +12,9 @@ import queue
 import resource
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,18 +85,36 @@ class _Worker:
 
         clip = Clip.from_json(request["clip"])
         _limit_cpu(self.config.running.cpu_seconds)
+        seconds: dict[str, float] = {}
         try:
-            path = self.files.path(clip, Path(request["out"]).parent)
-            part = read_span(self.files.folder, clip)
-            result = clip_rows(path, clip, request["split"], self.config, self.analyzer, part)
-            with pa.OSFile(request["out"], "wb") as file, pa.ipc.new_file(file, FRAMES) as writer:
+            with _timed(seconds, "fetch"):
+                path = self.files.path(clip, Path(request["out"]).parent)
+                part = read_span(self.files.folder, clip)
+            with _timed(seconds, "decode and measure"):
+                result = clip_rows(path, clip, request["split"], self.config, self.analyzer, part)
+            with (
+                _timed(seconds, "crop and encode"),
+                pa.OSFile(request["out"], "wb") as file,
+                pa.ipc.new_file(file, FRAMES) as writer,
+            ):
                 for table in result.tables:
                     writer.write_batch(table.combine_chunks().to_batches()[0])
         except IcfaceError as error:
-            return {"row": failed_row(clip, str(error)), "again": False}
+            return {"row": failed_row(clip, str(error)), "again": False, "seconds": seconds}
         except OSError as error:
-            return {"row": failed_row(clip, f"cannot be fetched: {first_line(error)}"), "again": True}
-        return {"row": result.row, "again": False}
+            reason = f"cannot be fetched: {first_line(error)}"
+            return {"row": failed_row(clip, reason), "again": True, "seconds": seconds}
+        return {"row": result.row, "again": False, "seconds": seconds}
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long the block took, by the clock."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[stage] = time.monotonic() - began
 
 
 def _limit_cpu(seconds: float) -> None:

@@ -50,6 +50,8 @@ class ClipWorker:
         """What the process said of its analyzer: `fingerprint` and `measures`."""
         self.cpu_seconds = 0.0
         """CPU time that clips have taken."""
+        self.seconds: dict[str, float] = {}
+        """How long each stage of the last clip took, by the clock; empty where its process died."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, alone: bool = False) -> dict[str, Any]:
@@ -96,6 +98,7 @@ class ClipWorker:
         `LONELY_DEATHS` of those die too. Only this process sees those deaths: when it dies itself, or its node, nobody
         counts anything.
         """
+        self.seconds = {}
         for lonely_deaths in range(-1, LONELY_DEATHS):
             self.start(alone=lonely_deaths >= 0)
             try:
@@ -103,6 +106,7 @@ class ClipWorker:
                 if lonely_deaths >= 0:
                     self.close()
                 self.cpu_seconds += answer["cpu_seconds"]
+                self.seconds = answer["seconds"]
                 return answer["row"], answer["again"]
             except AnalysisLost:
                 self.close()

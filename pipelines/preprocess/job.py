@@ -7,7 +7,7 @@ on where it was. The result is bit-identical.
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from icface.errors import IcfaceError, root_cause
 from pipelines.config import PreprocessConfig
 from pipelines.curation.identity_check import check_identities
+from pipelines.curation.links import find_links, split_apart
 from pipelines.dataset import INDEX, META, Dataset
 from pipelines.format import SPLITS
 from pipelines.manifest import Summary, manifest_facts, summarize, write_manifest
@@ -24,7 +25,7 @@ from pipelines.preprocess.analysis import ActorAnalysis, start_actors
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.parts import share, write_record
 from pipelines.preprocess.plan import Plan, check_options, make_plan, remove_stale_shards
-from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor
+from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor, counted
 from pipelines.preprocess.write_shard import write_shard
 from pipelines.shard import RETRY, Shard, remove_shard
 from pipelines.sources import Clip
@@ -40,7 +41,7 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
 
     Raises IcfaceError for a source without clips, for options that differ from those of the data set, and for a missing
     analyzer or dlib. It is raised too while another command writes the data set, where it cannot be written, and when a
-    cluster does not answer. More failed clips than `max_failed` raise it after all is written.
+    cluster does not answer. More failed or rejected clips than the options allow raise it after all is written.
     """
     source, dataset = Folder.at(config.source), Folder.at(config.dataset)
     # The processes that read clips work in other folders.
@@ -64,7 +65,8 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
             )
     summary = replace(summary, passed_over=plan.passed_over)
     if config.running.check_identities:
-        summary = replace(summary, flagged=_flagged(config, summary, on_progress))
+        flagged = _flagged(config, summary, on_progress)
+        summary = replace(summary, flagged=flagged, linked=_linked(config, summary, on_progress))
     return _checked(config, summary)
 
 
@@ -96,12 +98,20 @@ def _part(
 
 
 def _checked(config: PreprocessConfig, summary: Summary) -> Summary:
-    """Raises IcfaceError when more clips failed than `max_failed` allows."""
+    """Raises IcfaceError when more clips failed or were rejected than the options allow."""
     limit = config.running.max_failed
     if summary.failed > limit * summary.clips:
         raise IcfaceError(
             f"{summary.failed} of {summary.clips} clips failed, more than --max-failed {limit:g}; the rest is written. "
-            f" See why with: icface inspect {config.dataset}"
+            f"See why with: icface inspect {config.dataset}"
+        )
+    limit = config.running.max_rejected
+    if summary.rejected > limit * summary.clips:
+        counts = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
+        reasons = ", ".join(f"{reason} {count}" for reason, count in counts if reason != "failed")
+        raise IcfaceError(
+            f"{summary.rejected} of {summary.clips} clips were rejected ({reasons}), more than --max-rejected "
+            f"{limit:g}; the rest is written. See them with: icface inspect {config.dataset}"
         )
     return summary
 
@@ -118,12 +128,26 @@ def _analyzer(config: PreprocessConfig) -> dict[str, Any]:
 
 def _flagged(config: PreprocessConfig, summary: Summary, on_progress: OnProgress) -> int:
     """Number of clips that are not the person whose folder they lie in."""
-    progress = Progress(clips=0, total=0, frames=0, rejected=0, failed=0, seconds=0.0, stage="comparing identities")
+    tell = _comparing(on_progress, "comparing identities")
+    return int(check_identities(summary.url, config.running.address, config.running.workers, tell)["flagged"].sum())
+
+
+def _linked(config: PreprocessConfig, summary: Summary, on_progress: OnProgress) -> tuple[int, int]:
+    """Number of pairs of identities that are linked, and of those on two sides of the split."""
+    tell = _comparing(on_progress, "looking for people and pictures under two names")
+    links = find_links(summary.url, config.running.address, config.running.workers, tell)
+    pairs = links[["identity", "other_identity"]].drop_duplicates()
+    return len(pairs), int(split_apart(Dataset.open(summary.url), pairs).sum())
+
+
+def _comparing(on_progress: OnProgress, stage: str) -> Callable[[int, int], None]:
+    """Tells `on_progress` how much of a comparison is done."""
+    progress = Progress(clips=0, total=0, frames=0, rejected=0, failed=0, seconds=0.0, stage=stage)
 
     def tell(done: int, total: int) -> None:
         on_progress(replace(progress, clips=done, total=total))
 
-    return int(check_identities(summary.url, config.running.address, config.running.workers, tell)["flagged"].sum())
+    return tell
 
 
 def _finished(plan: Plan, dataset: Folder) -> Summary | None:
@@ -148,18 +172,21 @@ class ShardActor:
         import ray
 
         self.dataset, self.progress_actor = dataset, progress_actor
-        self.node = ray.get_runtime_context().get_node_id()
+        self.node = ray.util.get_node_ip_address()
         self.worker = ClipWorker(config, analysis)
         self.worker.start()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for text in batch["shard"]:
-            shard = unpacked(str(text))
-            write_shard(shard, self.dataset, self.worker, on_clip=self._tell)
+            began, self.in_clips = time.monotonic(), 0.0
+            write_shard(unpacked(str(text)), self.dataset, self.worker, on_clip=self._tell)
+            self.progress_actor.spent.remote({"write": time.monotonic() - began - self.in_clips})
         return {"shards": np.array([len(batch["shard"])])}
 
     def _tell(self, row: dict[str, Any]) -> None:
-        self.progress_actor.add.remote({name: row[name] for name in ("status", "frames_read")}, self.node)
+        self.in_clips += sum(self.worker.seconds.values())
+        self.progress_actor.add.remote(counted(row), self.node)
+        self.progress_actor.spent.remote(self.worker.seconds)
 
 
 def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> None:
@@ -173,7 +200,7 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
 
     with connect(config.running.address, config.running.workers) as cores:
         quiet_data()
-        progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote()
+        progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote(dataset.url, plan.clips_to_do)
         analysis = start_actors(config, ray.cluster_resources())
         workers = min(_workers(config, cores, analysis, ray.cluster_resources()), len(plan.todo))
         # Long shards first, so that no process works alone at the end.

@@ -1,6 +1,6 @@
 """How far a job is, told to whoever shows it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,20 +42,38 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-class ProgressActor:
-    """Counts the rows of the clips that are done. An actor: every process tells it, the driver asks it."""
+def counted(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a row of `pipelines.format.CLIPS` is counted while a job runs."""
+    dropped = {name: value for name, value in row.items() if name.startswith("dropped_")}
+    return {name: row.get(name) for name in ("status", "reason", "frames_read")} | dropped
 
-    def __init__(self) -> None:
+
+class ProgressActor:
+    """Counts the rows of the clips that are done. An actor: every process tells it, the driver asks it.
+
+    Ray gets the same counts and more, for Prometheus: `pipelines.preprocess.metrics`.
+    """
+
+    def __init__(self, dataset: str, waiting: int) -> None:
+        """`dataset`: its address; `waiting`: clips that are left to do."""
+        from pipelines.preprocess.metrics import JobMetrics
+
         self.counts = {"new": 0, "frames": 0, "rejected": 0, "failed": 0}
         self.nodes: set[str] = set()
+        self.metrics = JobMetrics(dataset, waiting)
 
-    def add(self, row: dict[str, Any], node: str) -> None:
-        """Count a clip's row, as a process on `node` wrote it."""
+    def add(self, row: Mapping[str, Any], node: str) -> None:
+        """A clip is done: what `counted` leaves of its row, and the node's address."""
         self.nodes.add(node)
         self.counts["new"] += 1
         self.counts["frames"] += row["frames_read"]
         if row["status"] != "ok":
             self.counts[row["status"]] += 1
+        self.metrics.add(row, node)
+
+    def spent(self, seconds: Mapping[str, float]) -> None:
+        """A worker spent so long on these stages, by the clock."""
+        self.metrics.spent(seconds)
 
     def read(self) -> dict[str, int]:
         """The counts so far, and the number of nodes that have worked."""

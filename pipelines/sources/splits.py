@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from icface.errors import IcfaceError
 from pipelines.sources.clip import Clip, TrackFile
@@ -41,16 +41,25 @@ def _under_test(clip: Clip) -> bool:
 
 
 def assign_splits(
-    identities: Iterable[str], val_fraction: float, seed: int, test: frozenset[str] = frozenset()
+    identities: Iterable[str],
+    val_fraction: float,
+    seed: int,
+    test: frozenset[str] = frozenset(),
+    groups: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """`train`, `val` or `test` of each identity, by a stable hash of identity and seed.
 
     Above a `val_fraction` of 0 and with two identities outside `test` at least one is `val` and one is `train`. At 1
-    all outside `test` are `val`.
+    all outside `test` are `val`. Identities with the same value in `groups` are on one side, that of its name; those
+    linked to one of `test` are `val`, since whoever chooses a model by them has not trained on them.
 
     >>> assign_splits(["ann", "bob"], val_fraction=0.1, seed=0)
     {'ann': 'val', 'bob': 'train'}
+    >>> assign_splits(["ann", "bob", "cyd"], val_fraction=0.1, seed=0, groups={"ann": "bob", "bob": "bob"})
+    {'ann': 'val', 'bob': 'val', 'cyd': 'train'}
     """
+    if groups:
+        return _assign_groups(sorted(set(identities)), val_fraction, seed, test, groups)
     known = sorted(set(identities))
     splits = {identity: "test" if identity in test else "train" for identity in known}
     places = {identity: _place(identity, seed) for identity in known if identity not in test}
@@ -62,6 +71,16 @@ def assign_splits(
         for identity in chosen[: len(ranked) - 1] or ranked[:1]:
             splits[identity] = "val"
     return splits
+
+
+def _assign_groups(
+    known: list[str], val_fraction: float, seed: int, test: frozenset[str], groups: Mapping[str, str]
+) -> dict[str, str]:
+    leader = {identity: groups.get(identity, identity) for identity in known}
+    beside_test = {leader[identity] for identity in known if identity in test}
+    free = {leader[identity] for identity in known} - beside_test
+    sides = assign_splits(free, val_fraction, seed)
+    return {identity: "test" if identity in test else sides.get(leader[identity], "val") for identity in known}
 
 
 def stated_splits(clips: Iterable[Clip]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pipelines.dataset import INDEX, META, OPTIONS, Dataset
 from pipelines.manifest import Summary, conclude
 from pipelines.preprocess.job import packed, reporting, unpacked
 from pipelines.preprocess.plan import Plan, remove_stale_shards
-from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor
+from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor, counted
 from pipelines.preprocess.write_shard import write_shard
 from pipelines.shard import Shard, shard_names
 from pipelines.sources import assign_splits, group_clips, shard_name
@@ -126,7 +126,7 @@ class PersonActor:
 
         torch.set_num_threads(1)  # one process a core
         self.dataset, self.progress_actor = dataset, progress_actor
-        self.node = ray.get_runtime_context().get_node_id()
+        self.node = ray.util.get_node_ip_address()
         self.worker = PersonWorker(config, motions(config.motion))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -135,7 +135,7 @@ class PersonActor:
         return {"shards": np.array([len(batch["shard"])])}
 
     def _tell(self, row: dict[str, Any]) -> None:
-        self.progress_actor.add.remote({name: row[name] for name in ("status", "frames_read")}, self.node)
+        self.progress_actor.add.remote(counted(row), self.node)
 
 
 def _run(config: SynthesisConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> None:
@@ -149,7 +149,7 @@ def _run(config: SynthesisConfig, plan: Plan, dataset: Folder, on_progress: OnPr
 
     with connect(config.address, config.workers) as cores:
         quiet_data()
-        progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote()
+        progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote(dataset.url, plan.clips_to_do)
         todo = sorted(plan.todo, key=lambda shard: (-len(shard.clips), shard.name))
         shards = ray.data.from_items(
             [{"shard": packed(shard)} for shard in todo], override_num_blocks=len(todo)

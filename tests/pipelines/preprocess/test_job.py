@@ -164,6 +164,19 @@ def test_too_many_failures_fail_after_all_is_written(source: Path, tmp_path: Pat
     assert Dataset.open(config.dataset).meta["counts"]["ok"] == 1
 
 
+def test_too_many_rejected_clips_fail_with_their_reasons(source: Path, tmp_path: Path):
+    strict = {"min_face": 4000, "every": 10, "max_rejected": 0.1}
+    with pytest.raises(
+        IcfaceError, match=r"of 4 clips were rejected \(.*small face \d.*\), more than --max-rejected 0\.1"
+    ):
+        preprocess(options(source, tmp_path, **strict))
+    assert Folder.at(str(tmp_path / "data")).exists("dataset.json"), "everything is written"
+    summary = preprocess(options(source, tmp_path, **{**strict, "max_rejected": 1.0}))
+    assert summary.new_clips == 0
+    with pytest.raises(ValueError, match=r"max_rejected must lie in 0\.\.1"):
+        options(source, tmp_path, max_rejected=20)
+
+
 def test_missing_and_empty_sources(tmp_path: Path):
     with pytest.raises(IcfaceError, match="does not exist"):
         preprocess(options(tmp_path / "nowhere", tmp_path))

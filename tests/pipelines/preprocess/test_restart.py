@@ -64,7 +64,9 @@ def test_other_options_are_refused_by_name(config: PreprocessConfig, changes: di
     assert contents(Path(config.dataset)) == before
 
 
-@pytest.mark.parametrize("changes", [{"workers": 1}, {"limit": 2}, {"cpu_seconds": 99.0}, {"max_failed": 0.5}])
+@pytest.mark.parametrize(
+    "changes", [{"workers": 1}, {"limit": 2}, {"cpu_seconds": 99.0}, {"max_failed": 0.5}, {"max_rejected": 0.9}]
+)
 def test_options_that_name_nothing_may_change(config: PreprocessConfig, changes: dict):
     assert preprocess(changed(config, **changes)).new_clips == 0
 
