@@ -50,8 +50,8 @@ def assign_splits(
     """`train`, `val` or `test` of each identity, by a stable hash of identity and seed.
 
     Above a `val_fraction` of 0 and with two identities outside `test` at least one is `val` and one is `train`. At 1
-    all outside `test` are `val`. Identities with the same value in `groups` are on one side, that of its name; those
-    linked to one of `test` are `val`, since whoever chooses a model by them has not trained on them.
+    all outside `test` are `val`. Identities with the same value in `groups` are on one side: that of its name. Those
+    that share it with one of `test` are `val`, so that no model is trained on them.
 
     >>> assign_splits(["ann", "bob"], val_fraction=0.1, seed=0)
     {'ann': 'val', 'bob': 'train'}
