@@ -15,7 +15,8 @@ from measuring import surroundings, verdict
 
 from icface.analyzers.face import Analyzer, Face
 from icface.bundle import load_bundle
-from icface.evaluation.measuring import Measurer, measure
+from icface.evaluation.faces import Measurer
+from icface.evaluation.measuring import measure
 from icface.evaluation.rendering import ModelRenderer
 from orchestration.registry.measurer import MeasurerChoice
 from pipelines.dataset import Dataset

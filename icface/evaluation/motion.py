@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from icface.arrays import Doubles, Labels, Pictures
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES
-from icface.evaluation.measuring import BATCH, Measurer
+from icface.evaluation.faces import Measurer
+from icface.evaluation.measuring import BATCH
 from icface.evaluation.pairs import EvaluationPair, FrameSequence
 from icface.evaluation.rendering import Renderer, sized
 from icface.evaluation.report import HEADLINE_UNITS

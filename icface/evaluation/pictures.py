@@ -7,13 +7,15 @@ import numpy as np
 
 from icface.attributes import AttributeSchema
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Measurements, Measurer, SourceSweep
+from icface.evaluation.faces import Measurer
+from icface.evaluation.measurements import Measurements, SourceSweep
+from icface.evaluation.measuring import looked_at
 from icface.evaluation.pairs import EvaluationPair, PairList, Pictures
 from icface.evaluation.predictions import Predictions
 from icface.evaluation.reenact import Conditions, make_report, measure_all
 from icface.evaluation.rendering import Rendered, sized
 from icface.evaluation.report import Report
-from icface.evaluation.response import Sweep
+from icface.evaluation.sweeps import Sweep
 from icface.images import read_image
 
 
@@ -73,18 +75,21 @@ def _sweeps(renderer: PictureRenderer, measured: Measurements, measurer: Measure
             raise IcfaceError(f"{predictions.folder}: {name} has more pictures for one source than for another")
     stepped = set(measured.pairs["group"][measured.pairs["kind"] == "self"].tolist())
     result = []
-    for group, person, key in zip(sources["group"], sources["person"], sources["source_key"], strict=True):
+    rows = zip(*(sources[name] for name in ("group", "person", "source_key", "source:embedding")), strict=True)
+    for group, person, key, embedding in rows:
         own = {name: sorted(of[key]) for name, of in predictions.sweeps.items() if key in of}
         if group not in stepped or not own:
             continue
-        swept = []
+        swept, embedded = [], looked_at(list(own), key, measurer)
         for name, steps in own.items():
-            found = measurer(renderer.read(file for _, file in steps)).labels
+            told = [name in embedded and number == len(steps) for number in range(1, len(steps) + 1)]
+            found = measurer(renderer.read(file for _, file in steps), told)
             swept.append(
                 Sweep(
                     name=name,
                     asked=np.array([[value for value, _ in steps]], np.float32),
-                    found={analyzer: labels[None] for analyzer, labels in found.items()},
+                    found={analyzer: labels[None] for analyzer, labels in found.labels.items()},
+                    apart=np.linalg.norm(found.embeddings - embedding, axis=1)[None],
                     people=(person,),
                 )
             )

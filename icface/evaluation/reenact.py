@@ -12,13 +12,15 @@ from icface.arrays import Labels, Pictures
 from icface.attributes import LABEL_NAMES, AttributeSchema
 from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Embedder, Measurements, Measurer, labels_of, largest_faces, measure
+from icface.evaluation.faces import Embedder, Measurer, labels_of, largest_faces
+from icface.evaluation.measurements import Measurements
+from icface.evaluation.measuring import measure
 from icface.evaluation.motion import Motion, measure_motion, motion_scores
 from icface.evaluation.pairs import PairList
 from icface.evaluation.rendering import ModelRenderer, Renderer
 from icface.evaluation.report import PROTOCOL, REFERENCES, GroupReport, Report
-from icface.evaluation.response import asked_values, chosen_sources, merged
 from icface.evaluation.scores import GroupScores, IdentityScale, score
+from icface.evaluation.sweeps import asked_values, chosen_sources, merged
 from icface.metrics.realism import Extractor
 
 
@@ -181,6 +183,7 @@ def _group_report(measured: Measurements, scored: GroupScores, motions: Sequence
         people=len(scored.people),
         intervals=intervals,
         left_out=scored.left_out,
+        keys=measured.pairs["key"].tolist(),
         response=_response_curves(measured),
         curves=[motion.curves for motion in motions],
     )

@@ -26,7 +26,8 @@ METRICS = {
     "psnr": "the same over the whole picture",
     "face_ssim": "structural similarity to the driving frame within the face box, -1..1",
     "ssim": "the same over the whole picture",
-    "ms_ssim": "multi-scale structural similarity, whole picture, 0..1; of 176 px or more",
+    "face_ms_ssim": "multi-scale structural similarity within the face box, 0..1; of 176 px or more",
+    "ms_ssim": "the same over the whole picture",
     "sharpness": "variance of the Laplacian within the face box over the driving frames', best at 1",
     "landmark_distance": "mean distance of 68 landmarks from the driving frame's, % of the inter-ocular distance",
     "detected": "share of the pictures in which a face is found",
@@ -46,6 +47,7 @@ METRICS = {
     "fid_lite0": "Frechet distance of the sets of pictures in EfficientNet-Lite0's features (not Inception's FID)",
     "kid_lite0": "kernel distance of the same features (not Inception's KID)",
     "neutral_leak": "sum of the action units that are found in the neutral face (the source's own for copy-source)",
+    "neutral_detected": "share of the neutral faces in which a face is found",
     "face_l1_share": "face_l1 over that of copy-source, below 1 the model is nearer to the real frame than the source",
     "within_share": "within over the noise floor's, 1 where the outputs show it as clearly as real frames do",
     "unit_r_share": "unit_r over the noise floor's",
@@ -60,6 +62,12 @@ METRICS = {
     "monotonic": "Spearman's rho of the same two, the mean over sources, -1..1",
     "leak": "mean absolute change of the other units for each unit of the stepped one",
     "leak_pose": "mean absolute change of the pose for each unit of the stepped one, degrees",
+    "step_gain": "gain of single units stepped on neutral faces, best at 1; a picture that stays as it is has 0",
+    "step_gain_pose": "the same of pitch, yaw and roll",
+    "step_detected": "share of the stepped pictures in which a face is found",
+    "step_identity": "identity of the largest steps: their distance from the source",
+    "step_identity_score": "that distance scaled as identity_score",
+    "step_edit_score": "harmonic mean of step_gain and step_identity_score as edit_score, 0..1",
     "jitter": "mean absolute second difference over consecutive frames, over the real clip's, best at 1",
 }
 """What each metric's name (before its dot) means. r and `within` are None where what is asked for hardly varies.
@@ -75,6 +83,7 @@ HEADLINE = (
     *("unit_r", "error", "icc"),
     *(f"{family}.{name}" for name in ("AU12", "AU25", "AU45") for family in ("r", "within")),
     *(f"{who}within_share.{name}" for who in ("", "dlib/") for name in HEADLINE_UNITS),
+    *("step_edit_score", "step_gain", "step_identity_score"),
     *(f"slope.{name}" for name in ("AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45")),
     *("leak", "leak_pose", "neutral_leak", "neutral_leak_share", "zero_edit_l1", "zero_edit_units"),
     *("jitter.pixels", "jitter.units", "dlib/gain", "dlib/edit_score", "dlib/unit_r"),
@@ -82,18 +91,22 @@ HEADLINE = (
 """The metrics to look at first. Of few tracks look at `within`: r is high wherever people differ."""
 HIGHER_IS_BETTER = frozenset(
     {
-        *("psnr", "face_psnr", "ssim", "face_ssim", "ms_ssim", "detected", "r", "within", "unit_r", "icc"),
+        *("psnr", "face_psnr", "ssim", "face_ssim", "ms_ssim", "face_ms_ssim"),
+        *("detected", "neutral_detected", "step_detected"),
+        *("r", "within", "unit_r", "icc"),
         *("within_share", "unit_r_share", "response", "r2", "monotonic"),
-        *("identity_share", "identity_score", "edit_score"),
+        *("identity_share", "identity_score", "edit_score", "step_identity_score", "step_edit_score"),
     }
 )
 """Of the others lower is better, but for `BEST_AT_ONE`."""
-BEST_AT_ONE = frozenset({"sharpness", "neutral_variance", "slope", "gain", "gain_pose", "jitter"})
+BEST_AT_ONE = frozenset(
+    {"sharpness", "neutral_variance", "slope", "gain", "gain_pose", "step_gain", "step_gain_pose", "jitter"}
+)
 WITHOUT_ANALYZER = frozenset(
     {
         *("face_l1", "l1", "eyes_l1", "mouth_l1", "face_psnr", "psnr", "face_ssim", "ssim", "ms_ssim", "sharpness"),
-        *("identity", "identity_share", "identity_score", "fid_lite0", "kid_lite0", "face_l1_share"),
-        *("neutral_variance", "zero_edit_l1"),
+        *("face_ms_ssim", "identity", "identity_share", "identity_score", "fid_lite0", "kid_lite0", "face_l1_share"),
+        *("neutral_variance", "zero_edit_l1", "step_identity", "step_identity_score"),
     }
 )
 """Metrics that no face analyzer has a part in. The others carry `SAME` where it labelled or taught the training."""
@@ -131,6 +144,8 @@ class GroupReport:
     """action unit -> why it has no part in `unit_r`."""
     response: Mapping[str, Mapping[str, Sequence[Sequence[float | None]]]] = field(default_factory=dict)
     """stepped attribute -> `asked`, and analyzer ("" is the first) -> a curve for each source."""
+    keys: Sequence[str] = ()
+    """The pairs, in order; nothing in evaluations of version 0.1."""
     curves: Sequence[Mapping[str, Any]] = ()
     """Consecutive frames: `name`, and attribute -> `asked`, `real`, `measured`, a number a frame."""
 

@@ -11,129 +11,27 @@ frames, all others left neutral. There is no real frame to compare with, so only
 - monotonic: Spearman's rank correlation of the two, -1..1, the mean over sources: 1 where more is always more.
 - leak: how far the rest of the face moves for each intensity asked. It is the mean, over the other measured action
   units, of the absolute slope of that unit on the asked one. Of one side, the other side counts among them, and the
-  whole unit does not.
+  whole unit does not. leak_pose: the same of pitch, yaw and roll, degrees.
+- step_gain: the slope over all units together, the relative gain: 1 does what is asked, 0 nothing, 2 twice as much.
+  step_gain_pose: the same of pitch, yaw and roll.
+- step_detected: share of all stepped pictures in which a face is found.
+- step_identity: distance of the largest step's picture from the source, as `identity` of pairs.
 
 Some units move together on real faces and in every analyzer's mapping (AU06 with AU12, AU25 with AU26), so a perfect
 model leaks a little.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from icface.animate import generate, to_pictures
-from icface.arrays import Labels, Pictures
-from icface.attributes import ACTION_UNIT_NAMES, LABEL_NAMES, POSE_NAMES, AttributeSchema, sides_of, unit_of
-from icface.bundle import ICface
-from icface.evaluation.pairs import PairSource
-from icface.metrics.attributes import LEAST_DEVIATION
+from icface.attributes import ACTION_UNIT_NAMES, LABEL_NAMES, POSE_NAMES, sides_of, unit_of
+from icface.evaluation.sweeps import Sweep
 from icface.metrics.people import Estimate, joined, mean, ratio, sums
-from icface.spread import evenly
 
-STEPS = 4
-"""Values of an attribute that are asked for beside neutral."""
-STEPPED = 16
-"""Sources that are stepped by default, evenly spread."""
-TOGETHER = 32
-"""Pictures made at a time."""
-
-Measure = Callable[[Pictures], Mapping[str, Labels]]
-"""(N, S, S, 3) uint8 RGB -> each analyzer's (N, 20) raw attributes, (N, 36) with sides, by the analyzer's name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """One attribute stepped on several neutral faces."""
-
-    name: str
-    asked: npt.NDArray[np.float32]
-    """(S, K) raw, K values for each of S sources; the first is neutral."""
-    found: Mapping[str, Labels]
-    """analyzer -> (S, K, 20) raw."""
-    people: tuple[str, ...] = ()
-    """Who each source shows; empty where nobody says."""
-
-
-def asked_values(schema: AttributeSchema, asked: Labels) -> dict[str, npt.NDArray[np.float32]]:
-    """The `STEPS` raw values that each trained attribute is stepped over.
-
-    Action units go from neutral to the 99th percentile of what was seen in training, pose from the 1st percentile to
-    the 99th. Where the model does not say what it has seen, the percentiles are those of `asked` (N, 20). Attributes
-    that hardly vary are left out.
-    """
-    values = {}
-    for attribute in schema.attributes:
-        if not attribute.trained or attribute.name not in LABEL_NAMES[: asked.shape[1]]:
-            continue
-        column = asked[:, LABEL_NAMES.index(attribute.name)]
-        column = column[np.isfinite(column)]
-        if attribute.seen is not None:
-            low, high = attribute.seen.p01, attribute.seen.p99
-        elif len(column):
-            low, high = np.percentile(column, [1, 99]).tolist()
-        else:
-            continue
-        pose = attribute.name in POSE_NAMES
-        span = np.linspace(low, high, STEPS) if pose else np.linspace(attribute.neutral, high, STEPS + 1)[1:]
-        if span[-1] - (low if pose else attribute.neutral) > 2 * LEAST_DEVIATION[attribute.unit]:
-            values[attribute.name] = span.astype(np.float32)
-    return values
-
-
-def sweeps(
-    model: ICface, neutral: Tensor, values: Mapping[str, npt.NDArray[np.float32]], measure: Measure
-) -> list[Sweep]:
-    """Step each attribute of `values` on neutral faces (S, 3, H, W) float in [-1, 1], on the model's device."""
-    schema, count = model.schema, len(neutral)
-    wanted = [schema.neutral()]
-    for name, steps in values.items():
-        for value in steps:
-            row = schema.neutral()
-            row[schema.index(name)] = value
-            wanted.append(row)
-    encoded = torch.from_numpy(schema.encode(np.stack(wanted))[0]).to(neutral.device)
-    seen: list[Mapping[str, Labels]] = []
-    for face in neutral.split(1):
-        parts = [
-            measure(to_pictures(generate(model, face.expand(len(codes), -1, -1, -1), codes)))
-            for codes in encoded.split(TOGETHER)
-        ]
-        seen.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-    found = {name: np.stack([labels[name] for labels in seen]) for name in seen[0]}
-    result, place = [], 1
-    for name, steps in values.items():
-        rows = [0, *range(place, place + len(steps))]
-        place += len(steps)
-        first = np.float32(schema.attributes[schema.index(name)].neutral)
-        result.append(
-            Sweep(
-                name=name,
-                asked=np.tile(np.concatenate([[first], steps]), (count, 1)),
-                found={analyzer: labels[:, rows] for analyzer, labels in found.items()},
-            )
-        )
-    return result
-
-
-def merged(swept: Iterable[Sweep]) -> list[Sweep]:
-    """One sweep an attribute, of all sources, in the order in which the attributes come."""
-    attributes: dict[str, list[Sweep]] = {}
-    for sweep in swept:
-        attributes.setdefault(sweep.name, []).append(sweep)
-    return [
-        Sweep(
-            name=name,
-            asked=np.concatenate([sweep.asked for sweep in each]),
-            found={who: np.concatenate([sweep.found[who] for sweep in each]) for who in each[0].found},
-            people=tuple(person for sweep in each for person in sweep.people),
-        )
-        for name, each in attributes.items()
-    ]
+Scores = dict[str, Estimate]
 
 
 def slopes(asked: npt.ArrayLike, found: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -178,13 +76,11 @@ def response_scores(swept: list[Sweep], analyzer: str, people: Sequence[str] = (
     `people`: everybody, in order, so that the sums are of the same people as other scores'; without them each source
     is another person.
     """
-    numbers = {person: number for number, person in enumerate(people)}
     scores: dict[str, Estimate] = {}
     leaks: dict[str, list[Estimate]] = {"leak": [], "leak_pose": []}
     for sweep in swept:
         found = sweep.found[analyzer]
-        person = np.array([numbers[each] for each in sweep.people] if people else range(len(found)), np.int64)
-        total = len(people) or len(found)
+        person, total = _numbered(sweep, people)
         products = source_products(sweep.asked, found)
         own = LABEL_NAMES.index(sweep.name)
         if not np.isfinite(found[..., own]).any():
@@ -216,6 +112,34 @@ def response_scores(swept: list[Sweep], analyzer: str, people: Sequence[str] = (
     return scores | {name: joined(each, _mean) for name, each in leaks.items() if each}
 
 
+def step_scores(swept: list[Sweep], analyzer: str, people: Sequence[str] = (), *, copied: bool = False) -> Scores:
+    """`step_gain`, `step_gain_pose`, `step_detected` and `step_identity`; `people` as in `response_scores`.
+
+    The gains are the regression of the measured change on the asked change over all units (or axes) together, each
+    source's mean taken away. With `copied` they are those of the source's picture, which stays whatever is asked.
+    """
+    gains: dict[str, list[Estimate]] = {"step_gain": [], "step_gain_pose": []}
+    distances: list[Estimate] = []
+    faces: list[Estimate] = []
+    for sweep in swept:
+        person, total = _numbered(sweep, people)
+        own = LABEL_NAMES.index(sweep.name)
+        if np.isfinite(sweep.found[analyzer][..., own]).any():
+            products = source_products(sweep.asked, sweep.found[analyzer][..., own : own + 1])
+            change = products["xy"][:, 0] * (not copied)
+            gain = Estimate(sums=sums([change, products["xx"][:, 0]], person, total), of=ratio)
+            gains["step_gain_pose" if sweep.name in POSE_NAMES else "step_gain"].append(gain)
+        everybody = np.repeat(person, sweep.apart.shape[1])
+        distances.append(mean(np.where(copied, sweep.apart * 0, sweep.apart).ravel(), everybody, total))
+        faces.append(mean(np.isfinite(sweep.found[analyzer]).any(axis=2).ravel(), everybody, total))
+    scores = {name: _pooled(each) for name, each in gains.items() if each}
+    if faces and not copied:
+        scores["step_detected"] = _pooled(faces)
+    if any(each.contributing() for each in distances):
+        scores["step_identity"] = _pooled(distances)
+    return scores
+
+
 def monotonicity(asked: npt.ArrayLike, found: npt.ArrayLike) -> float:
     """Spearman's rho of one source's curve (K,), SciPy's; 0 where it is flat, NaN where under 3 steps are measured.
 
@@ -232,6 +156,19 @@ def monotonicity(asked: npt.ArrayLike, found: npt.ArrayLike) -> float:
     return 0.0 if np.ptp(y) == 0 else float(spearmanr(x, y).statistic)
 
 
+def _numbered(sweep: Sweep, people: Sequence[str]) -> tuple[npt.NDArray[np.int64], int]:
+    """(S,) the number of each source's person, and how many people there are."""
+    if not people:
+        return np.arange(len(sweep.asked)), len(sweep.asked)
+    numbers = {person: number for number, person in enumerate(people)}
+    return np.array([numbers[each] for each in sweep.people], np.int64), len(people)
+
+
+def _pooled(estimates: Sequence[Estimate]) -> Estimate:
+    """The ratio of the sums of all of them."""
+    return Estimate(sums=np.sum([each.sums for each in estimates], axis=0), of=ratio)
+
+
 def _response(total: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     xy, xx, yy = np.moveaxis(total, -1, 0)
     return np.where(yy > 0, xy / np.sqrt(xx * yy), np.nan)
@@ -243,12 +180,3 @@ def _mean_slope(total: npt.NDArray[np.float64], unit: float) -> npt.NDArray[np.f
 
 def _mean(parts: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
     return np.asarray(np.mean(parts, axis=0))
-
-
-def chosen_sources(sources: Sequence[PairSource], most: int) -> set[tuple[str, str]]:
-    """(group, key) of the sources that are stepped: at most `most` of each group of kind `self`, evenly spread."""
-    groups: dict[str, list[str]] = {}
-    for source in sources:
-        if source.kind == "self":
-            groups.setdefault(source.group, []).append(source.key)
-    return {(group, key) for group, keys in groups.items() for key in evenly(keys, most)}

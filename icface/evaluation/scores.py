@@ -9,15 +9,20 @@ import numpy.typing as npt
 from icface.arrays import Doubles, Labels
 from icface.attributes import ATTRIBUTE_NAMES, POSE_NAMES, AttributeSchema
 from icface.evaluation.attribute_scores import attribute_scores, gains, left_out
-from icface.evaluation.measuring import PIXELS, Columns, Measurements
+from icface.evaluation.measurements import Columns, Measurements, Moments
+from icface.evaluation.pixel_scores import PIXELS
 from icface.evaluation.report import HEADLINE_UNITS, REFERENCES, Reference
-from icface.evaluation.response import leakage, merged, response_scores
+from icface.evaluation.response import leakage, response_scores, step_scores
+from icface.evaluation.sweeps import Sweep, merged
 from icface.identity import SAME_PERSON, distances
 from icface.metrics.people import Estimate, joined, mean, ratio, sums
 from icface.metrics.realism import fid, kid
 
 TURNS = {"turn_0_10": (0.0, 10.0), "turn_10_20": (10.0, 20.0), "turn_over_20": (20.0, np.inf)}
 """Bins of the yaw between source and target, degrees."""
+
+STEPPED_REFERENCES: tuple[Reference, ...] = ("model", "copy_source")
+"""What single steps are scored of; nothing real shows them."""
 
 Values = dict[str, float | None]
 
@@ -44,6 +49,11 @@ class IdentityScale:
             return None
         scale = cls(impostor=float(np.median(others)), genuine=float(np.median(own)))
         return scale if scale.genuine < scale.impostor else None
+
+    def score(self, distance: Estimate) -> Estimate:
+        """A mean distance as a score: 0 is the impostors' median, 1 that of one person."""
+        between = self.impostor - self.genuine
+        return joined([distance], lambda parts: (self.impostor - parts[0]) / between)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +102,12 @@ def score(measured: Measurements, schema: AttributeSchema, scale: IdentityScale 
     swept = merged(sweep for one in measured.swept for sweep in one.swept)
     for opinion in opinions if swept else ():
         estimates["model"] |= _named(response_scores(swept, opinion, names.tolist()), opinion)
+        for reference in STEPPED_REFERENCES:
+            _add_steps(estimates[reference], swept, opinion, names.tolist(), scale, copied=reference == "copy_source")
     return GroupScores(
         people=tuple(names.tolist()),
         estimates=estimates,
-        values=_values(pairs, sources),
+        values=_values(pairs, sources, measured.moments),
         left_out=left_out(pairs["asked"], pairs["track"], people, count),
         leakage={opinion: leakage(swept, opinion) for opinion in opinions} if swept else {},
     )
@@ -157,14 +169,17 @@ def _identity(
     same = np.where(np.isfinite(apart), apart < SAME_PERSON, np.nan)
     scores = {"identity": mean(apart, people, count), "identity_share": mean(same, people, count)}
     if scale is not None:
-        between = scale.impostor - scale.genuine
-        scores["identity_score"] = mean((scale.impostor - apart) / between, people, count)
+        scores["identity_score"] = scale.score(scores["identity"])
     return scores
 
 
-def _edit(scores: Mapping[str, Estimate], opinion: str) -> dict[str, Estimate]:
-    """`edit_score`: the harmonic mean of doing what is asked and keeping the person, each 0..1."""
-    gain, person = scores.get(f"{opinion}/gain" if opinion else "gain"), scores.get("identity_score")
+def _edit(scores: Mapping[str, Estimate], opinion: str, steps: str = "") -> dict[str, Estimate]:
+    """`edit_score`: the harmonic mean of doing what is asked and keeping the person, each 0..1.
+
+    `steps`: the prefix of the scores of single steps, for `step_edit_score`.
+    """
+    gain = scores.get(f"{opinion}/{steps}gain" if opinion else f"{steps}gain")
+    person = scores.get(f"{steps}identity_score")
     if gain is None or person is None:
         return {}
 
@@ -173,7 +188,7 @@ def _edit(scores: Mapping[str, Estimate], opinion: str) -> dict[str, Estimate]:
         both = done + kept
         return np.where(np.isnan(both), np.nan, np.where(both > 0, 2 * done * kept / both, 0.0))
 
-    return {"edit_score": joined([gain, person], harmonic)}
+    return {f"{steps}edit_score": joined([gain, person], harmonic)}
 
 
 def _source_scores(
@@ -190,6 +205,8 @@ def _source_scores(
     for reference, place in (("model", "neutral"), ("copy_source", "source")):
         leak = _leak(sources[f"{place}:{opinion}:found"])
         estimates[reference] |= _named({"neutral_leak": mean(leak, people, count)}, opinion)  # type: ignore[index]
+    found = np.isfinite(sources[f"neutral:{opinion}:found"]).any(axis=1)
+    estimates["model"] |= _named({"neutral_detected": mean(found, people, count)}, opinion)
     if "zero:l1" not in sources:
         return
     if not opinion:
@@ -200,6 +217,26 @@ def _source_scores(
         "zero_edit_pose": mean(np.degrees(_mean_of_known(moved[:, : len(POSE_NAMES)])), people, count),
     }
     estimates["model"] |= _named(zero, opinion)
+
+
+def _add_steps(
+    scores: dict[str, Estimate],
+    swept: list[Sweep],
+    opinion: str,
+    people: list[str],
+    scale: IdentityScale | None,
+    *,
+    copied: bool,
+) -> None:
+    """The relative gain on single steps, the person, and their headline."""
+    found = step_scores(swept, opinion, people, copied=copied)
+    person = found.pop("step_identity", None)
+    if person is not None and not opinion:  # face recognition looks once, whoever measures the attributes
+        found["step_identity"] = person
+        if scale is not None:
+            found["step_identity_score"] = scale.score(person)
+    scores |= _named(found, opinion)
+    scores |= _named(_edit(scores, opinion, "step_"), opinion)
 
 
 def _shares(estimates: Mapping[Reference, Mapping[str, Estimate]], opinion: str) -> dict[str, Estimate]:
@@ -222,7 +259,7 @@ def _shares(estimates: Mapping[Reference, Mapping[str, Estimate]], opinion: str)
     return shares
 
 
-def _values(pairs: Columns, sources: Columns) -> dict[Reference, Values]:
+def _values(pairs: Columns, sources: Columns, moments: Moments) -> dict[Reference, Values]:
     """Scores of sets of pictures."""
     values: dict[Reference, Values] = {}
     real = pairs.get("noise_floor:features")
@@ -230,9 +267,9 @@ def _values(pairs: Columns, sources: Columns) -> dict[Reference, Values]:
     for reference in references if real is not None else ():
         made = pairs[f"{reference}:features"]
         values[reference] = {"fid_lite0": fid(made, real), "kid_lite0": kid(made, real)}  # type: ignore[arg-type]
-    if "neutral:pictures" in sources:
-        spread = float((sources["source:pictures"] / 255).var(axis=0).mean())
-        between = float((sources["neutral:pictures"] / 255).var(axis=0).mean())
+    if moments:
+        by = {what: each.variance() for (_, what), each in moments.items()}
+        spread, between = by["source"], by["neutral"]
         # The neutral faces of one person cannot show whether all people get the same face.
         several = len(np.unique(sources["person"].astype(str))) > 1
         values.setdefault("model", {})["neutral_variance"] = between / spread if spread > 0 and several else None

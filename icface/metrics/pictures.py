@@ -1,6 +1,7 @@
 """Metrics of pictures (N, H, W, 3) uint8 RGB. Every function returns one number a picture.
 
 PSNR, SSIM and MS-SSIM are torchmetrics'. Our own is what is particular to faces: L1, and the others within a box.
+The box's MS-SSIM needs the maps of every scale, which torchmetrics does not give, so it is computed here.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from icface.arrays import Pictures
+from icface.arrays import Doubles, Pictures
 
 PerPicture = npt.NDArray[np.float64]
 
@@ -21,6 +22,10 @@ SSIM_BORDER = 5
 """Pixels at the edge where the 11 x 11 window of SSIM would leave the picture: they do not count."""
 MS_SSIM_SIZE = 176
 """Smallest side for the five scales of MS-SSIM: each halves the picture, and the last must hold an 11 x 11 window."""
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of the scales, from the finest to the coarsest (Wang, Simoncelli and Bovik 2003)."""
+SSIM_WINDOW = cv2.getGaussianKernel(2 * SSIM_BORDER + 1, 1.5)
+SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 HIGHEST_PSNR = 60.0
 """dB. Equal pictures have no finite PSNR; above this a difference lies below the rounding to 8 bits (58.9 dB)."""
 
@@ -116,6 +121,56 @@ def ms_ssim(pictures: Pictures, targets: Pictures) -> PerPicture:
         _tensor(pictures), _tensor(targets), data_range=255.0, reduction="none", normalize="relu"
     )
     return np.asarray(found, np.float64)
+
+
+def box_ms_ssim(pictures: Pictures, targets: Pictures, boxes: npt.ArrayLike) -> PerPicture:
+    """(N,) MS-SSIM within a box, 0..1, 1 for equal pictures. `boxes` (N, 4) as in `box_l1`.
+
+    The definition of `ms_ssim`, but each scale's mean is over the windows whose centres lie in the box (and which lie
+    in the picture), as in `similarity`. So it needs a large picture, not a large box. NaN for pictures under
+    `MS_SSIM_SIZE` px, and where no window of some scale has its centre in the box: a box at the edge, or under 16 px.
+    """
+    _check_alike(pictures, targets)
+    height, width = pictures.shape[1:3]
+    if min(height, width) < MS_SSIM_SIZE:
+        return np.full(len(pictures), np.nan)
+    both = zip(pictures, targets, np.asarray(boxes, np.float64), strict=True)
+    return np.array([_one_box_ms_ssim(picture, target, box) for picture, target, box in both])
+
+
+def _one_box_ms_ssim(picture: Pictures, target: Pictures, box: npt.NDArray[np.float64]) -> float:
+    a, b = picture.astype(np.float64), target.astype(np.float64)
+    product = 1.0
+    for scale, weight in enumerate(MS_SSIM_WEIGHTS):
+        if scale:
+            height, width = a.shape[0] // 2, a.shape[1] // 2
+            a, b = (
+                each[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3).mean(axis=(1, 3)) for each in (a, b)
+            )
+        ((left, top, right, bottom),) = pixel_boxes(box[None], *a.shape[:2])
+        rows = slice(max(top, SSIM_BORDER), min(bottom, a.shape[0] - SSIM_BORDER))
+        columns = slice(max(left, SSIM_BORDER), min(right, a.shape[1] - SSIM_BORDER))
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return float("nan")
+        # Only what the windows of the box see has to be looked at.
+        seen = tuple(slice(part.start - SSIM_BORDER, part.stop + SSIM_BORDER) for part in (rows, columns))
+        similar = _ssim_map(a[seen], b[seen], luminance=scale == len(MS_SSIM_WEIGHTS) - 1)
+        product *= max(float(similar.mean()), 0.0) ** weight
+    return product
+
+
+def _ssim_map(a: Doubles, b: Doubles, *, luminance: bool) -> Doubles:
+    """(H - 10, W - 10, 3) SSIM of each window of (H, W, 3); contrast and structure alone without `luminance`."""
+
+    def blurred(values: Doubles) -> Doubles:
+        found = cv2.sepFilter2D(values, cv2.CV_64F, SSIM_WINDOW, SSIM_WINDOW)
+        return np.asarray(found[SSIM_BORDER:-SSIM_BORDER, SSIM_BORDER:-SSIM_BORDER])
+
+    mean_a, mean_b = blurred(a), blurred(b)
+    var_a, var_b, both = blurred(a * a) - mean_a**2, blurred(b * b) - mean_b**2, blurred(a * b) - mean_a * mean_b
+    similar = (2 * both + SSIM_C2) / (var_a + var_b + SSIM_C2)
+    light = (2 * mean_a * mean_b + SSIM_C1) / (mean_a**2 + mean_b**2 + SSIM_C1) if luminance else 1.0
+    return np.asarray(similar * light)
 
 
 def psnr(pictures: Pictures, targets: Pictures) -> PerPicture:

@@ -41,8 +41,8 @@ class Evaluate:
     all: bool = False
     """Show every metric, not only the most important ones."""
     identity: bool = False
-    """Measure on every pair whether the output shows the source's person. Default: on four frames per track, where
-    extra `identity` is installed. 0.6 s per pair on a core."""
+    """Measure on every pair and step whether the output shows the source's person. Default: on four frames per track
+    and a few steps, where extra `identity` is installed. 0.6 s per picture on a core."""
     workers: int | None = None
     """Processes that measure, by Ray. Default: this one."""
     address: str | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icface.arrays import Picture
-from icface.evaluation.measuring import Measurements
+from icface.evaluation.measurements import Measurements
 from icface.evaluation.rendering import ModelRenderer
 from icface.metrics.attributes import geodesic_degrees
 from icface.sheets import Row, contact_sheet

@@ -6,6 +6,7 @@ order of the pairs: scores do not depend on the number of processes.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ import numpy.typing as npt
 import orchestration
 from icface.bundle import ICface
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Measurements, measure
+from icface.evaluation.measurements import Measurements, Moments, added
+from icface.evaluation.measuring import measure
 from icface.evaluation.rendering import ModelRenderer
-from icface.evaluation.response import asked_values, chosen_sources
+from icface.evaluation.sweeps import asked_values, chosen_sources
 from orchestration.registry.measurer import MeasurerChoice
 from pipelines.loading.evaluation_pairs import EvaluationPairs
 
@@ -80,6 +82,7 @@ def measure_on_ray(
     chosen = chosen_sources(pairs.sources(), stepped) if stepped else set()
     values = asked_values(model.schema, pairs.attributes())
     parts: dict[int, Measurements] = {}
+    moments: Moments = {}
     with connect(address, workers, packages=(orchestration,)) as cores:
         quiet_data()
         tasks = [{"first": task.start, "last": task.stop} for task in _tasks(pairs)]
@@ -96,13 +99,15 @@ def measure_on_ray(
         done = 0
         try:
             for first, last, measured in _rows(found):
-                parts[first] = measured
+                # Sums over pictures, as large as pictures: they are exact in any order, so none is kept.
+                moments = added(moments, measured.moments)
+                parts[first] = replace(measured, moments={})
                 done += last - first
                 if progress is not None:
                     progress(done, len(pairs))
         except ray.exceptions.RayError as error:
             raise IcfaceError(f"the evaluation stopped: {_cause(error)}") from None
-    return Measurements.joined([parts[first] for first in sorted(parts)])
+    return replace(Measurements.joined([parts[first] for first in sorted(parts)]), moments=moments)
 
 
 def _tasks(pairs: EvaluationPairs) -> Iterator[range]:

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from icface.bundle import ICface, load_bundle
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Measurer
+from icface.evaluation.faces import Measurer
 from icface.evaluation.motion import measure_motion
 from icface.evaluation.reenact import Conditions, make_report, measure_all
 from icface.evaluation.rendering import ModelRenderer

@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Measurements
+from icface.evaluation.measurements import Measurements
 from icface.evaluation.report import Reference, Report
 from icface.images import encode_png
 from orchestration.registry import descriptions, evaluation_page, measurements

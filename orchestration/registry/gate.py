@@ -20,7 +20,7 @@ import yaml
 
 from icface.attributes import AttributeSchema
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Measurements
+from icface.evaluation.measurements import Measurements
 from icface.evaluation.report import BEST_AT_ONE, HIGHER_IS_BETTER, METRICS, Report, base, number
 from icface.evaluation.scores import GroupScores, IdentityScale, score
 from icface.metrics.people import Difference, Estimate, difference
@@ -34,6 +34,7 @@ NOT_KEPT = frozenset(
     {
         *("fid_lite0", "kid_lite0", "neutral_variance", "jitter"),
         *("slope", "response", "r2", "monotonic", "leak", "leak_pose"),
+        *("step_gain", "step_gain_pose", "step_detected", "step_identity", "step_identity_score", "step_edit_score"),
     }
 )
 """Metrics of sets of pictures, films and sweeps: what is kept of each pair does not give them again."""

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Columns, Measurements
+from icface.evaluation.measurements import Columns, Measurements
 
 PAIRS, SOURCES = "pairs.parquet", "sources.parquet"
-NOT_KEPT = ("features", "embedding", "pictures")
+NOT_KEPT = ("features", "embedding")
 """Endings of columns that stay in memory: large, or they identify people."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from icface import analyzers
 from icface.analyzers.face import Analyzer
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Measurer
+from icface.evaluation.faces import Measurer
 from icface.identity import FaceEmbedder
 from icface.metrics.realism import Extractor, lite0_features
 from pipelines.dataset import Dataset
@@ -25,7 +25,7 @@ class MeasurerChoice:
     second: str | None = None
     """Gives a second opinion, unless it is the first one."""
     embed_every: int | None = None
-    """Every such pair of a source and track is compared by face recognition; None compares nobody."""
+    """Every such pair of a source and track, and such step, is compared by face recognition; None compares nobody."""
     features: bool = False
     """Whether sets of pictures are compared in EfficientNet-Lite0's features."""
     device: str = "cpu"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from icface.analyzers.face import Face
 from icface.attributes import AttributeSchema
 from icface.evaluation import evaluate
-from icface.evaluation.measuring import Measurer
+from icface.evaluation.faces import Measurer
 from icface.evaluation.reenact import Conditions, make_report, measure_all
 from icface.evaluation.rendering import ModelRenderer
 from icface.evaluation.report import Report
@@ -80,6 +80,73 @@ def test_the_edit_score_wants_both_the_change_and_the_person(
     assert scores["identity_score"] == pytest.approx((0.6 - distance) / 0.3)
     assert scores["identity_share"] == (distance < 0.6)
     assert scores["edit_score"] == pytest.approx(expected, abs=0.05)
+
+
+class Someone(nn.Module):
+    """Does what is asked, with the mark of the next person."""
+
+    def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
+        picture = Painter(np.eye(20))(image, attributes)
+        marks = (picture[:, :, 16:] + 1) * 127.5
+        other = (marks - FIRST_MARK + MARK) % (8 * MARK) + FIRST_MARK
+        return torch.cat([picture[:, :, :16], other / 127.5 - 1], dim=2)
+
+
+FIRST_MARK, MARK = 40, 25
+
+
+class MarkedModel(DrawnModel):
+    """Its neutral face keeps the person's mark below the blocks."""
+
+    def neutralise(self, image: Tensor, source: Tensor) -> Tensor:
+        return torch.cat([torch.full_like(image[:, :, :16], -1.0), image[:, :, 16:]], dim=2)
+
+
+class MarkedPairs(DrawnPairs):
+    """Each of eight people has a brightness of their own there."""
+
+    def __iter__(self):
+        for pair in super().__iter__():
+            mark = FIRST_MARK + MARK * int(pair.person[1:])
+            for picture in (pair.source, pair.driving):
+                picture[16:] = mark
+            yield pair
+
+
+def recognised(picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Different people lie 0.6 apart, one person 0."""
+    return np.eye(8, 128)[round((picture[-1, -1, 0] - FIRST_MARK) / MARK)] * 0.6 / np.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    ("generator", "gain", "person", "headline"),
+    [
+        (Copy(), 0, 1, 0),
+        (Painter(np.eye(20)), 1, 1, 1),
+        (Painter(np.eye(20) / 2), 0.5, 1, 2 / 3),
+        (Painter(np.eye(20) * 2), 2, 1, 0),
+        (Someone(), 1, 0, 0),
+    ],
+    ids=["copies", "does what is asked", "does half", "overdoes it", "does it as somebody else"],
+)
+def test_the_headline_of_single_steps(generator: nn.Module, gain: float, person: float, headline: float) -> None:
+    model = MarkedModel(np.eye(20))
+    model.generator = generator
+    report = evaluate(model, MarkedPairs(people=8), Reader(), embedder=recognised, stepped=8, second=Reader("second"))  # type: ignore[arg-type]
+    found = report.groups["val"].scores
+    scores = found["model"]
+    assert scores["step_gain"] == pytest.approx(gain, abs=0.03)
+    assert scores["step_identity_score"] == pytest.approx(person, abs=0.01)
+    assert scores["step_edit_score"] == pytest.approx(headline, abs=0.05)
+    assert scores["second/step_edit_score"] == pytest.approx(headline, abs=0.05)
+    assert scores["step_identity"] == pytest.approx(0.6 * (1 - person), abs=0.01)
+    copied = found["copy_source"]
+    assert copied["step_gain"] == copied["step_edit_score"] == copied["step_identity"] == 0
+    assert "step_gain" not in found["noise_floor"], "no real frame shows single steps"
+    assert scores["step_detected"] == scores["neutral_detected"] == 1
+    assert report.groups["val"].keys == [str(index) for index in range(40)]
+    low, high = report.groups["val"].intervals["step_edit_score"]
+    assert low <= scores["step_edit_score"] <= high
 
 
 def test_two_swapped_units_are_caught_on_pairs_and_by_the_leakage_matrix() -> None:
@@ -167,3 +234,15 @@ def test_a_model_trained_to_fool_one_analyzer_is_caught_by_the_second() -> None:
     assert scores["second/slope.AU12"] == pytest.approx(0, abs=0.05)
     assert scores["second/within_share.AU25"] == pytest.approx(1, abs=0.02), "where it does not cheat both agree"
     assert scores["second/gain"] < scores["gain"] - 0.2
+
+
+def test_what_is_kept_of_a_pair_is_small_and_no_picture() -> None:
+    model, pairs = DrawnModel(np.eye(20)), MarkedPairs(people=8)
+    measured, _ = measure_all(ModelRenderer(model), pairs, Measurer(analyzer=Reader(), second=Reader("second")))  # type: ignore[arg-type]
+    columns = [*measured.pairs.values(), *measured.sources.values()]
+    assert not [column for column in columns if column.dtype == np.uint8]
+    assert sum(column.nbytes for column in columns) / len(pairs) < 4096
+    neutral = measured.moments["val", "neutral"]
+    assert neutral.count == 8 and neutral.variance() == 0, "each source once; their neutral faces are equally black"
+    crops = np.stack([pair.source for pair in {pair.person: pair for pair in pairs}.values()]) / 255
+    assert 0 < measured.moments["val", "source"].variance() == pytest.approx(crops.var(axis=0).mean())

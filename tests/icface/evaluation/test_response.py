@@ -13,31 +13,20 @@ from torch import Tensor
 from icface.analyzers.face import Face
 from icface.attributes import ACTION_UNIT_NAMES, ATTRIBUTE_NAMES, LABEL_NAMES, AttributeSchema
 from icface.evaluation import evaluate
+from icface.evaluation.faces import Measurer
+from icface.evaluation.measuring import looked_at
 from icface.evaluation.pairs import PairSource
-from icface.evaluation.response import (
-    STEPS,
-    Sweep,
-    asked_values,
-    chosen_sources,
-    leakage,
-    merged,
-    monotonicity,
-    response_scores,
-    slopes,
-    sweeps,
-)
+from icface.evaluation.response import leakage, monotonicity, response_scores, slopes, step_scores
+from icface.evaluation.sweeps import STEPS, Sweep, asked_values, chosen_sources, merged, sweeps
 
 AU12, AU25 = ATTRIBUTE_NAMES.index("AU12"), ATTRIBUTE_NAMES.index("AU25")
 
 
-def swept(mixing: np.ndarray, name: str = "", gain: float = 1.0):
+def swept(mixing: np.ndarray, gain: float = 1.0):
     model, reader = DrawnModel(mixing), Reader(gain=gain)
     neutral = torch.zeros(3, 3, SIZE, SIZE)
-
-    def measure(pictures: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: np.stack([faces[0].attributes for faces in reader.analyze(pictures, [], "")])}
-
-    return sweeps(model, neutral, asked_values(model.schema, np.zeros((1, 20))), measure)  # type: ignore[arg-type]
+    values = asked_values(model.schema, np.zeros((1, 20)))
+    return sweeps(model, neutral, values, Measurer(analyzer=reader))  # type: ignore[arg-type]
 
 
 def test_a_model_that_does_what_it_is_told_has_slope_one_and_leaks_nothing() -> None:
@@ -133,7 +122,8 @@ def test_a_curve_that_bends_has_a_lower_r2_and_one_that_turns_is_less_monotonic(
     assert 0 < ranks < monotonicity(asked, [0, 2, 1, 3, 4]) < 1
     found = np.full((2, 5, 20), np.nan)
     found[:, :, AU12] = [asked * 0.3 + 1, asked**2]
-    scores = response_scores([Sweep(name="AU12", asked=np.stack([asked, asked]), found={"": found})], "")
+    one = Sweep(name="AU12", asked=np.stack([asked, asked]), found={"": found}, apart=np.full((2, 5), np.nan))
+    scores = response_scores([one], "")
     expected = np.mean([linregress(asked, row).rvalue ** 2 for row in found[:, :, AU12]])
     assert scores["r2.AU12"].value() == pytest.approx(expected)
 
@@ -193,9 +183,42 @@ def test_of_one_side_the_other_side_is_a_leak_and_the_whole_unit_is_not() -> Non
     found = np.zeros((2, 3, len(LABEL_NAMES)), np.float32)
     for name, share in (("AU12L", 1.0), ("AU12R", 0.4), ("AU12", 0.7)):
         found[..., LABEL_NAMES.index(name)] = asked * share
-    sweep = Sweep(name="AU12L", asked=asked, found={"": found})
+    sweep = Sweep(name="AU12L", asked=asked, found={"": found}, apart=np.full((2, 3), np.nan))
     scores = {name: estimate.value() for name, estimate in response_scores([sweep], "").items()}
     assert scores["slope.AU12L"] == pytest.approx(1.0)
     others = len(ACTION_UNIT_NAMES) - 1 + 1  # all units but AU12, and the right side
     assert scores["leak.AU12L"] == pytest.approx(0.4 / others)
     assert leakage([sweep], "")["AU12L"]["AU12R"] == pytest.approx(0.4)
+
+
+def test_the_gain_of_steps_is_one_regression_over_all_units() -> None:
+    generator = np.random.default_rng(4)
+    each, design, target = [], [], []
+    for number, (name, slope) in enumerate((("AU12", 0.5), ("AU25", 1.5))):
+        asked = np.tile(np.linspace(0, 1 + number, 5), (3, 1))
+        found = generator.normal(0, 1, (3, 5, 20))
+        found[..., ATTRIBUTE_NAMES.index(name)] += asked * slope
+        each.append(Sweep(name=name, asked=asked, found={"": found}, apart=np.full((3, 5), np.nan)))
+        for source in range(3):  # one constant for each curve
+            for step in range(5):
+                constants = [number == a and source == b for a in range(2) for b in range(3)]
+                design.append([asked[source, step], *constants])
+                target.append(found[source, step, ATTRIBUTE_NAMES.index(name)])
+    scores = step_scores(each, "")
+    expected = np.linalg.lstsq(np.array(design, float), np.array(target), rcond=None)[0][0]
+    assert scores["step_gain"].value() == pytest.approx(expected)
+    assert set(scores) == {"step_gain", "step_detected"}, "no pose was stepped, and nobody looked who it is"
+    each[0].found[""][:, 1] = np.nan  # no face in 3 of the 30 pictures
+    assert step_scores(each, "")["step_detected"].value() == pytest.approx(0.9)
+    assert step_scores(each, "", copied=True)["step_gain"].value() == 0
+
+
+def test_face_recognition_looks_at_other_steps_of_each_source() -> None:
+    names = [f"a{number}" for number in range(20)]
+    some = Measurer(analyzer=Reader(), embedder=lambda picture, points: np.zeros(128), embed_every=12)
+    chosen = {key: looked_at(names, key, some) for key in map(str, range(200))}
+    assert {len(each) for each in chosen.values()} == {1, 2}
+    assert set().union(*chosen.values()) == set(names)
+    assert looked_at(names, "7", some) == chosen["7"]
+    assert looked_at(names, "7", replace(some, embed_every=1)) == names
+    assert looked_at(names, "7", replace(some, embedder=None)) == []

@@ -9,6 +9,7 @@ from icface.metrics.pictures import (
     HIGHEST_PSNR,
     LUMA,
     box_l1,
+    box_ms_ssim,
     box_psnr,
     l1,
     laplacian_variance,
@@ -106,14 +107,51 @@ def test_ms_ssim_is_its_definition_over_scikit_images_scales() -> None:
     assert ms_ssim(smooth, smooth)[0] == pytest.approx(1)
 
 
+def test_ms_ssim_within_a_box_is_the_mean_of_scipys_maps_there() -> None:
+    generator = np.random.default_rng(1)
+    smooth = generator.integers(0, 256, (2, 24, 24, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    noisy = smooth.copy()
+    noisy[:, :, 96:] = np.clip(smooth[:, :, 96:] + generator.normal(0, 60, (2, 192, 96, 3)), 0, 255).astype(np.uint8)
+    boxes = np.array([[0.5, 0.25, 0.25, 0.5], [0.25, 0.25, 0.5, 0.25]])  # whole pixels on every scale but the last
+    found = box_ms_ssim(smooth, noisy, boxes)
+    for index, (left, top, across, down) in enumerate(boxes):
+        a, b, product = smooth[index].astype(float), noisy[index].astype(float), 1.0
+        for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+            size = len(a)
+            rows = slice(int(top * size), int(np.ceil((top + down) * size)))
+            columns = slice(int(left * size), int(np.ceil((left + across) * size)))
+            full = np.full(a.shape, np.nan)
+            full[5:-5, 5:-5] = contrast_map(a, b, luminance=scale == 4)
+            product *= np.nanmean(full[rows, columns]) ** weight
+            a, b = (x.reshape(size // 2, 2, size // 2, 2, 3).mean(axis=(1, 3)) for x in (a, b))
+        assert found[index] == pytest.approx(product, abs=1e-6)
+    assert found[0] < found[1] < 1, "half of the second box is untouched"
+    np.testing.assert_allclose(box_ms_ssim(smooth, smooth, boxes), 1)
+    whole = np.array([[0.0, 0.0, 1.0, 1.0]] * 2)
+    np.testing.assert_allclose(box_ms_ssim(smooth, noisy, whole), ms_ssim(smooth, noisy), atol=0.02)  # but for its edge
+
+
+def test_ms_ssim_of_a_box_that_cannot_be_is_nothing() -> None:
+    first, second = pictures(7, size=176, count=2)
+    inside, at_the_edge = [0.3, 0.3, 0.4, 0.4], [0.0, 0.3, 0.02, 0.4]
+    found = box_ms_ssim(first, second, [inside, at_the_edge])
+    assert 0 < found[0] < 1 and np.isnan(found[1])
+    assert np.isnan(box_ms_ssim(first[:, :175], second[:, :175], [inside, inside])).all()
+
+
 def contrast(a: np.ndarray, b: np.ndarray, luminance: bool) -> float:
+    """The mean of `contrast_map`."""
+    return float(contrast_map(a, b, luminance).mean())
+
+
+def contrast_map(a: np.ndarray, b: np.ndarray, luminance: bool) -> np.ndarray:
     """Structure and contrast of SSIM, on the last scale with luminance, where the window fits."""
     means = [gaussian_filter(x, 1.5, truncate=3.5, axes=(0, 1)) for x in (a, b, a * a, b * b, a * b)]
     mean_a, mean_b, aa, bb, ab = (x[5:-5, 5:-5] for x in means)
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     structure = (2 * (ab - mean_a * mean_b) + c2) / (aa - mean_a**2 + bb - mean_b**2 + c2)
     light = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1) if luminance else 1.0
-    return float((structure * light).mean())
+    return structure * light
 
 
 def test_ssim_falls_with_noise() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 from support.datasets import build_dataset, flat_config
 
 from icface.evaluation.report import Report
 from orchestration.__main__ import main
-from orchestration.registry import evaluation_page
+from orchestration.registry import distributed_evaluation, evaluation_page
 from orchestration.registry.charts import Line, heat_map, line_chart
 from orchestration.registry.evaluation import Evaluated, evaluated
 
@@ -102,8 +103,29 @@ def test_the_command_writes_page_and_numbers(
     assert "same_analyzer/" in Path("e.html").read_text()
 
 
+def several_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task holds the pairs of one source, so that there are more tasks than processes."""
+    monkeypatch.setattr(distributed_evaluation, "PAIRS_A_TASK", 1)
+
+
+def check_alike(spread: Evaluated, found: Evaluated) -> None:
+    assert spread.measured.pairs["key"].tolist() == found.measured.pairs["key"].tolist()
+    for column in ("model:face_l1", "copy_source:face_l1", "model::found", "noise_floor::found"):
+        np.testing.assert_allclose(spread.measured.pairs[column], found.measured.pairs[column], atol=1e-3)
+    assert spread.measured.moments.keys() == found.measured.moments.keys()
+    source = spread.measured.moments["val", "source"]
+    np.testing.assert_array_equal(source.squares, found.measured.moments["val", "source"].squares)
+    here, there = found.report.groups["val"], spread.report.groups["val"]
+    for metric in ("face_l1", "r.yaw", "slope.yaw", "neutral_leak", "neutral_variance", "step_gain"):
+        assert there.scores["model"][metric] == pytest.approx(here.scores["model"][metric], abs=0.05), metric
+    assert there.people == here.people and set(there.intervals) == set(here.intervals)
+
+
 @pytest.mark.system
-def test_two_processes_find_what_one_finds(found: Evaluated, untrained_bundle: Path, two_people: str) -> None:
+def test_two_processes_find_what_one_finds(
+    found: Evaluated, untrained_bundle: Path, two_people: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several_tasks(monkeypatch)
     told: list[tuple[int, int]] = []
     spread = evaluated(
         str(untrained_bundle),
@@ -113,10 +135,46 @@ def test_two_processes_find_what_one_finds(found: Evaluated, untrained_bundle: P
         workers=2,
         progress=lambda done, total: told.append((done, total)),
     )
-    assert told[-1] == (16, 16)
-    assert spread.measured.pairs["key"].tolist() == found.measured.pairs["key"].tolist()
-    np.testing.assert_allclose(spread.measured.pairs["model:face_l1"], found.measured.pairs["model:face_l1"], atol=1e-3)
-    here, there = found.report.groups["val"], spread.report.groups["val"]
-    for metric in ("face_l1", "r.yaw", "slope.yaw", "neutral_leak"):
-        assert there.scores["model"][metric] == pytest.approx(here.scores["model"][metric], abs=0.05), metric
-    assert there.people == here.people and set(there.intervals) == set(here.intervals)
+    assert told == [(4, 16), (8, 16), (12, 16), (16, 16)], "each task is told when it is done"
+    check_alike(spread, found)
+
+    def stopped(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(str(untrained_bundle), two_people, per_track=4, workers=2, progress=stopped)
+    assert not ray.is_initialized(), "Ray ends with the evaluation that it was started for"
+
+
+@pytest.mark.system
+def test_two_nodes_find_what_one_finds(
+    found: Evaluated, untrained_bundle: Path, two_people: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    several_tasks(monkeypatch)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    here = str(Path(__file__).resolve().parents[3])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "env_vars": {"PYTHONPATH": here}})
+    nodes: set[str] = set()
+
+    def told(done: int, total: int) -> None:
+        actors = ray._private.state.actors().values()
+        nodes.update(each["Address"]["NodeID"] for each in actors if "PairMeasurer" in each["ActorClassName"])
+
+    try:
+        cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": here})
+        spread = evaluated(
+            str(untrained_bundle),
+            two_people,
+            per_track=4,
+            stepped=1,
+            address=cluster.address,
+            workers=2,
+            progress=told,
+        )
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert len(nodes - {""}) == 2, "each node has a process that measures"
+    check_alike(spread, found)

@@ -9,7 +9,7 @@ import pytest
 
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
-from icface.evaluation.measuring import Measurements
+from icface.evaluation.measurements import Measurements
 from icface.evaluation.report import GroupReport, Report
 from icface.metrics.people import Difference
 from orchestration.registry.gate import GateRule, Kept, Rule, differences, judge, verdict
