@@ -2,11 +2,8 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +11,7 @@ import pytest
 import s3fs
 import torch
 from support.datasets import flat_config
+from support.servers import free_port, wait_for_answer
 
 from icface.training.config import DataConfig
 from pipelines.cluster import connect
@@ -29,9 +27,7 @@ pytestmark = pytest.mark.system
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory):
     """A bucket's URL on a moto server of our own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = (tmp_path_factory.mktemp("s3") / "log").open("w")
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
@@ -47,15 +43,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory):
     # Another module's server may have been the endpoint of a file system that fsspec keeps.
     s3fs.S3FileSystem.clear_instance_cache()
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(settings["AWS_ENDPOINT_URL"], timeout=2).close()
-                break
-            except OSError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+        wait_for_answer(settings["AWS_ENDPOINT_URL"], server, 120)
         Folder.at("s3://bucket/x").fs.mkdir("bucket")
         with connect("local", 2):
             yield "s3://bucket"

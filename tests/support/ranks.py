@@ -1,11 +1,11 @@
 """Tests on several ranks of torch.distributed, over gloo on the CPU."""
 
 import os
-import socket
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from support.servers import free_port
 
 
 def on_rank(rank: int, port: int, ranks: int, function, arguments) -> None:
@@ -22,8 +22,5 @@ def on_rank(rank: int, port: int, ranks: int, function, arguments) -> None:
 
 def on_ranks(ranks: int, function, *arguments) -> None:
     """Run `function(rank, ranks, *arguments)` on each rank of a process group."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    mp.spawn(on_rank, (port, ranks, function, arguments), nprocs=ranks)
+    mp.spawn(on_rank, (free_port(), ranks, function, arguments), nprocs=ranks)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,21 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.servers import free_ports
 
 from icface.errors import IcfaceError
 from orchestration.cluster import submission
 
 SECRET = "s3cr3t-of-the-test"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from support.servers import free_port, wait_for_answer
 
 import orchestration
 from icface.images import decode_image, encode_jpeg
@@ -29,9 +29,7 @@ OURS = pytest.mark.parametrize("endpoint", ["icface models serve"], indirect=Tru
 @pytest.fixture(scope="module", params=["mlflow models serve", "icface models serve"])
 def endpoint(request: pytest.FixtureRequest, workplace: Path, other_bundle: Path):
     """The address of a server: MLflow's of a registered version, ours of a bundle folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     if request.param == "icface models serve":
         command = [sys.executable, "-m", "orchestration", "models", "serve", str(other_bundle)]
         command += ["--port", str(port)]
@@ -48,15 +46,7 @@ def endpoint(request: pytest.FixtureRequest, workplace: Path, other_bundle: Path
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 180
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/ping", timeout=2).close()
-                break
-            except OSError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+        wait_for_answer(f"{address}/ping", server, 180)
         yield address
     finally:
         # Ours ends the server that it started, which has a process group of its own.

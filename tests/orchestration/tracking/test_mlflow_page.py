@@ -5,11 +5,8 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import mlflow
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from support.servers import free_port, wait_for_answer
 
 from orchestration.registry import descriptions
 from orchestration.registry import versions as registry
@@ -55,9 +53,7 @@ def runs(workplace: Path, small_dataset: Path, untrained_bundle: Path) -> list[s
 @pytest.fixture(scope="module")
 def server(runs: list[str]) -> Iterator[str]:
     """The address of MLflow's page for the store."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     path = os.pathsep.join([str(Path(mlflow.__file__).parents[4] / "bin"), os.environ["PATH"]])
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(), "--port", str(port)]
     command += ["--workers", "1"]
@@ -67,15 +63,7 @@ def server(runs: list[str]) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 180
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=2).close()
-                break
-            except OSError:
-                assert process.poll() is None, Path("ui.log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+        wait_for_answer(f"{address}/health", process, 180, Path("ui.log"))
         yield address
     finally:
         os.killpg(process.pid, signal.SIGTERM)

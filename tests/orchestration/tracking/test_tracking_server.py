@@ -5,12 +5,10 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ import mlflow
 import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
+from support.servers import free_port, wait_for_answer
 
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
@@ -107,9 +106,7 @@ def s3(address: str):
 def server(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server with that database; this process has no keys of the artifact store."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     @contextmanager
     def sqlite() -> Iterator[str]:
@@ -128,15 +125,7 @@ def server(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.
             )
         address = f"http://127.0.0.1:{port}"
         try:
-            deadline = time.monotonic() + 400
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}/health", timeout=2).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, (folder / "log").read_text()
-                    assert time.monotonic() < deadline, (folder / "log").read_text()
-                    time.sleep(0.5)
+            wait_for_answer(f"{address}/health", process, 400, folder / "log")
             for name in KEYS:
                 patch.delenv(name, raising=False)
             patch.setenv("MLFLOW_TRACKING_URI", address)
