@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from icface.analyzers.registry import AnalyzerOptions, created, flags, record, registration
 from icface.errors import IcfaceError
 from icface.mappings import flattened, read, read_flat
-from icface.options import Decides, decided, deciding
+from icface.options import Decides, decided
 
 if TYPE_CHECKING:
     from icface.analyzers.face import Analyzer
@@ -242,12 +242,9 @@ class PreprocessConfig:
 
     def naming(self) -> dict[str, Any]:
         """The options that decide the data set's contents: a second run into it must have the same ones."""
-        own = self.resolved_options()
-        marked = deciding(type(own))
+        own = decided(self.resolved_options())
         return decided(self) | {
-            flag: getattr(own, option)
-            for flag, name, option in flags()
-            if name == self.analysis.analyzer and option in marked
+            flag: own[option] for flag, name, option in flags() if name == self.analysis.analyzer and option in own
         }
 
 
