@@ -72,12 +72,12 @@ bench: setup  ## speed, each against a baseline measured in the same run
 check: format lint types contract test-fast  ## before every commit: format, lint, types, contract, fast tests
 
 # What imports neither Ray nor MLflow, and neither trains nor reads long clips.
-FAST := tests/test_docs.py tests/orchestration/test_command_line.py tests/orchestration/test_config.py \
-  tests/orchestration/test_terminal.py tests/icface/test_attributes.py tests/icface/test_bundle.py \
-  tests/icface/test_crop.py tests/icface/test_images.py tests/icface/test_labels.py tests/icface/test_licences.py \
-  tests/icface/control tests/icface/metrics tests/icface/networks/test_generators.py \
-  tests/icface/training/test_losses.py tests/icface/training/test_validation.py \
-  tests/pipelines/test_format.py tests/pipelines/sources
+FAST := tests/test_docs.py tests/test_docstrings.py tests/orchestration/test_command_line.py \
+  tests/orchestration/test_config.py tests/orchestration/test_terminal.py tests/icface/test_attributes.py \
+  tests/icface/test_bundle.py tests/icface/test_mappings.py tests/pipelines/test_config.py tests/icface/test_crop.py \
+  tests/icface/test_images.py tests/icface/test_labels.py tests/icface/test_licences.py tests/icface/control \
+  tests/icface/metrics tests/icface/networks/test_generators.py tests/icface/training/test_losses.py \
+  tests/icface/training/test_validation.py tests/pipelines/test_format.py tests/pipelines/sources
 test-fast: setup  ## the tests that take seconds
 	@$(PYTEST) -q -m "not system and not soak and not pyfeat" $(FAST)
 
