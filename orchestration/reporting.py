@@ -3,6 +3,8 @@
 import json
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from icface.errors import IcfaceError
@@ -42,14 +44,21 @@ def preprocessing_of(reporter: Reporter) -> "preprocessing.OnProgress":
     return show
 
 
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    """Ctrl-C ends a job whose finished shards are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise IcfaceError("stopped; what is finished is kept, and the same command goes on from there") from None
+
+
 def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
     """Make the data set, showing how far it is. Raises IcfaceError when it is stopped, and as the job does."""
     from pipelines.preprocess import job
 
-    try:
+    with _going_on_later():
         summary = job.preprocess(config, preprocessing_of(reporter))
-    except KeyboardInterrupt:
-        raise IcfaceError("stopped; what is finished is kept, and the same command goes on from there") from None
     reporter.result(
         dataset=summary.url,
         **({} if summary.part is None else {"part": f"{summary.part}; after all: icface dataset finish {summary.url}"}),
@@ -71,10 +80,8 @@ def synthesise(config: SynthesisConfig, reporter: Reporter) -> None:
     """
     from pipelines.synthesis import job
 
-    try:
+    with _going_on_later():
         summary = job.synthesise(config, preprocessing_of(reporter))
-    except KeyboardInterrupt:
-        raise IcfaceError("stopped; what is finished is kept, and the same command goes on from there") from None
     reporter.result(
         dataset=summary.url,
         people=f"{summary.clips} ({summary.new_clips} new)",

@@ -20,8 +20,8 @@ OWN_MEMORY = (*CONVOLUTIONS, "ADD", "MAX_POOL_2D", "PRELU", "RELU")
 def fused(graph: Graph) -> tuple[Operator, ...]:
     """The operators of `graph`, joined where one pass can do the work of several.
 
-    Beside the options of `graph.Operator`: `into` of a convolution is the tensor that it adds its sums to, and it is
-    its last input too; `part` of an addition says that the first input has fewer channels than the second.
+    They have options beside those of `graph.Operator`. `into` of a convolution is the tensor that it adds its sums to,
+    which is its last input too. `part` of an addition says that the first input has fewer channels than the second.
     """
     operators = _without_padding(graph, graph.operators)
     operators = _with_sums(graph, operators)

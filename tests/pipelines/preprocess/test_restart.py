@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from support.clip_faults import contents
-from support.datasets import changed, flat_config
+from support.datasets import changed
 
 from icface.errors import IcfaceError
 from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 from pipelines.preprocess.job import preprocess
+from tests.pipelines.conftest import crowd_config
 
 
 @pytest.fixture
@@ -24,15 +25,7 @@ def config(crowd: Path) -> PreprocessConfig:
     original = clips.readlink()
     clips.unlink()
     shutil.copytree(original, clips, symlinks=True)
-    return flat_config(
-        source=str(clips),
-        dataset=str(crowd / "data"),
-        size=32,
-        every=6,
-        val_fraction=0.0,
-        shard_clips=4,
-        licence="test licence",
-    )
+    return replace(crowd_config(crowd), source=str(clips))
 
 
 def test_a_finished_data_set_starts_no_ray(config: PreprocessConfig):
