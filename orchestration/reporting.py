@@ -67,6 +67,7 @@ def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
         frames=", ".join(f"{split} {count}" for split, count in summary.frames.items()) or "none",
         identities=", ".join(f"{split} {count}" for split, count in summary.identities.items()) or "none",
         **({"without_a_face_in_most_frames": f"{summary.half_lost} of the ok clips"} if summary.half_lost else {}),
+        **({"measured_on_the_cpu": f"{summary.fell_back}, after a process was lost"} if summary.fell_back else {}),
         **({} if summary.flagged is None else {"not_the_person_of_their_folder": summary.flagged}),
         **({"passed_over": "; ".join(summary.passed_over)} if summary.passed_over else {}),
         **({"reasons": ", ".join(f"{why}: {n}" for why, n in summary.reasons.items())} if summary.reasons else {}),

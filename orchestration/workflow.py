@@ -16,6 +16,7 @@ from icface.errors import IcfaceError
 from icface.words import counted
 from orchestration import reporting
 from orchestration.cluster import job_environment
+from orchestration.devices import device_here
 from orchestration.terminal import Reporter
 from orchestration.tracking.run_logger import tracking_uri
 from orchestration.workflow_file import Trial, Workflow
@@ -193,6 +194,7 @@ class _Run:
     def _evaluate(self, name: str, version: int, dataset_hash: str) -> float:
         from orchestration.registry import versions as registry
         from orchestration.registry.evaluation import evaluate_model
+        from orchestration.registry.measurer import MeasurerChoice
         from orchestration.registry.promotion import gate_score
 
         workflow = self.workflow
@@ -204,6 +206,7 @@ class _Run:
                 workflow.preprocess.dataset,
                 per_track=workflow.per_track,
                 progress=lambda done, total: self.reporter.progress(f"evaluate {name}", done, total),
+                measuring=MeasurerChoice(device=device_here(workflow.gpu)),
             )
             return gate_score(report.metrics())[1]
 
@@ -225,6 +228,7 @@ class _Run:
                 workflow.preprocess.dataset,
                 per_track=workflow.per_track,
                 progress=lambda label, done, total: self.reporter.progress(f"compare {label}", done, total),
+                device=device_here(workflow.gpu),
             )
             found.write(workflow.page)
             return workflow.page
@@ -240,7 +244,7 @@ class _Run:
 
         def work(_: str) -> str:
             try:
-                return promote(workflow.model, version, workflow.alias)
+                return promote(workflow.model, version, workflow.alias, device=device_here(workflow.gpu))
             except IcfaceError as refused:
                 return f"refused: {refused}"
 

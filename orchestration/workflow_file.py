@@ -60,7 +60,7 @@ class Workflow:
     workers: int = 1
     """Processes that train together."""
     gpu: bool = False
-    """Give each worker a GPU."""
+    """Give each worker a GPU, and run the networks of evaluations on one, MediaPipe's too (`mediapipe-torch`)."""
     address: str = "local"
     """Ray cluster for the trainings, as in `icface train`."""
     per_track: int = 50

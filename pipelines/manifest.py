@@ -55,6 +55,8 @@ class Summary:
     """Pairs of identities that share pictures or a face, and those of them on two sides of the split; None as above."""
     part: str | None = None
     """`--shard` where this is one part of a data set."""
+    fell_back: int = 0
+    """Clips of this run that were measured on the CPU because a process was lost."""
     passed_over: tuple[str, ...] = ()
     """What lies in the source and was not taken for a clip, sentences."""
 

@@ -35,6 +35,8 @@ class Promote:
     this version was evaluated on."""
     rule: str | None = None
     """YAML file: which scores may not get worse, and by how much. Docs: registry.md."""
+    gpu: bool = False
+    """Run the networks of a new evaluation on the GPU, MediaPipe's too (`mediapipe-torch`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ class Compare:
     """Driving frames per track, evenly spread."""
     tracks: int | None = None
     """Maximum tracks per split, evenly spread."""
+    gpu: bool = False
+    """Run the networks of a new evaluation on the GPU, MediaPipe's too (`mediapipe-torch`)."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "comparison.html"
     """HTML page to write. The picture is written beside it, as .png."""
 
@@ -138,6 +142,7 @@ def _list(options: List) -> None:
 
 
 def _promote(options: Promote) -> None:
+    from orchestration.devices import device_asked
     from orchestration.registry import versions as registry
     from orchestration.registry.gate import GateRule
     from orchestration.registry.promotion import promote
@@ -153,6 +158,7 @@ def _promote(options: Promote) -> None:
             options.dataset,
             lambda label, done, total: reporter.progress(f"evaluating {label}", done, total),
             GateRule.read(options.rule) if options.rule else None,
+            device_asked(options.gpu),
         )
         licence = next(item.licence for item in registry.versions(options.name) if item.number == options.version)
         reporter.result(
@@ -164,6 +170,7 @@ def _compare(options: Compare) -> None:
     from pathlib import Path
 
     from icface.images import encode_png
+    from orchestration.devices import device_asked
     from orchestration.registry.comparison import compare
     from orchestration.tracking.run_logger import use_tracking
     from pipelines.storage import Folder
@@ -176,6 +183,7 @@ def _compare(options: Compare) -> None:
             options.per_track,
             options.tracks,
             lambda label, done, total: reporter.progress(f"evaluating {label}", done, total),
+            device_asked(options.gpu),
         )
         reporter.say(f"{found.origin()} {found.counts()}")
         reporter.table("Metrics", found.metrics())

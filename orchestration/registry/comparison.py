@@ -132,12 +132,14 @@ def compare(
     per_track: int = 50,
     tracks: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    device: str = "cpu",
 ) -> Comparison:
     """Compare at least two models (`orchestration.registry.references`) on `dataset`.
 
     Stored evaluations are used when all have the same pairs (those of `dataset`, if given), analyzer and protocol.
     Otherwise all models are evaluated again, and registered versions keep the result. Without `dataset` that happens on
     the pairs of the first model that has an evaluation. `progress` is told the model, the pairs done and their number.
+    `device`: torch's name of where new evaluations run.
 
     Raises IcfaceError for fewer than two models or an unknown one. So it does for evaluations that cannot be compared
     when there is no data set to make new ones on.
@@ -163,7 +165,7 @@ def compare(
                 "data set to evaluate them on with --dataset"
             )
         alike = dict(zip(models, zip(references, bundles, strict=True), strict=True))
-        kept = list(evaluate_alike(alike, choice, progress))
+        kept = list(evaluate_alike(alike, choice, progress, device))
     compared_models = tuple(
         ComparedModel(label=label, model=model, kept=each)
         for label, model, each in zip(models, bundles, kept, strict=True)

@@ -130,20 +130,22 @@ def evaluate_alike(
     models: Mapping[str, tuple[ModelReference, ICface]],
     choice: PairChoice,
     progress: Callable[[str, int, int], None] | None = None,
+    device: str = "cpu",
 ) -> list[Evaluated]:
     """Score several models on the same pairs, by their labels; those of the registry without a stored one keep it.
 
-    `progress` is told the label, the pairs done and their number. Raises IcfaceError as `evaluate_model`.
+    `progress` is told the label, the pairs done and their number. `device`: torch's name of where networks run; on a
+    GPU MediaPipe's run there too. Raises IcfaceError as `evaluate_model`.
     """
     sides = any(bundle.schema.sided for _, bundle in models.values())
     data, pairs = choice.open(sides)
     found = []
-    with MeasurerChoice().for_data(data, sides).opened() as measurer:
+    with MeasurerChoice(device=device).for_data(data, sides).opened() as measurer:
         for label, (reference, bundle) in models.items():
             told = None if progress is None else lambda done, total, label=label: progress(label, done, total)
             found.append(
                 evaluate_and_keep(
-                    reference, ModelRenderer(bundle), choice, pairs, measurer, progress=told, overwrite=False
+                    reference, ModelRenderer(bundle, device), choice, pairs, measurer, progress=told, overwrite=False
                 )
             )
     if len({store.conditions(each.report) for each in found}) != 1:

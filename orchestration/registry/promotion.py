@@ -24,6 +24,7 @@ def promote(
     dataset: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     rule: GateRule | None = None,
+    device: str = "cpu",
 ) -> str:
     """Give a version an alias; returns why it was allowed, which is kept with it as a tag.
 
@@ -31,7 +32,8 @@ def promote(
     % interval over people leaves 0 and the tolerance out counts. Both versions are evaluated again where the one that
     has the alias cannot be compared. It was then evaluated on other pairs, by another analyzer or protocol, by version
     0.1, or not at all. The pairs are those of this version's evaluation, or those of `dataset`. Stored evaluations
-    stay. `progress` is told the model, the pairs done and their number.
+    stay. `progress` is told the model, the pairs done and their number. `device`: torch's name of where new evaluations
+    run.
 
     Raises IcfaceError for a version that is not there. Unless `force`, so it does for one that is retired, has no
     evaluation, cannot be compared, or has a real regression, which is named.
@@ -43,7 +45,7 @@ def promote(
         raise IcfaceError(f"{name} version {number} is retired ({why}); icface models retire {name} {number} --undo")
     champion = next((item for item in found.values() if alias in item.aliases), None)
     try:
-        reason = _verdict(found[number], champion, dataset, progress, rule or GateRule())
+        reason = _verdict(found[number], champion, dataset, progress, rule or GateRule(), device)
     except IcfaceError as error:
         if not force:
             raise
@@ -72,6 +74,7 @@ def _verdict(
     dataset: str | None,
     progress: Callable[[str, int, int], None] | None,
     rule: GateRule,
+    device: str,
 ) -> str:
     label = f"{candidate.name} version {candidate.number}"
     if candidate.evaluation is None:
@@ -86,7 +89,7 @@ def _verdict(
     same = theirs is not None and mine is not None and _conditions(mine) == _conditions(theirs)
     if mine is None or (champion is not None and not same):
         others = [candidate] if champion is None else [candidate, champion]
-        mine, *rest = _evaluated_again(others, dataset, progress)
+        mine, *rest = _evaluated_again(others, dataset, progress, device)
         theirs = rest[0] if rest else None
         again = f", {'both ' if rest else ''}evaluated again"
     other = "" if champion is None else f"version {champion.number}"
@@ -116,7 +119,7 @@ def _conditions(kept: Kept) -> str:
 
 
 def _evaluated_again(
-    versions: list[Version], dataset: str | None, progress: Callable[[str, int, int], None] | None
+    versions: list[Version], dataset: str | None, progress: Callable[[str, int, int], None] | None, device: str
 ) -> list[Kept]:
     """The versions on the pairs of the first one's evaluation, or on those of `dataset`."""
     choice = PairChoice(dataset=dataset) if dataset else PairChoice.kept((versions[0].evaluation or {}).get("pairs"))
@@ -130,6 +133,6 @@ def _evaluated_again(
         reference = resolve(f"models:/{item.name}/{item.number}")
         models[f"models:/{item.name}/{item.number}"] = (reference, load_bundle(reference.folder))
     try:
-        return list(evaluate_alike(models, choice, progress))
+        return list(evaluate_alike(models, choice, progress, device))
     except IcfaceError as error:
         raise IcfaceError(f"{whom} {what}, and cannot be evaluated again: {error}") from None

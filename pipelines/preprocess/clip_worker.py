@@ -52,6 +52,8 @@ class ClipWorker:
         """CPU time that clips have taken."""
         self.seconds: dict[str, float] = {}
         """How long each stage of the last clip took, by the clock; empty where its process died."""
+        self.fell_back = 0
+        """Clips that the process measured by itself although there is an `analysis`: a process was lost."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, alone: bool = False) -> dict[str, Any]:
@@ -105,6 +107,7 @@ class ClipWorker:
                 answer = self._rows(clip, split, out)
                 if lonely_deaths >= 0:
                     self.close()
+                    self.fell_back += self.analysis is not None
                 self.cpu_seconds += answer["cpu_seconds"]
                 self.seconds = answer["seconds"]
                 return answer["row"], answer["again"]

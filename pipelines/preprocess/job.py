@@ -55,13 +55,15 @@ def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progre
         summary = _finished(plan, dataset)
         if summary is None:
             remove_stale_shards(plan, dataset)
+            fell_back = 0
             if plan.todo:
-                _run(config, plan, dataset, on_progress)
+                fell_back = _run(config, plan, dataset, on_progress)
                 # A worker or node that was killed on the way left half a file.
                 dataset.remove_temporary()
             summary = replace(
                 write_manifest(dataset, plan.shards, plan.signature, config, analyzer),
                 new_clips=plan.clips_to_do,
+                fell_back=fell_back,
             )
     summary = replace(summary, passed_over=plan.passed_over)
     if config.running.check_identities:
@@ -81,6 +83,7 @@ def _part(
     """Write one part's shards and its record, beside other parts; what it holds, counted."""
     mine = share(plan, part)
     names = {shard.name for shard in mine}
+    fell_back = 0
     own = replace(plan, shards=mine, todo=tuple(shard for shard in plan.todo if shard.name in names))
     with dataset.alone(among=True):
         check_options(config, plan, dataset, analyzer)
@@ -90,11 +93,17 @@ def _part(
                 remove_shard(name, dataset)
                 dataset.remove(f"{RETRY}/{name}")
             dataset.remove_temporary(names)
-            _run(config, own, dataset, on_progress)
+            fell_back = _run(config, own, dataset, on_progress)
             dataset.remove_temporary(names)
         write_record(dataset, part, plan, manifest_facts(plan.signature, config, analyzer))
         summary = summarize(dataset, sorted(names))
-    return replace(summary, new_clips=own.clips_to_do, passed_over=plan.passed_over, part=config.running.shard)
+    return replace(
+        summary,
+        new_clips=own.clips_to_do,
+        passed_over=plan.passed_over,
+        part=config.running.shard,
+        fell_back=fell_back,
+    )
 
 
 def _checked(config: PreprocessConfig, summary: Summary) -> Summary:
@@ -177,11 +186,12 @@ class ShardActor:
         self.worker.start()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        before = self.worker.fell_back
         for text in batch["shard"]:
             began, self.in_clips = time.monotonic(), 0.0
             write_shard(unpacked(str(text)), self.dataset, self.worker, on_clip=self._tell)
             self.progress_actor.spent.remote({"write": time.monotonic() - began - self.in_clips})
-        return {"shards": np.array([len(batch["shard"])])}
+        return {"fell_back": np.array([self.worker.fell_back - before])}
 
     def _tell(self, row: dict[str, Any]) -> None:
         self.in_clips += sum(self.worker.seconds.values())
@@ -189,8 +199,8 @@ class ShardActor:
         self.progress_actor.spent.remote(self.worker.seconds)
 
 
-def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> None:
-    """Write the shards that are left to do."""
+def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> int:
+    """Write the shards that are left to do; how many clips fell back to the CPU (see `Summary`)."""
     done = plan.clips - sum(len(shard.clips) for shard in plan.todo)
     start = Progress(clips=done, total=plan.clips, frames=0, rejected=0, failed=0, seconds=0.0, stage="starting Ray")
     on_progress(start)
@@ -217,11 +227,13 @@ def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnP
         )
         with reporting(progress_actor, start, on_progress):
             try:
-                for _ in shards.iter_batches(batch_size=None, prefetch_batches=0):
-                    pass
+                fell_back = sum(
+                    int(batch["fell_back"].sum()) for batch in shards.iter_batches(batch_size=None, prefetch_batches=0)
+                )
             except ray.exceptions.RayError as error:
                 cause = root_cause(error)
                 raise IcfaceError(f"the job stopped: {cause}; run the same command again to go on") from None
+    return fell_back
 
 
 def _workers(config: PreprocessConfig, cores: int, analysis: ActorAnalysis | None, resources: dict[str, float]) -> int:

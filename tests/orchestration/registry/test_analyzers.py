@@ -103,7 +103,16 @@ def test_single_pictures_are_not_followed_from_one_to_the_next():
     assert analyzer.detect_every == 1
 
 
-@pytest.mark.parametrize("command", [["evaluate", "m", "d"], ["animate", "m", "p", "--set", "AU12=1"], ["studio"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "m", "d"],
+        ["animate", "m", "p", "--set", "AU12=1"],
+        ["studio"],
+        ["models", "compare", "m", "n"],
+        ["models", "promote", "m", "1"],
+    ],
+)
 def test_a_gpu_that_is_not_there_is_said(command: list[str], capsys: pytest.CaptureFixture[str]):
     if torch.cuda.is_available():
         pytest.skip("there is one")

@@ -94,6 +94,16 @@ def test_where_evaluations_differ_both_are_made_anew_on_the_pairs_of_the_first(
     assert [compared.report.pairs_hash for compared in found.compared_models] == [of_two] * 2
 
 
+def test_new_evaluations_run_on_the_device_that_is_asked_for(
+    untrained_bundle: Path, other_bundle: Path, small_dataset: Path, workplace: Path
+):
+    """`cpu:0` stands for a GPU: it is not called `cpu`, and there is one on every machine."""
+    models = [str(untrained_bundle), str(other_bundle)]
+    found = [compare(models, str(small_dataset), per_track=1, tracks=1, device=device) for device in ("cpu", "cpu:0")]
+    names = [{compared.report.analyzer.split()[0] for compared in each.compared_models} for each in found]
+    assert names == [{"mediapipe"}, {"mediapipe-torch"}]
+
+
 def test_one_model_is_no_comparison(untrained_bundle: Path):
     with pytest.raises(IcfaceError, match="two or more"):
         compare([str(untrained_bundle)])

@@ -10,6 +10,7 @@ import pytest
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
 from orchestration.registry import evaluation_store as store
+from orchestration.registry import promotion
 from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import evaluate_model
 from orchestration.registry.promotion import promote
@@ -85,7 +86,12 @@ def test_a_worse_version_is_refused_unless_forced_and_why_is_kept(good_and_bad: 
 
 @pytest.mark.parametrize("champion", ["on other pairs", "not evaluated"])
 def test_both_are_evaluated_anew_where_the_evaluations_cannot_be_compared(
-    workplace: Path, untrained_bundle: Path, other_bundle: Path, small_dataset: Path, champion: str
+    workplace: Path,
+    untrained_bundle: Path,
+    other_bundle: Path,
+    small_dataset: Path,
+    champion: str,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     name = champion.replace(" ", "-")
     first, second = register(untrained_bundle, name), register(other_bundle, name)
@@ -95,8 +101,13 @@ def test_both_are_evaluated_anew_where_the_evaluations_cannot_be_compared(
         mlflow.MlflowClient().delete_model_version_tag(name, "1", registry.EVALUATION_TAG)
     evaluate_model(second, str(small_dataset), groups=("held_out",), per_track=2)
     told = set()
+    devices = []
+    alike = promotion.evaluate_alike
+    monkeypatch.setattr(promotion, "evaluate_alike", lambda *given: devices.append(given[-1]) or alike(*given))
     with pytest.raises(IcfaceError, match=r"is worse than version 1.*both evaluated again"):
-        promote(name, 2, "champion", progress=lambda label, done, total: told.add(label))
+        # `cpu:0` stands for a GPU, see the test of comparisons.
+        promote(name, 2, "champion", progress=lambda label, done, total: told.add(label), device="cpu:0")
+    assert devices == ["cpu:0"]
     assert told == {first, second}
     both = registry.versions(name)
     stored = [item.evaluation and item.evaluation["pairs"]["per_track"] for item in both]

@@ -172,11 +172,12 @@ def test_the_job_with_actors_and_one_that_dies(folder: Path):
             os.kill(actors[0], signal.SIGKILL)
 
     with connect("local", 2):
-        preprocess(one)
-        preprocess(two, kill)
+        assert preprocess(one).fell_back == 0
+        fell_back = preprocess(two, kill).fell_back
     assert killed.is_set()
     assert contents(folder / "two") | {"options.json": b""} == contents(folder / "one") | {"options.json": b""}
     assert Dataset.open(two.dataset).meta["counts"]["ok"] == 3
+    assert 1 <= fell_back <= 3, "clips that the dead process had are counted"
 
 
 def test_a_gpu_that_is_not_there_is_said_at_once(folder: Path):
