@@ -183,13 +183,16 @@ def compare(
 def _choice(references: Sequence[ModelReference]) -> PairChoice | None:
     """The pairs of the first of the models whose evaluation says how they are made."""
     for reference in references:
+        choice = None
         if reference.name is not None:
             evaluation = next(
                 item.evaluation for item in registry.versions(reference.name) if item.number == reference.version
             )
             choice = PairChoice.kept((evaluation or {}).get("pairs"))
-            if choice is not None:
-                return choice
+        elif reference.run_id:
+            choice = PairChoice.kept(store.stored_pairs(reference.run_id))
+        if choice is not None:
+            return choice
     return None
 
 
@@ -203,8 +206,8 @@ def _has_one(reference: ModelReference) -> bool:
 
 
 def _stored(reference: ModelReference) -> Kept | None:
-    """The last evaluation of a registered version, with its pairs."""
-    if not reference.run_id or not reference.name:
+    """The last evaluation of a version, or of a run that is not registered, with its pairs."""
+    if not reference.run_id:
         return None
     report, measured = store.stored_evaluation(reference.run_id), store.stored_measurements(reference.run_id)
     return None if report is None or measured is None else Kept(report=report, measured=measured)

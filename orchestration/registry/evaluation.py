@@ -197,13 +197,14 @@ def evaluate_and_keep(
 def keep(reference: ModelReference, choice: PairChoice, found: Kept, shown: Sequence[Sheet] = ()) -> None:
     """Store an evaluation with the model's run and version. Raises IcfaceError as `evaluate_and_keep` does."""
     report = found.report
+    kept = asdict(replace(choice, dataset=Folder.at(choice.dataset).absolute))
     try:
         if reference.run_id:
             store.log_report(reference.run_id, report, found.measured)
+            store.note_pairs(reference.run_id, kept)
             if shown:
                 store.log_pictures(reference.run_id, reference.pinned, report, shown)
         if reference.name and reference.version:
-            kept = asdict(replace(choice, dataset=Folder.at(choice.dataset).absolute))
             store.note_evaluation(reference.name, reference.version, report, kept)
     except (MlflowException, OSError) as error:
         path = Path(f"evaluation-{reference.run_id}.json").absolute()

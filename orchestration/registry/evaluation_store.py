@@ -22,6 +22,7 @@ from orchestration.registry.versions import EVALUATION_TAG
 KEPT_METRICS = ("face_l1", "ssim", "pose_error", "sharpness", "unit_r", "edit_score")
 """Scores that a version keeps, of each group of pairs; the first ones of copying the source too."""
 KEPT_REFERENCES: tuple[Reference, ...] = ("copy_source",)
+PAIRS_TAG = "icface.evaluation_pairs"
 EVALUATION_FILE, EVALUATION_FOLDER = "evaluation.json", "evaluation"
 
 
@@ -70,6 +71,20 @@ def stored_measurements(run_id: str) -> Measurements | None:
         return measurements.load(Path(folder))
     except (MlflowException, OSError, IcfaceError):
         return None
+
+
+def note_pairs(run_id: str, pairs: Mapping[str, Any]) -> None:
+    """Keep with a run how the pairs of its evaluation are made again."""
+    mlflow.MlflowClient().set_tag(run_id, PAIRS_TAG, json.dumps(dict(pairs)))
+
+
+def stored_pairs(run_id: str) -> dict[str, Any] | None:
+    """What `note_pairs` kept; None where there is nothing, as of version 0.1."""
+    try:
+        text = mlflow.MlflowClient().get_run(run_id).data.tags.get(PAIRS_TAG)
+    except MlflowException:
+        return None
+    return None if text is None else dict(json.loads(text))
 
 
 def note_evaluation(name: str, number: int, report: Report, pairs: Mapping[str, Any] | None = None) -> None:

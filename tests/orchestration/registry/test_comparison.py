@@ -6,6 +6,7 @@ import pytest
 
 from icface.bundle import load_bundle, save_bundle
 from icface.errors import IcfaceError
+from orchestration.registry import runs
 from orchestration.registry import versions as registry
 from orchestration.registry.comparison import compare
 from orchestration.registry.evaluation import evaluate_model
@@ -78,6 +79,23 @@ def test_stored_evaluations_are_used_where_they_are_of_the_same_pairs(
     assert (stored.samples == again.samples).all(), "the same faces, of the data set that the evaluation was on"
     assert not compare(models, str(small_dataset), per_track=2).evaluated
     assert compare(models, str(small_dataset), per_track=1).evaluated, "these are other pairs"
+
+
+def test_runs_that_are_not_registered_are_compared_by_their_stored_evaluations(
+    untrained_bundle: Path, other_bundle: Path, small_dataset: Path, workplace: Path
+):
+    models = []
+    for bundle in (untrained_bundle, other_bundle):
+        run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+        runs.log_bundle(run, bundle)
+        models.append(f"runs:/{run}/bundle")
+    evaluate_model(models[0], str(small_dataset), per_track=2, tracks=1)
+    made = compare(models)
+    assert made.evaluated, "on the pairs of the one that has an evaluation"
+    evaluate_model(models[1], str(small_dataset), per_track=2, tracks=1)
+    found = compare(models)
+    assert not found.evaluated
+    assert found.metrics() == made.metrics()
 
 
 def test_where_evaluations_differ_both_are_made_anew_on_the_pairs_of_the_first(
