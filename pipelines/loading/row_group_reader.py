@@ -16,8 +16,8 @@ from pipelines.format import label_columns, labels_of
 
 COLUMNS = ("frame", "image", "landmarks")
 """What is read beside the labels."""
-KEPT_GROUPS = 64
-"""Row groups that a reading process keeps in memory (about 2 MB each at 128 px)."""
+KEPT_BYTES = 192 * 2**20
+"""Memory of the row groups that a reading process keeps: about 50 full ones of 128 px, or a thousand short ones."""
 CANDIDATES = 8
 """Near-neutral frames of a row group that are compared by thumbnails, spread over all there are."""
 
@@ -39,13 +39,18 @@ class RowGroupSample:
     chances: npt.NDArray[np.float64]
     """(N,) ascending to 1: the summed chances of the rows to be a balanced driving frame."""
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return int(self.jpegs.nbytes + self.labels.nbytes + self.landmarks.nbytes + self.chances.nbytes)
+
     def jpeg(self, row: int) -> npt.NDArray[np.uint8]:
         """The encoded picture of a row, without a copy."""
         return self.jpegs[self.ends[row] : self.ends[row + 1]]
 
 
 class RowGroupReader:
-    """Reads row groups of a data set; the last `KEPT_GROUPS` stay in memory. Can be pickled."""
+    """Reads row groups of a data set; the last ones, of `KEPT_BYTES`, stay in memory. Can be pickled."""
 
     def __init__(self, dataset: Dataset, config: DataConfig) -> None:
         """`config` says how labels are made ready: `smoothing_frames`, `baselines`, `sides`."""
@@ -60,8 +65,9 @@ class RowGroupReader:
         sample = self._kept.pop(key, None)
         if sample is None:
             sample = self._read(key)
-            if len(self._kept) >= KEPT_GROUPS:
-                self._kept.popitem(last=False)
+            room = KEPT_BYTES - sample.nbytes - sum(kept.nbytes for kept in self._kept.values())
+            while room < 0 and self._kept:
+                room += self._kept.popitem(last=False)[1].nbytes
         self._kept[key] = sample
         return sample
 

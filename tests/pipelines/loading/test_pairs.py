@@ -15,6 +15,7 @@ from icface.images import decode_jpeg, decode_thumbnail
 from icface.training.batch import Batch
 from icface.training.config import DataConfig
 from pipelines.dataset import Dataset
+from pipelines.loading import row_group_reader
 from pipelines.loading.baselines import track_baseline
 from pipelines.loading.pairs import PairBatches
 from pipelines.loading.row_group_reader import CANDIDATES, RowGroupReader
@@ -225,3 +226,20 @@ def test_validation_frames_are_real_frames_that_are_not_trained_on(dataset: Data
     table = dataset.read(dataset.row_groups("train", held_out=True)[0])
     values = np.array([[row[name] for name in ATTRIBUTE_NAMES] for row in table.to_pylist()], np.float32)
     np.testing.assert_allclose(frames.encoded[0], dataset.schema.encode(values[:1])[0][0], atol=1e-6)
+
+
+def test_row_groups_are_kept_by_their_size(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    keys = [(group.file, group.ordinal) for group in dataset.row_groups("train")][:2]
+    assert len(keys) == 2
+    reader, reads = RowGroupReader(dataset, DataConfig()), []
+    read = reader._read
+    monkeypatch.setattr(reader, "_read", lambda key: reads.append(key) or read(key))
+    sizes = [reader.sample(*key).nbytes for key in [*keys, *keys]][:2]
+    assert sizes[0] > len(reader.sample(*keys[0]).jpegs)
+    assert reads == keys, "both fit, and each was read once"
+    for limit, kept in ((sum(sizes), keys), (sum(sizes) - 1, keys[1:]), (1, keys[1:])):
+        monkeypatch.setattr(row_group_reader, "KEPT_BYTES", limit)
+        fresh = RowGroupReader(dataset, DataConfig())
+        for key in keys:
+            fresh.sample(*key)
+        assert list(fresh._kept) == kept, "the last one is kept whatever its size"
