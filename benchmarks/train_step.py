@@ -5,8 +5,10 @@ In one run, images a second (pairs of the batch) of
 - eager: the same mathematics and forwards with PyTorch's default flags (float32, contiguous, no fused optimiser),
 - released: eager, with the forwards that the released code repeats: D once for each of its three heads' losses, G_N
   again for its own terms, both generators again for D,
-- ours: `Training.step` of preset `icface` as it trains (phases, autocast, channels-last, fused optimisers); on a GPU
-  without and with torch.compile.
+- ours: `Training.step` of preset `icface` in bfloat16 (phases, autocast, channels-last, fused optimisers); on a GPU
+  without and with torch.compile,
+- with the critic: the same with the face analyzer that reads pictures. Its cost a step is shown apart, and the ratios
+  are without it: no baseline has one. It is left out, with the reason, where MediaPipe's weights cannot be had.
 
 On a GPU each is printed when it is measured: a time limit loses nothing. On a CPU they take turns, since other
 programs share it. Goals on a Hopper GPU: 3 times eager, 5 times
@@ -33,9 +35,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
+from icface.errors import IcfaceError
 from icface.networks.discriminator import DiscriminatorOutput
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
+from icface.training.critic import Critic, make_critic
 from icface.training.finite import DeferredCheck
 from icface.training.losses import Readings, Terms
 from icface.training.phases import Networks, Phase, Step
@@ -81,9 +85,19 @@ class Repeating(Networks):
         return super()._discriminator(step)
 
 
-def training_of(config: TrainConfig, device: torch.device) -> Training:
+def training_of(config: TrainConfig, device: torch.device, critic: Critic | None = None) -> Training:
     bundle = BundleConfig(model=config.model, schema=AttributeSchema.default())
-    return prepare(config, bundle, IDENTITIES, np.full(20, 0.2, np.float32), device)
+    return prepare(config, bundle, IDENTITIES, np.full(20, 0.2, np.float32), device, critic=critic)
+
+
+def critic_of(config: TrainConfig, device: torch.device) -> Critic | None:
+    """The critic of a data set that MediaPipe labelled; None, and a line that says why, where it cannot be had."""
+    bundle = BundleConfig(model=config.model, schema=AttributeSchema.default(), analyzer={"name": "mediapipe"})
+    try:
+        return make_critic(config.loss, bundle, device)
+    except IcfaceError as error:
+        print(f"with the critic: skipped, {error}", flush=True)
+        return None
 
 
 def plainly(training: Training) -> Training:
@@ -214,9 +228,9 @@ def by_phase(training: Training, batch: Batch, steps: int) -> dict[str, float]:
     return {name: 1000 * seconds / steps for name, seconds in spent.items()}
 
 
-def counted(config: TrainConfig, batch: Batch) -> counting.Counts:
+def counted(config: TrainConfig, batch: Batch, critic: Critic | None = None) -> counting.Counts:
     """What one step asks of its device, as it would on a GPU: the finite check stays there, R1 is not due."""
-    training = training_of(replace(config, precision="bf16", compile="never"), torch.device("cpu"))
+    training = training_of(replace(config, precision="bf16", compile="never"), torch.device("cpu"), critic)
     training.check = DeferredCheck(training.device)
     training.step(batch)
     networks = {
@@ -229,6 +243,8 @@ def counted(config: TrainConfig, batch: Batch) -> counting.Counts:
 
 def timed_variants(config: TrainConfig, batch: Batch, device: torch.device, steps: int, rounds: int) -> None:
     """Measure and print one variant after the other."""
+    # In bfloat16 on a CPU too, where `precision: auto` is float32: the bound's convolutions are.
+    config = replace(config, precision="bf16")
     plain = replace(config, compile="never")
     eager = replace(plain, precision="float32")
     found = convolutions(training_of(plain, device), batch)
@@ -250,6 +266,7 @@ def timed_variants(config: TrainConfig, batch: Batch, device: torch.device, step
         return lambda: training.step(batch)
 
     cuda = device.type == "cuda"
+    critic = critic_of(config, device)
     baselines = {
         "bound": lambda: bound,
         "eager": lambda: stepping(plainly(training_of(eager, device))),
@@ -259,19 +276,28 @@ def timed_variants(config: TrainConfig, batch: Batch, device: torch.device, step
     if not cuda:  # other programs share the processor, so all take turns
         training = training_of(plain, device)
         variants = {"ours": plain}
-        measure({name: make() for name, make in baselines.items()} | {"ours": stepping(training)})
+        work = {name: make() for name, make in baselines.items()} | {"ours": stepping(training)}
+        if critic is not None:
+            work["ours, with the critic"] = stepping(training_of(plain, device, critic))
+        measure(work)
     else:
         for name, make in baselines.items():
             measure({name: make()})
     for name, each in variants.items():
+        reading = f"{name}, with the critic"
         if cuda:
             training = training_of(each, device)
             measure({name: stepping(training)})
+            if critic is not None:
+                measure({reading: stepping(training_of(each, device, critic))})
         goals = {"eager": 3.0, "released": 5.0} if cuda else {"released": 1.5}
         for baseline in ("eager", "released"):
             ratio = seconds[baseline] / seconds[name]
             print(f"  times {baseline}: {verdict(ratio, goals[baseline]) if baseline in goals else f'{ratio:.2f}'}")
         print(f"  of the bound: {verdict(seconds['bound'] / seconds[name], 0.7 if cuda else 0.75)}")
+        if critic is not None:
+            more = seconds[reading] - seconds[name]
+            print(f"  the critic: {1000 * more:.1f} ms more a step, {more / seconds[name]:.0%} of a step without it")
         share = operations(found) / seconds[name] / peak
         print(f"  share of the matmul peak ({peak / 1e12:.2f} Tflop/s): {share:.1%}", flush=True)
         phases = ", ".join(f"{phase} {each:.1f}" for phase, each in by_phase(training, batch, steps).items())
@@ -297,8 +323,11 @@ def main() -> None:
     )
     batch = synthetic_batch(options.batch, options.size)
     if options.count:
-        for name, number in counted(config, batch).row().items():
-            print(f"{name}: {number}")
+        without = counted(config, batch).row()
+        critic = critic_of(config, torch.device("cpu"))
+        reading = without if critic is None else counted(config, batch, critic).row()
+        for name, number in without.items():
+            print(f"{name}: {number}" + ("" if critic is None else f"; with the critic: {reading[name]}"))
         return
     print(f"{surroundings(device)}; batch {options.batch}, {options.size} px", flush=True)
     timed_variants(config, batch, device, options.steps, options.rounds)
