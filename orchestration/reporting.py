@@ -16,10 +16,13 @@ from pipelines.config import PreprocessConfig
 from pipelines.synthesis.config import SynthesisConfig
 
 if TYPE_CHECKING:
+    from orchestration.train.estimate import Forecast
     from pipelines.preprocess import progress as preprocessing
 
 SHOWN = ("A/reconstruction", "N/reconstruction", "D/adversarial", "D/attribute")
 """Losses in the line of progress; MLflow has them all."""
+CORRECTED_AFTER = 60.0
+"""Seconds of training after which a forecast is compared with what was measured."""
 FACTS = ("images_per_second", "seconds_left", "checkpoint", "workers", "nodes")
 
 
@@ -69,9 +72,17 @@ def preprocess(config: PreprocessConfig, reporter: Reporter) -> None:
         **({"without_a_face_in_most_frames": f"{summary.half_lost} of the ok clips"} if summary.half_lost else {}),
         **({"measured_on_the_cpu": f"{summary.fell_back}, after a process was lost"} if summary.fell_back else {}),
         **({} if summary.flagged is None else {"not_the_person_of_their_folder": summary.flagged}),
+        **({} if summary.linked is None else {"linked_identities": _linked(*summary.linked, summary.url)}),
         **({"passed_over": "; ".join(summary.passed_over)} if summary.passed_over else {}),
         **({"reasons": ", ".join(f"{why}: {n}" for why, n in summary.reasons.items())} if summary.reasons else {}),
     )
+
+
+def _linked(pairs: int, apart: int, url: str) -> str:
+    """How many identities share pictures or a face, in words."""
+    if not apart:
+        return f"{pairs} pairs" if pairs else "none"
+    return f"{pairs} pairs, {apart} on two sides of the split: `icface dataset split {url} OUT` keeps them together"
 
 
 def synthesise(config: SynthesisConfig, reporter: Reporter) -> None:
@@ -96,12 +107,14 @@ def train(options: TrainJob, reporter: Reporter) -> None:
     """Train, showing how far it is. Raises IcfaceError when it is stopped, and as the training does."""
     from orchestration.tracking import pages
     from orchestration.train import driver
-    from orchestration.train.estimate import told_before
+    from orchestration.train.estimate import forecast
 
-    if (line := told_before(options)) is not None:
-        reporter.say(line)
+    show = progress_of(reporter, options.training.steps)
+    if (told := forecast(options)) is not None:
+        reporter.say(told.line)
+        show = correcting(told, reporter, show)
     begun = time.monotonic()
-    result = driver.train(options, progress_of(reporter, options.training.steps))
+    result = driver.train(options, show)
     taken = duration(time.monotonic() - begun)
     if result.unsent:
         reporter.say(f"the tracking server did not take {result.unsent}")
@@ -172,6 +185,26 @@ def progress_of(reporter: Reporter, steps: int, name: str = "training") -> OnPro
         reporter.progress(name, step, steps, text, **losses, **facts)
 
     return show
+
+
+def correcting(told: "Forecast", reporter: Reporter, show: OnProgress) -> OnProgress:
+    """`show`, which also says once, when steps were measured for a minute, that a forecast was far off."""
+    first: float | None = None
+    said = False
+
+    def also(progress: TrainingProgress) -> None:
+        nonlocal first, said
+        show(progress)
+        if said or not progress.starts:
+            return
+        now = time.monotonic()
+        first = first or now
+        if progress.step and progress.seconds_left is not None and now - first >= CORRECTED_AFTER:
+            said = True
+            if (line := told.corrected(progress.step, now - first, progress.seconds_left)) is not None:
+                reporter.say(line)
+
+    return also
 
 
 def write_json(path: str, values: object) -> None:

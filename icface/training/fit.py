@@ -22,6 +22,7 @@ from icface.training.critic import Critic
 from icface.training.distributed import any_rank, world
 from icface.training.ema import estimate_batch_norms
 from icface.training.prefetch import prefetched
+from icface.training.step_rate import StepRate
 from icface.training.trainer import Metrics, prepare
 from icface.training.validation import RealFrames, validate
 
@@ -38,13 +39,16 @@ class Hooks:
     """What a training tells whoever runs it. All are called on every rank, between two steps."""
 
     on_log: Callable[[int, Metrics], None] = _ignore
-    """(steps done, metrics): losses averaged since the last call, `images_per_second`, `seconds_left`."""
+    """(steps done, metrics): losses averaged since the last call; `images_per_second` and `seconds_left` at the pace
+    of the last minute."""
     on_images: Callable[[int, npt.NDArray[np.uint8]], None] = _ignore
     """(steps done, sample grid (H, W, 3) uint8 RGB): see `sample_grid`."""
     on_edits: Callable[[int, npt.NDArray[np.uint8], tuple[str, ...]], None] = _ignore
     """(steps done, grid (H, W, 3) uint8 RGB, what each of its columns shows): see `edit_grid`."""
     on_checkpoint: Callable[[int, Callable[[Path], None]], None] = _ignore
     """(steps done, save): `save(folder)` writes the state of the training into a folder."""
+    on_phase: Callable[[str, int], None] = _ignore
+    """(what is begun now, step): for whoever wants to know in what a training hangs."""
     should_stop: Callable[[], bool] = lambda: False
     """Asked after each step; a yes on any rank writes a checkpoint and ends the training on all."""
 
@@ -108,18 +112,20 @@ def fit(
     if resume is not None:
         training.load(load_state(resume))
     sample: DeviceBatch | None = None
-    started, first = time.monotonic(), training.steps_done
-    saved = started
+    saved = time.monotonic()
+    rate = StepRate(training.steps_done, saved)
     iterator = prefetched(data.batches, training.device)
     stopping = False
     # Asking the other ranks makes the host wait for the device.
     ask_every = 1 if training.check is None else training.check.LAG
     while training.steps_done < config.steps:
+        hooks.on_phase("reading a batch", training.steps_done + 1)
         batch = next(iterator, None)
         if batch is None:
             raise IcfaceError(f"the data ended after {training.steps_done} of {config.steps} steps")
         if sample is None:
             sample = batch.to(training.device)
+        hooks.on_phase("training", training.steps_done + 1)
         training.step(batch)
         done = training.steps_done
         last = done == config.steps
@@ -129,19 +135,22 @@ def fit(
             late = time.monotonic() - saved > 60 * config.checkpoint_minutes
             stop, late = any_rank(stopping, late, device=training.device)
         if done % config.log_every == 0 or last:
-            seconds = (time.monotonic() - started) / (done - first)
+            seconds = rate.update(done, time.monotonic())
             metrics = training.metrics()
             metrics["images_per_second"] = len(batch) * world()[1] / seconds
             metrics["seconds_left"] = seconds * (config.steps - done)
             hooks.on_log(done, metrics)
         if validation is not None and (done % config.validate_every == 0 or last):
+            hooks.on_phase("validating", done)
             found = validate(training.average.model, training.discriminator, validation)
             training.networks.losses.attribute_mask.copy_(found.reliable_attributes(config.loss.readable_from))
             hooks.on_log(done, found.metrics(bundle_config.schema))
         if done % config.images_every == 0 or last:
+            hooks.on_phase("making sample pictures", done)
             hooks.on_images(done, sample_grid(training.average.model, sample))
             hooks.on_edits(done, *edit_grid(training.average.model, sample))
         if done % config.checkpoint_every == 0 or last or stop or late:
+            hooks.on_phase("writing a checkpoint", done)
             training.settle()
             hooks.on_checkpoint(done, lambda folder: save_state(folder, training.state()))
             saved = time.monotonic()

@@ -1,5 +1,6 @@
 """What the driver of a training and its ranks tell each other: a Ray actor on the driver's node."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import ray
 from ray.train.v2._internal.execution.callback import ControllerCallback
 
+from orchestration.train.phases_of_ranks import Beat, hang
 from orchestration.train.progress import TrainingProgress
 from pipelines.cluster import on_node
 
@@ -25,6 +27,7 @@ class TrainingCoordinator:
         self.starts: list[int] = []
         self.nodes: dict[int, str] = {}
         self.handles: dict[int, Any] = {}
+        self.beats: dict[int, Beat] = {}
         self.controller: Any = None
 
     def begin(self, step: int) -> bool:
@@ -33,7 +36,7 @@ class TrainingCoordinator:
             reason = self.noted or "the processes were killed, perhaps for want of memory"
             self.error = f"its processes died {RESTARTS + 1} times without a checkpoint in between: {reason}"
         self.starts.append(step)
-        self.nodes, self.handles = {}, {}
+        self.nodes, self.handles, self.beats = {}, {}, {}
         return self.error is None
 
     def join(self, rank: int, node: str, handle: Any = None) -> None:
@@ -43,6 +46,14 @@ class TrainingCoordinator:
     def ranks(self) -> list[Any]:
         """Handles of the ranks that joined since the last start."""
         return [handle for handle in self.handles.values() if handle is not None]
+
+    def beat(self, rank: int, phase: str, step: int, seconds: float, usual: float) -> None:
+        """A rank says what it does, for how long, and how long that took at most before."""
+        self.beats[rank] = Beat(phase, step, seconds, usual, time.monotonic())
+
+    def left(self, rank: int) -> None:
+        """A rank trains no more."""
+        self.beats.pop(rank, None)
 
     def post(self, metrics: Mapping[str, float] | None = None, **values: Any) -> None:
         """Keep what a rank says: fields of `TrainingProgress`; metrics are added to those that are known."""
@@ -64,6 +75,7 @@ class TrainingCoordinator:
             nodes=len(set(self.nodes.values())),
             error=self.error,
             starts=tuple(self.starts),
+            hang=hang(self.beats, self.nodes, time.monotonic()),
         )
 
     def controlled_by(self, controller: Any) -> None:

@@ -20,6 +20,8 @@ LONG = DAY / 2
 WORTH_IT = 100
 """Steps from which the start of a training says how long it will take: measuring costs three."""
 FITS_A_CPU = "small"
+OFF = 1.3
+"""Times the forecast from which a training that takes longer says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +80,44 @@ def estimate(job: TrainJob, config: TrainConfig | None = None) -> Estimate:
     return Estimate(cost=cost, steps=config.steps, device=name)
 
 
-def told_before(job: TrainJob) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What is said of the time of a training before it starts."""
+
+    line: str
+    seconds: float
+    """Of the whole training, if nothing else uses the machine."""
+
+    def corrected(self, step: int, elapsed: float, seconds_left: float) -> str | None:
+        """What is said once steps were measured, if the forecast was far off.
+
+        `elapsed` and `seconds_left`: since the first step was begun and to the last one, at `step` steps.
+        """
+        total = elapsed + seconds_left
+        if total < OFF * self.seconds:
+            return None
+        return (
+            f"measured now, after {step} steps: {duration(seconds_left)} left, {duration(total)} in all. The "
+            f"{duration(self.seconds)} said before were of a machine that does nothing else"
+        )
+
+
+def forecast(job: TrainJob) -> Forecast | None:
     """How long a training on this machine's CPU will take, and which preset fits it better; None where that is soon
     seen.
     """
     if job.gpu or job.resume or job.address != "local" or job.training.steps < WORTH_IT:
         return None
     found = estimate(job)
-    line = f"about {duration(found.seconds)} on this machine: {job.training.steps} steps of {found.cost.seconds:.2g} s"
-    if found.seconds < LONG or job.preset == FITS_A_CPU:
-        return line
-    small = TrainConfig.preset(FITS_A_CPU)
-    fits = estimate(job, small)
-    return (
-        f"{line}; --preset {FITS_A_CPU} fits a CPU: {small.model.size} px, {small.steps} steps, about "
-        f"{duration(fits.seconds)}"
+    line = (
+        f"about {duration(found.seconds)} if this machine does nothing else: {job.training.steps} steps of "
+        f"{found.cost.seconds:.2g} s; after a minute the time left is that of the steps that were measured"
     )
+    if found.seconds >= LONG and job.preset != FITS_A_CPU:
+        small = TrainConfig.preset(FITS_A_CPU)
+        fits = estimate(job, small)
+        line += (
+            f"; --preset {FITS_A_CPU} fits a CPU: {small.model.size} px, {small.steps} steps, about "
+            f"{duration(fits.seconds)}"
+        )
+    return Forecast(line=line, seconds=found.seconds)

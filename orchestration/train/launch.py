@@ -190,14 +190,14 @@ def _watch(
             if not known.starts and (sentence := waiting.sentence()) is not None:
                 on_progress(replace(known, stage=sentence))
             else:
-                on_progress(known)
+                on_progress(replace(known, stage=known.hang or known.stage))
         except KeyboardInterrupt:
             if stopping:
                 raise
             stopping = True
+            coordinator.ask_to_stop.remote()  # also where no rank is there now: those that start again must hear it
             if ranks_live(_ranks(coordinator)):
                 on_progress(replace(known, stage="stopping: a checkpoint is written (Ctrl-C again leaves without)"))
-                coordinator.ask_to_stop.remote()
         if stopping and not ended.is_set():
             alone = 0.0 if ranks_live(_ranks(coordinator)) else alone or time.monotonic()
             # Nobody trains, so nobody writes a checkpoint: it waits for a place, for the first time or again.

@@ -23,6 +23,8 @@ class TrainingProgress:
     nodes: int = 0
     starts: tuple[int, ...] = ()
     """The steps that the ranks began from, one a start."""
+    hang: str | None = None
+    """Which rank the others wait for, where nothing gets on; see `orchestration.train.phases_of_ranks`."""
     unsent: str | None = None
     """What the tracking server never took, and where it lies."""
     error: str | None = None

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from orchestration.tracking.run_logger import RunLogger
 from orchestration.tracking.system_metrics import SystemMetrics
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import StopWanted
+from orchestration.train.phases_of_ranks import Whereabouts
 from orchestration.train.profiling import StepProfiler
 from orchestration.train.run_folder import BUNDLE, UNSENT
 from pipelines.dataset import Dataset
@@ -144,16 +145,17 @@ def _train(job: RankJob) -> None:
             logger = logger_of(job)
             job.coordinator.post.remote(step=first_step, stage=_stage(ranks, first_step))
         try:
-            model = fit(
-                config,
-                bundle_config,
-                data,
-                hooks=hooks_of(job, checkpoints, rank, logger, device),
-                device=device,
-                resume=resume,
-                init=ray.get(job.init) if job.init is not None else None,
-                critic=make_critic(config.loss, bundle_config, device),
-            )
+            with Whereabouts(job.coordinator, rank) as whereabouts:
+                model = fit(
+                    config,
+                    bundle_config,
+                    data,
+                    hooks=replace(hooks_of(job, checkpoints, rank, logger, device), on_phase=whereabouts.begin),
+                    device=device,
+                    resume=resume,
+                    init=ray.get(job.init) if job.init is not None else None,
+                    critic=make_critic(config.loss, bundle_config, device),
+                )
         except NonFiniteLoss as error:
             if error.here:
                 with folder.writing(f"non-finite-batch-{rank}.pt") as path:
