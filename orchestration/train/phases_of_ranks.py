@@ -29,6 +29,7 @@ class Beat:
     """When it was said, in the listener's clock."""
 
     def elapsed(self, now: float) -> float:
+        """Seconds since the phase was begun, at `now` in the listener's clock."""
         return self.seconds + now - self.heard
 
 
