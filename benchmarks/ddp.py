@@ -188,6 +188,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
                 config=config,
                 bundle_config=BundleConfig(model=config.model, schema=AttributeSchema.default()),
                 dataset="",
+                mixed_with=(),
                 folder=place,
                 tracking_uri=uri,
                 mlflow_run_id=run,

@@ -96,13 +96,13 @@ def main() -> None:
             return run
 
         def first_time() -> None:
-            parquet._reader._kept.clear()
-            parquet._reader._neutral.clear()
+            parquet._readers[0]._kept.clear()
+            parquet._readers[0]._neutral.clear()
 
         work = {
             "cv2.imdecode": lambda: [cv2.imdecode(data, cv2.IMREAD_COLOR) for data in pictures] and None,
             "in memory": block_by_block(kept, lambda: None),
-            "mapped": block_by_block(mapped, mapped._reader._kept.clear),
+            "mapped": block_by_block(mapped, mapped._readers[0]._kept.clear),
             "Parquet": block_by_block(parquet, first_time),
         }
         seconds = side_by_side(work, options.rounds, torch.device("cpu"))

@@ -67,6 +67,16 @@ def label_names(sides: bool) -> tuple[str, ...]:
     return LABEL_NAMES if sides else ATTRIBUTE_NAMES
 
 
+def columns_of(units: Iterable[str], sides: bool) -> list[int]:
+    """Columns of an array of labels that belong to some attributes, those of their sides too.
+
+    >>> columns_of(["AU02"], sides=False), columns_of(["AU02"], sides=True)
+    ([4], [4, 20, 21])
+    """
+    chosen = set(units)
+    return [column for column, name in enumerate(label_names(sides)) if unit_of(name) in chosen]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seen:
     """Which values of an attribute occur in training frames, raw."""

@@ -233,6 +233,11 @@ def model_card(model: ICface) -> str:
     facts = "\n".join(
         f"- {name}: {value}" for name, value in config.training.items() if not isinstance(value, dict | list)
     )
+    mixed = "".join(
+        f"\n- {entry['share']:.0%} of the pairs: {entry['name']}, {entry['frames']} frames of "
+        f"{entry['identities']} people, labels by {entry['analyzer']}, licence {entry['licence']}"
+        for entry in config.training.get("datasets", ())
+    )
     return f"""# ICface model
 
 A neutraliser and a generator ({config.model.architecture}, {model.size} px) that reenact one portrait from
@@ -241,7 +246,7 @@ A neutraliser and a generator ({config.model.architecture}, {model.size} px) tha
 - licence: {config.licence}
 - sources: {", ".join(config.sources) or "not recorded"}
 - analyzer of the training data: {config.analyzer.get("fingerprint") or config.analyzer.get("name", "unknown")}
-{facts}
+{facts}{mixed}
 
 | attribute | range | neutral | measured on | seen: 1st, 50th, 99th percentile; smallest .. largest | can be set |
 |---|---|---|---|---|---|

@@ -28,6 +28,9 @@ class TrainJob:
 
     dataset: str
     """A data set. A path or fsspec URL."""
+    mixed_with: Annotated[tuple[str, ...], tyro.conf.arg(name="with", metavar="DATASET:SHARE ...")] = ()
+    """Other data sets to draw pairs from, each with its share of them, as in synthetic:0.3. The first data set has the
+    rest. Pictures, crops and attributes must agree."""
     workers: int | str = 1
     """Training processes, which share each batch evenly. A range such as 1-3 uses as many as the cluster has room
     for."""

@@ -76,6 +76,18 @@ def offline() -> None:
 
 
 @pytest.fixture(scope="session")
+def synthetic_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three synthetic people of 32 px, one of them `val`. Do not write into it."""
+    from support.synthetic_people import build_people
+
+    from pipelines.synthesis.config import SynthesisConfig
+
+    url = tmp_path_factory.mktemp("people") / "synthetic"
+    build_people(SynthesisConfig(dataset=str(url), people=3, frames=60, size=32, seed=5))
+    return url
+
+
+@pytest.fixture(scope="session")
 def small_dataset(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two sample clips as a data set of 32 px, every second frame; nobody is `val`. Do not write into it."""
     from support.datasets import build_dataset, flat_config

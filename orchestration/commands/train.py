@@ -72,6 +72,8 @@ def main(argv: Sequence[str]) -> None:
         notices += [f"--config {known.config}: {notice}" for notice in old]
         base = base.merge(values)
     before = {} if kept is None else {**kept.job, "init_from": kept.init_from}
+    if "mixed_with" in before:  # JSON has lists
+        before["mixed_with"] = tuple(before["mixed_with"])
     options = parse(Train, argv, "train", default=Train(dataset=tyro.MISSING, training=base, **before))
     with Reporter() as reporter:
         for notice in notices:

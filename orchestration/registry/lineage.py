@@ -57,6 +57,10 @@ def rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("clips from", ", ".join(facts["sources"]) or "not recorded"),
         ("data set", data.get("url")),
         ("data set's hash", data.get("sha256")),
+        *(
+            ("mixed with", f"{other['url']}, {other['share']:.0%} of the pairs, {other['licence']}")
+            for other in data.get("mixed_with", ())
+        ),
         ("labelled by", data.get("analyzer")),
         *((f"parent {depth}", parent) for depth, parent in enumerate(facts["parents"], 1)),
         ("run", run["name"] and f"{run['name']} ({run['id']}, {run['status']})"),
@@ -96,7 +100,8 @@ def _data_set(run: Any) -> dict[str, Any] | None:
     if run is None:
         return None
     names = {"url": "icface.dataset", "sha256": "icface.dataset_hash", "analyzer": "icface.analyzer"}
-    return {name: run.data.tags.get(tag) for name, tag in names.items()}
+    tags = run.data.tags
+    return {**{name: tags.get(tag) for name, tag in names.items()}, "mixed_with": registry.mixed_with(tags)}
 
 
 def _parents(run: Any) -> list[str]:

@@ -16,6 +16,7 @@ from orchestration.cluster import versions as versions_of_code
 from orchestration.registry.descriptions import STEPS_TAG, TAG_LENGTH, describe
 from orchestration.tracking.run_logger import experiment_id, restoring
 from pipelines.dataset import Dataset
+from pipelines.loading.mixture import Mixture, Part
 
 
 def user() -> str:
@@ -54,9 +55,9 @@ def start_sweep(name: str, tags: Mapping[str, str]) -> str:
 
 
 def start_run(
-    name: str, params: Mapping[str, Any], facts: Mapping[str, Any], commit: str | None, dataset: Dataset
+    name: str, params: Mapping[str, Any], facts: Mapping[str, Any], commit: str | None, dataset: Dataset | Mixture
 ) -> str:
-    """A new run with its parameters, tags and the data set as its input; returns the run's id."""
+    """A new run with its parameters, tags and the data sets as its inputs; returns the run's id."""
     client = mlflow.MlflowClient()
     tags = {f"icface.{key}": str(value) for key, value in facts.items()}
     tags |= {"mlflow.source.name": "icface train", "mlflow.source.type": "LOCAL", "mlflow.user": user()}
@@ -72,14 +73,15 @@ def start_run(
     client.log_batch(run_id, params=items)
     client.log_dict(run_id, dict(params), "config.json")
     describe(client, client.get_run(run_id))
-    client.log_inputs(run_id, [_dataset_input(dataset)])
+    client.log_inputs(run_id, [_dataset_input(part) for part in Mixture.of(dataset).parts])
     return run_id
 
 
-def _dataset_input(dataset: Dataset) -> Any:
+def _dataset_input(part: Part) -> Any:
     from mlflow.entities import Dataset as TrackedDataset
     from mlflow.entities import DatasetInput, InputTag
 
+    dataset = part.dataset
     counts = dataset.meta["counts"]
     return DatasetInput(
         dataset=TrackedDataset(
@@ -89,7 +91,7 @@ def _dataset_input(dataset: Dataset) -> Any:
             source=json.dumps({"uri": dataset.url}),
             profile=json.dumps({"counts": counts, "analyzer": dataset.analyzer}),
         ),
-        tags=[InputTag("mlflow.data.context", "training")],
+        tags=[InputTag("mlflow.data.context", "training"), InputTag("icface.share", f"{part.share:g}")],
     )
 
 

@@ -1,6 +1,7 @@
 """Registered models in MLflow: versions made of bundles, and their aliases."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
@@ -202,10 +203,16 @@ def trained_on(url: str, sha256: str) -> list[Version]:
             tags = client.get_run(item.run_id).data.tags if item.run_id else {}
         except MlflowException:  # the run was deleted, the version was not
             continue
-        known = tags.get("icface.dataset")
-        if tags.get("icface.dataset_hash") == sha256 or (known and Folder.at(known).absolute == place):
+        used = [(tags.get("icface.dataset"), tags.get("icface.dataset_hash"))]
+        used += [(other["url"], other["sha256"]) for other in mixed_with(tags)]
+        if any(known_hash == sha256 or (known and Folder.at(known).absolute == place) for known, known_hash in used):
             found.append(item)
     return found
+
+
+def mixed_with(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The other data sets of a training, by the tags of its run: `url`, `share`, `sha256`, `licence` of each."""
+    return list(json.loads(tags.get("icface.mixed_with", "[]")))
 
 
 def set_alias(name: str, number: int, alias: str, reason: str) -> int | None:

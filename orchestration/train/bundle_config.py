@@ -6,32 +6,37 @@ from icface.training.augmentation import seen_in_training
 from icface.training.config import TrainConfig
 from icface.training.init_from import inherited, init_schema
 from pipelines.dataset import Dataset
-from pipelines.loading.sides import training_schema
+from pipelines.loading.mixture import Mixture
 
 
-def make_bundle_config(config: TrainConfig, dataset: Dataset, init: BundleConfig | None = None) -> BundleConfig:
+def make_bundle_config(
+    config: TrainConfig, dataset: Dataset | Mixture, init: BundleConfig | None = None
+) -> BundleConfig:
     """The configuration of the bundle of a training on `dataset`, which may begin with the model of `init`.
 
-    Raises IcfaceError when the data set cannot be trained on (`check_trainable`).
+    Raises IcfaceError when a data set cannot be trained on (`check_trainable`).
     """
-    check_trainable(config, dataset)
-    groups = dataset.row_groups("train")
-    schema = training_schema(dataset, config.data.sides)
+    mixture = Mixture.of(dataset)
+    for part in mixture.parts:
+        check_trainable(config, part.dataset)
+    groups = [group for part in mixture.parts for group in part.dataset.row_groups("train")]
+    schema = mixture.training_schema(config.data.sides)
     made = BundleConfig(
         model=config.model,
         schema=seen_in_training(schema if init is None else init_schema(schema, init.schema)[0], config.data),
-        crop_rule=dataset.crop_rule.to_json(),
-        analyzer=dataset.analyzer,
+        crop_rule=mixture.first.crop_rule.to_json(),
+        analyzer=mixture.analyzer,
         baselines=config.data.baselines,
-        licence=dataset.licence,
+        licence=mixture.licence,
         training={
             "config": config.to_json(),
             "steps": config.steps,
             "batch": config.data.batch_size,
-            "dataset_hash": dataset.hash,
-            "sources": list(dataset.meta["sources"]),
+            "dataset_hash": mixture.hash,
+            "sources": mixture.sources,
             "frames": sum(group.rows for group in groups),
             "identities": len({group.identity for group in groups}),
+            **({"datasets": mixture.facts()} if len(mixture.parts) > 1 else {}),
         },
     )
     return made if init is None else inherited(made, init)

@@ -32,8 +32,7 @@ from orchestration.train.launch import Launch, launch
 from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.run_folder import BUNDLE, TAKEN_AGAIN, UNSENT, RunRecord, run_folder
 from orchestration.train.waiting import check_gpus
-from pipelines.dataset import Dataset
-from pipelines.loading.sides import training_schema
+from pipelines.loading.mixture import Mixture
 from pipelines.storage import Folder
 
 
@@ -64,8 +63,9 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     """
     if job.address == "local" and not ray.is_initialized():
         check_gpus(job, torch.cuda.device_count())
-    dataset = Dataset.open(Folder.at(job.dataset).absolute)
-    check_trainable(job.training, dataset)
+    dataset = Mixture.open(job.dataset, job.mixed_with)
+    for part in dataset.parts:
+        check_trainable(job.training, part.dataset)
     name = job.name or f"{Path(dataset.url).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     folder = run_folder(job.storage, name)
     run_logger.check_reach(job.address)
@@ -156,14 +156,14 @@ class _Origin:
         return "\n  ".join([f"beginning with the weights of {self.name}", *self.changes])
 
 
-def _origin(init_from: str | None, job: TrainJob, dataset: Dataset) -> _Origin | None:
+def _origin(init_from: str | None, job: TrainJob, dataset: Mixture) -> _Origin | None:
     """Raises IcfaceError when there is no such model or its weights do not fit the configuration."""
     if init_from is None:
         return None
     reference = resolve(init_from)
     start = load_bundle(reference.folder)
     check_fits(job.training.model, start)
-    _, changes = init_schema(training_schema(dataset, job.training.data.sides), start.schema)
+    _, changes = init_schema(dataset.training_schema(job.training.data.sides), start.schema)
     return _Origin(model=start, name=reference.pinned, changes=changes)
 
 
@@ -192,7 +192,7 @@ def _record(
     job: TrainJob,
     name: str,
     folder: Folder,
-    dataset: Dataset,
+    dataset: Mixture,
     origin: _Origin | None,
     bundle_config: BundleConfig,
 ) -> RunRecord:
@@ -206,7 +206,7 @@ def _record(
                 f"the run {name} exists in {job.storage}: add --resume to go on, or choose another --name"
             )
         changed = record.check_same(config, dataset.hash, init_from)
-        record = replace(record, config=config, job=_options(job))
+        record = replace(record, config=config, job=_options(job, dataset))
         record.write(folder)
         if not runs.has_run(record.mlflow_run_id):
             facts = _facts(job, folder, dataset, bundle_config)
@@ -228,29 +228,32 @@ def _record(
         dataset_hash=dataset.hash,
         mlflow_run_id=runs.start_run(name, parameters, facts, commit(), dataset),
         init_from=init_from,
-        job=_options(job),
+        job=_options(job, dataset),
     )
     record.write(folder)
     return record
 
 
-def _options(job: TrainJob) -> dict[str, Any]:
-    """What `--resume` alone takes again, beside the configuration."""
-    return {name: getattr(job, name) for name in TAKEN_AGAIN}
+def _options(job: TrainJob, dataset: Mixture) -> dict[str, Any]:
+    """What `--resume` alone takes again, beside the configuration; from any working directory."""
+    return {name: getattr(job, name) for name in TAKEN_AGAIN} | {"mixed_with": dataset.others}
 
 
-def _parameters(job: TrainJob, dataset: Dataset, init_from: str | None) -> dict[str, Any]:
+def _parameters(job: TrainJob, dataset: Mixture, init_from: str | None) -> dict[str, Any]:
     """A run's parameters: where the configuration comes from, then all of it."""
     named = {"preset": job.preset, "dataset": dataset.url, "workers": job.workers, "init_from": init_from or "none"}
+    if dataset.others:
+        named["with"] = " ".join(dataset.others)
     return {**named, **run_logger.flat(job.training.to_json())}
 
 
-def _facts(job: TrainJob, folder: Folder, dataset: Dataset, bundle_config: BundleConfig) -> dict[str, Any]:
+def _facts(job: TrainJob, folder: Folder, dataset: Mixture, bundle_config: BundleConfig) -> dict[str, Any]:
     """What a run's tags say of where it comes from."""
     return {
         "dataset": dataset.url,
-        "dataset_hash": dataset.hash,
+        "dataset_hash": dataset.first.hash,
         "analyzer": dataset.analyzer["fingerprint"],
+        **({"mixed_with": json.dumps(dataset.others_facts)} if dataset.others else {}),
         "licence": bundle_config.licence,
         "workers": job.workers,
         "checkpoints": folder.url,
@@ -271,7 +274,7 @@ def _changed(job: TrainJob) -> list[str]:
 def _continued(
     record: RunRecord,
     name: str,
-    dataset: Dataset,
+    dataset: Mixture,
     facts: dict[str, Any],
     folder: Folder,
     parameters: dict[str, Any],

@@ -12,7 +12,7 @@ from orchestration.terminal import duration
 from orchestration.train.bundle_config import make_bundle_config
 from orchestration.train.checkpoint_store import KEPT
 from orchestration.train.waiting import check_gpus
-from pipelines.dataset import Dataset
+from pipelines.loading.mixture import Mixture
 
 DAY = 86_400
 LONG = DAY / 2
@@ -60,7 +60,7 @@ class Estimate:
 def estimate(job: TrainJob, config: TrainConfig | None = None) -> Estimate:
     """Train three steps with what one process of `job` would have. Raises IcfaceError as the training would."""
     config = config or job.training
-    dataset = Dataset.open(job.dataset)
+    dataset = Mixture.open(job.dataset, job.mixed_with)
     bundle_config = make_bundle_config(config, dataset)
     if job.gpu:
         check_gpus(job, torch.cuda.device_count())

@@ -27,7 +27,8 @@ from orchestration.train.rank import RankJob, train_on_rank
 from orchestration.train.run_folder import RUN
 from orchestration.train.waiting import Waiting, check_gpus, ranks_live
 from pipelines.cluster import connect
-from pipelines.dataset import META, Dataset
+from pipelines.dataset import META
+from pipelines.loading.mixture import Mixture
 from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
@@ -47,7 +48,7 @@ class Launch:
     name: str
     folder: Folder
     """Of the run."""
-    dataset: Dataset
+    dataset: Mixture
     tracking_uri: str
     mlflow_run_id: str
     bundle_config: BundleConfig
@@ -78,7 +79,11 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
             )
         check_cluster_consistency(
             None if job.address == "local" else ready.tracking_uri,
-            {"--storage": (folder, RUN), "the data set": (Folder.at(dataset.url), META)},
+            {
+                "--storage": (folder, RUN),
+                "the data set": (Folder.at(dataset.url), META),
+                **{f"--with {each.dataset.url}": (Folder.at(each.dataset.url), META) for each in dataset.parts[1:]},
+            },
         )
         _quiet_train()
         coordinator = start_coordinator()
@@ -87,6 +92,7 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
             config=job.training,
             bundle_config=ready.bundle_config,
             dataset=dataset.url,
+            mixed_with=dataset.others,
             folder=folder.absolute,
             tracking_uri=credentials.complete(ready.tracking_uri),
             mlflow_run_id=ready.mlflow_run_id,
@@ -151,7 +157,7 @@ def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int) -> Any:
             # Called at each start of the ranks, which go on from the newest checkpoint.
             "datasets": {"pairs": lambda: blocks_of(config, checkpoints.newest() or 0)},
             "dataset_config": PairIngest(
-                rank_job.dataset, rank_job.cache, config, rank_job.bundle_config.schema, readers
+                rank_job.dataset, rank_job.mixed_with, rank_job.cache, config, rank_job.bundle_config.schema, readers
             ),
         }
     least, most = job.worker_range

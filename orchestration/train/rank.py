@@ -32,7 +32,7 @@ from orchestration.train.coordinator import StopWanted
 from orchestration.train.phases_of_ranks import Whereabouts
 from orchestration.train.profiling import StepProfiler
 from orchestration.train.run_folder import BUNDLE, UNSENT
-from pipelines.dataset import Dataset
+from pipelines.loading.mixture import Mixture
 from pipelines.loading.pairs import PairBatches
 from pipelines.loading.validation_frames import validation_frames
 from pipelines.row_cache import RowCache
@@ -56,6 +56,8 @@ class RankJob:
     config: TrainConfig
     bundle_config: BundleConfig
     dataset: str
+    mixed_with: tuple[str, ...]
+    """Other data sets, as `Mixture.open` takes them."""
     folder: str
     """Of the run."""
     tracking_uri: str
@@ -111,7 +113,7 @@ def _train(job: RankJob) -> None:
         return
     here = ray.get_runtime_context()
     job.coordinator.join.remote(rank, ray.util.get_node_ip_address(), here.current_actor)
-    dataset = Dataset.open(job.dataset, job.cache)
+    dataset = Mixture.open(job.dataset, job.mixed_with, job.cache)
     config = job.config
     bundle_config = job.bundle_config
     with checkpoints.reading(first_step) if first_step else nullcontext() as resume:

@@ -57,7 +57,9 @@ def affected(url: str) -> list[Affected]:
     known: dict[str, Affected] = {}
     for run in runs:
         tags = run.data.tags
-        if _same(tags["icface.dataset"], place) and tags.get("icface.dataset_hash") != dataset.hash:
+        used = [(tags["icface.dataset"], tags.get("icface.dataset_hash"))]
+        used += [(other["url"], other["sha256"]) for other in registry.mixed_with(tags)]
+        if any(_same(known_url, place) and sha256 != dataset.hash for known_url, sha256 in used):
             known[run.info.run_id] = _affected(run, made, f"trained on {url} as it was before", None)
     # Whoever began with such a model, on whatever data, has seen the faces too.
     before = -1
@@ -101,6 +103,7 @@ def _command(name: str, place: str, parent: Affected | None) -> str | None:
         if job.get(option, value) != value:
             words += [f"--{option}", str(job[option])]
     words += ["--gpu"] if job.get("gpu") else []
+    words += ["--with", *job["mixed_with"]] if job.get("mixed_with") else []
     if record.init_from is not None:
         # Its parent's new model, where the parent has to be trained again too.
         words += ["--init-from", record.init_from if parent is None else _again(parent)]

@@ -2,9 +2,10 @@
 
 The batch of a step is a function of (data set, config, seed, step) alone. Steps come in blocks of
 `pairs_per_row_group`: a block reads `batch_size` row groups of as many identities as there are. It takes one pair of
-each row group for each of its steps. So a row group is read once for several pairs, and no batch repeats a person. A
-rank reads and decodes only its slice of each batch. To know what there is, training opens `index.parquet` and no other
-footer; reading a row group opens its file.
+each row group for each of its steps. So a row group is read once for several pairs, and no batch repeats a person. Of
+several data sets (`pipelines.loading.mixture`) each has its share of a block's row groups. A rank reads and decodes
+only its slice of each batch. To know what there is, training opens `index.parquet` and no other footer; reading a row
+group opens its file.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from icface.training.augmentation import View, turned
 from icface.training.batch import Batch
 from icface.training.config import DataConfig
 from pipelines.dataset import Dataset
+from pipelines.loading.mixture import Mixture
 from pipelines.loading.row_group_reader import RowGroupReader, RowGroupSample
+from pipelines.loading.row_groups import TrainingRowGroups, shared_slots
 
 Arrays = dict[str, np.ndarray]
 PICTURES = ("source", "driving", "neutral")
@@ -62,7 +65,7 @@ class PairBatches(TorchDataset[Arrays]):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset | Mixture,
         config: DataConfig,
         schema: AttributeSchema,
         size: int,
@@ -84,22 +87,16 @@ class PairBatches(TorchDataset[Arrays]):
         self.first_step, self.steps = first_step, steps
         share = config.batch_size // world_size
         self.slots = range(rank * share, (rank + 1) * share)
-        self._reader = RowGroupReader(dataset, config)
         self._columns = np.array([label_names(config.sides).index(name) for name in schema.names])
-        groups = dataset.row_group_table("train")
-        # Stable, so that one data set gives one order, and the groups of a person lie side by side.
-        groups = groups[groups["rows"] > 1].sort_values("identity", kind="stable")
-        if not len(groups):
-            raise IcfaceError(f"{dataset.url} has no training frames; look at it with: icface inspect {dataset.url}")
-        # Plain arrays: VoxCeleb2 has a million row groups, and every reading process gets a copy.
-        self._files, self._file = np.unique(groups["file"].astype(str), return_inverse=True)
-        self._ordinal = groups["ordinal"].to_numpy(np.int32)
-        identities, first = np.unique(groups["identity"].astype(str), return_index=True)
-        self.identities: tuple[str, ...] = tuple(identities.tolist())
-        """Of the training, in the order of their indices in `Batch.identity`."""
-        self._first = np.append(first, len(groups))
-        # Within a person a row group is drawn by its number of rows.
-        self._rows_before = np.append(0, np.cumsum(groups["rows"].to_numpy(np.int64)))
+        mixture = Mixture.of(dataset)
+        self._shares = [part.share for part in mixture.parts]
+        self._readers = [RowGroupReader(part.dataset, config, part.ignored) for part in mixture.parts]
+        self._groups = [TrainingRowGroups(part.dataset) for part in mixture.parts]
+        names = [groups.identities for groups in self._groups]
+        self.identities: tuple[str, ...] = tuple(dict.fromkeys(name for people in names for name in people))
+        """Of the training, in the order of their indices in `Batch.identity`. One name, one person."""
+        places = {name: index for index, name in enumerate(self.identities)}
+        self._identity = [np.array([places[name] for name in people], np.int64) for people in names]
 
     def batches(self) -> Iterator[Batch]:
         """This rank's slice of each step's batch, from `first_step` to the last step."""
@@ -141,8 +138,8 @@ class PairBatches(TorchDataset[Arrays]):
         chosen = self._row_groups_of(number)
         arrays = self._empty(len(steps))
         for place, slot in enumerate(self.slots):
-            identity, group = chosen[slot]
-            sample = self._reader.sample(str(self._files[self._file[group]]), int(self._ordinal[group]))
+            source, identity, group = chosen[slot]
+            sample = self._readers[source].sample(*self._groups[source].place(group))
             arrays["identity"][:, place] = identity
             arrays["has_neutral"][:, place] = sample.neutral is not None
             neutral = None if sample.neutral is None else self._decode(sample, sample.neutral)
@@ -167,24 +164,26 @@ class PairBatches(TorchDataset[Arrays]):
 
     def deviations(self) -> npt.NDArray[np.float32]:
         """(n,) standard deviation of each coded attribute over a fixed sample of the training row groups."""
-        chosen = np.random.default_rng(self.seed).permutation(len(self._file))[:SAMPLED_GROUPS]
-        samples = [self._reader.sample(str(self._files[self._file[g]]), int(self._ordinal[g])) for g in sorted(chosen)]
+        samples = []
+        for groups, reader, share in zip(self._groups, self._readers, self._shares, strict=True):
+            count = max(1, round(share * SAMPLED_GROUPS))
+            chosen = np.random.default_rng(self.seed).permutation(len(groups))[:count]
+            samples += [reader.sample(*groups.place(group)) for group in sorted(chosen)]
         labels = np.concatenate([sample.labels for sample in samples])[:, self._columns]
         coded, _ = self.schema.encode(labels)
         coded = np.where(self.schema.measured(labels), coded, np.nan)
         return np.array([np.nanstd(column) if np.isfinite(column).any() else 0.0 for column in coded.T], np.float32)
 
-    def _row_groups_of(self, number: int) -> list[tuple[int, int]]:
-        """Identity and row group of each slot of the whole batch, for one block of steps."""
-        rng = np.random.default_rng((self.seed, 1, number))
-        count = len(self.identities)
-        # Whole rounds over all identities before any comes twice.
-        rounds = [rng.permutation(count) for _ in range(-(-self.config.batch_size // count))]
-        identities = np.concatenate(rounds)[: self.config.batch_size]
-        low, high = self._rows_before[self._first[identities]], self._rows_before[self._first[identities + 1]]
-        rows = low + (rng.random(len(identities)) * (high - low)).astype(np.int64)
-        groups = np.searchsorted(self._rows_before, rows, side="right") - 1
-        return list(zip(identities.tolist(), groups.tolist(), strict=True))
+    def _row_groups_of(self, number: int) -> list[tuple[int, int, int]]:
+        """Data set, identity and row group of each slot of the whole batch, for one block of steps."""
+        sources = shared_slots(self._shares, self.config.batch_size, np.random.default_rng((self.seed, 3, number)))
+        chosen: list[tuple[int, int, int]] = [(0, 0, 0)] * len(sources)
+        for source, groups in enumerate(self._groups):
+            slots = np.flatnonzero(sources == source)
+            drawn = groups.draw(np.random.default_rng((self.seed, 1, number, *[source] * (source > 0))), len(slots))
+            for slot, (person, group) in zip(slots.tolist(), drawn, strict=True):
+                chosen[slot] = (source, int(self._identity[source][person]), group)
+        return chosen
 
     def _empty(self, steps: int) -> Arrays:
         shape, n = (steps, len(self.slots)), len(self.schema)

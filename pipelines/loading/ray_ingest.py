@@ -5,7 +5,7 @@ readers, and brings the blocks back in order. Readers make each rank's slices as
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from icface.attributes import AttributeSchema
 from icface.errors import IcfaceError
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
-from pipelines.dataset import Dataset
+from pipelines.loading.mixture import Mixture
 from pipelines.loading.pairs import PairBatches
 from pipelines.row_cache import RowCache
 
@@ -37,15 +37,20 @@ class PairIngest(ray.train.DataConfig):
     """Gives each rank the slices of its own: the ranks' share of a batch depends on how many they are."""
 
     def __init__(
-        self, dataset: str, cache: RowCache | None, config: TrainConfig, schema: AttributeSchema, readers: int
+        self,
+        dataset: str,
+        mixed_with: Sequence[str],
+        cache: RowCache | None,
+        config: TrainConfig,
+        schema: AttributeSchema,
+        readers: int,
     ) -> None:
+        """`dataset` and `mixed_with` as `Mixture.open` takes them."""
         options = copy.deepcopy(ray.data.DataContext.get_current().execution_options)
         options.preserve_order = True
         super().__init__(datasets_to_split=[], execution_options=options)
-        self.dataset = dataset
-        self.cache = cache
-        self.config = config
-        self.schema = schema
+        self.given = (dataset, tuple(mixed_with), cache, config, schema)
+        """To every reader."""
         self.readers = readers
         """Processes that read for one rank."""
 
@@ -57,7 +62,7 @@ class PairIngest(ray.train.DataConfig):
             for name, blocks in datasets.items():
                 slices = blocks.map_batches(
                     Decode,
-                    fn_constructor_args=(self.dataset, self.cache, self.config, self.schema, rank, world_size),
+                    fn_constructor_args=(*self.given, rank, world_size),
                     batch_size=1,
                     compute=ray.data.ActorPoolStrategy(size=self.readers),
                     num_cpus=1,
@@ -74,13 +79,14 @@ class Decode:
     def __init__(
         self,
         dataset: str,
+        mixed_with: Sequence[str],
         cache: RowCache | None,
         config: TrainConfig,
         schema: AttributeSchema,
         rank: int,
         world_size: int,
     ) -> None:
-        opened = Dataset.open(dataset, cache)
+        opened = Mixture.open(dataset, mixed_with, cache)
         self.batches = PairBatches(
             opened,
             config.data,

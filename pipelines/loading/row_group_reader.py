@@ -1,12 +1,14 @@
 """Row groups as training sees them: read once for several pairs, their pictures left encoded until one is drawn."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from icface.attributes import columns_of
 from icface.images import decode_thumbnail
 from icface.labels import balanced_sampling_weights, baseline, less_baseline, medoid, neutral_frames, smooth
 from icface.spread import evenly
@@ -52,10 +54,14 @@ class RowGroupSample:
 class RowGroupReader:
     """Reads row groups of a data set; the last ones, of `KEPT_BYTES`, stay in memory. Can be pickled."""
 
-    def __init__(self, dataset: Dataset, config: DataConfig) -> None:
-        """`config` says how labels are made ready: `smoothing_frames`, `baselines`, `sides`."""
+    def __init__(self, dataset: Dataset, config: DataConfig, ignored: Sequence[str] = ()) -> None:
+        """`config` says how labels are made ready: `smoothing_frames`, `baselines`, `sides`.
+
+        `ignored` names attributes that are read as not measured.
+        """
         self.dataset = dataset
         self.config = config
+        self._ignored = columns_of(ignored, config.sides)
         self._kept: OrderedDict[tuple[str, int], RowGroupSample] = OrderedDict()
         self._neutral: dict[tuple[str, int], int] = {}
 
@@ -78,6 +84,7 @@ class RowGroupReader:
         config = self.config
         table = self.dataset.read_rows(*key, columns=[*COLUMNS, *label_columns(config.sides)])
         raw = labels_of(table, config.sides)
+        raw[:, self._ignored] = np.nan
         labels = smooth(table["frame"].to_numpy(), raw, config.smoothing_frames)
         if config.baselines:
             # Of these frames, up to 512 of one track, and not of all: no other file has to be opened for it.

@@ -19,6 +19,7 @@ from icface.video.reading import read_frames
 from orchestration.__main__ import main
 from orchestration.config import TrainJob
 from orchestration.registry import runs
+from orchestration.registry import versions as registry
 from orchestration.registry.references import resolve
 from orchestration.train.driver import train
 from orchestration.train.progress import TrainingProgress
@@ -134,6 +135,40 @@ def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, w
     one, other = load_bundle(stopped.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "FINISHED"
+
+
+def test_two_data_sets_train_one_model_and_are_both_recorded(
+    job: TrainJob, synthetic_dataset: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+):
+    mixed = replace(
+        job,
+        name="mixed",
+        register="mixed",
+        mixed_with=(f"{synthetic_dataset}:0.5",),
+        training=job.training.merge({"steps": 4}),
+    )
+    short = train(mixed)
+    with pytest.raises(IcfaceError, match="the data set's contents"):
+        train(replace(mixed, resume=True, mixed_with=(f"{synthetic_dataset}:0.25",)))
+    assert main(["train", "--resume", "--name", "mixed", "--steps", str(job.training.steps)]) == 0
+    capsys.readouterr()
+    config = load_bundle(short.bundle).config
+    assert [entry["share"] for entry in config.training["datasets"]] == [0.5, 0.5]
+    assert config.training["identities"] == 4
+    card = (Path(short.bundle) / "README.md").read_text()
+    assert "licence test licence" in card
+    assert "licence CC0-1.0" in card
+    record = json.loads((workplace / "runs/mixed/run.json").read_text())
+    assert record["job"]["mixed_with"] == [f"{synthetic_dataset}:0.5"]
+    assert config.training["steps"] == job.training.steps
+    run = mlflow.MlflowClient().get_run(short.run_id)
+    assert {item.dataset.name for item in run.inputs.dataset_inputs} == {Path(job.dataset).name, "synthetic"}
+    assert main(["models", "show", "mixed", "1"]) == 0
+    assert f"{synthetic_dataset}, 50% of the pairs, CC0-1.0" in capsys.readouterr().out
+    assert ("mixed", 1) in {(item.name, item.number) for item in registry.trained_on(str(synthetic_dataset), "")}
+    dimple = config.schema.attributes[config.schema.index("AU14")]
+    assert dimple.trained
+    assert dimple.measured_share == 0.5
 
 
 def test_a_run_is_made_longer_by_its_name_alone(job: TrainJob, workplace: Path, capsys: pytest.CaptureFixture[str]):

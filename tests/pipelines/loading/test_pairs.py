@@ -146,8 +146,8 @@ def test_only_drawn_pictures_are_decoded(dataset: Dataset, monkeypatch: pytest.M
     assert 0 < len(thumbnails) <= 2 * CANDIDATES
     seen = len(thumbnails)
     again = batches_of(dataset, DataConfig(batch_size=2), steps=16)
-    again._reader = pairs._reader
-    again._reader._kept.clear()
+    again._readers = pairs._readers
+    again._readers[0]._kept.clear()
     again.block(0)
     assert len(thumbnails) == seen  # a row group's neutral frame is chosen once
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from support.synthetic_people import build_people
 
 from icface.analyzers.blendshapes import attributes_from_blendshapes
 from icface.analyzers.registry import from_record, registrations
@@ -14,26 +15,13 @@ from icface.errors import IcfaceError
 from icface.images import decode_jpeg
 from icface.synthetic.labels import OWN
 from pipelines.dataset import Dataset
-from pipelines.preprocess.write_shard import write_shard
 from pipelines.shard import shard_names
 from pipelines.storage import Folder
 from pipelines.synthesis import job
 from pipelines.synthesis.config import SynthesisConfig
 from pipelines.synthesis.motions import StoredMotions, motions
-from pipelines.synthesis.person_rows import PersonWorker
 
 PEOPLE, FRAMES = 3, 60
-
-
-def build(config, shards=None):
-    """The same files as `synthesise` writes, in this process; only the first `shards` of them."""
-    dataset = Folder.at(config.dataset)
-    plan = job.make_plan(config, dataset)
-    job.check_options(config, dataset)
-    worker = PersonWorker(config, motions(config.motion))
-    for shard in plan.todo[:shards]:
-        write_shard(shard, dataset, worker, on_clip=lambda row: None)
-    return job.write_manifest(config, plan, dataset) if shards is None else None
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +29,7 @@ def synthetic(tmp_path_factory):
     config = SynthesisConfig(
         dataset=str(tmp_path_factory.mktemp("synthetic") / "data"), people=PEOPLE, frames=FRAMES, size=48, seed=5
     )
-    build(config)
+    build_people(config)
     return config
 
 
@@ -79,11 +67,11 @@ def test_stored_blendshapes_and_matrix_give_the_stored_labels(synthetic):
 
 def test_a_job_that_was_stopped_goes_on_and_gives_the_same_bytes(synthetic, tmp_path):
     again = SynthesisConfig(**{**vars(synthetic), "dataset": str(tmp_path / "data")})
-    build(again, shards=1)
+    build_people(again, shards=1)
     with pytest.raises(IcfaceError, match="not finished"):
         Dataset.open(again.dataset)
     assert len(shard_names(Folder.at(again.dataset))) == 1
-    build(again)
+    build_people(again)
 
     def contents(url):
         folder = Folder.at(url)
