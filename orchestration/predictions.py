@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from icface.evaluation.pictures import evaluate_pictures
+from icface.evaluation.measuring import Measurements
+from icface.evaluation.pictures import measure_pictures
 from icface.evaluation.predictions import Predictions
 from icface.evaluation.report import Report
 from orchestration.registry.evaluation import OnPairs
@@ -18,8 +19,8 @@ def evaluate_predictions(
     measuring: MeasurerChoice | None = None,
     groups: Collection[str] = GROUPS,
     progress: OnPairs | None = None,
-) -> Report:
-    """Score the pictures in `folder` on the pairs of DATASET that they were made of.
+) -> tuple[Report, Measurements]:
+    """Score the pictures in `folder` on the pairs of DATASET that they were made of; second, what was measured.
 
     `measuring` and `progress` as in `orchestration.registry.evaluation.evaluated`. Raises IcfaceError when the folder
     is not as `Predictions` describes, or is of another data set or other pairs.
@@ -32,4 +33,4 @@ def evaluate_predictions(
     if tuple(groups) != GROUPS:
         pairs = EvaluationPairs(data, groups=groups, per_track=per_track, tracks=tracks)
     with (measuring or MeasurerChoice()).for_data(data).opened() as measurer:
-        return evaluate_pictures(predictions, pairs, measurer, data.schema, progress)
+        return measure_pictures(predictions, pairs, measurer, data.schema, progress)

@@ -58,10 +58,21 @@ def evaluate_pictures(
 
     Without neutral faces or sweeps the scores of these are missing. Raises IcfaceError as `PictureRenderer.render`.
     """
+    return measure_pictures(predictions, pairs, measurer, schema, progress)[0]
+
+
+def measure_pictures(
+    predictions: Predictions,
+    pairs: PairList,
+    measurer: Measurer,
+    schema: AttributeSchema,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Report, Measurements]:
+    """The report of `evaluate_pictures`, and what was measured."""
     renderer = PictureRenderer(predictions, schema)
     measured, _ = measure_all(renderer, pairs, measurer, progress=progress)
     measured.swept += _sweeps(renderer, measured, measurer)
-    return make_report(Conditions.of(renderer, pairs, measurer), measured)
+    return make_report(Conditions.of(renderer, pairs, measurer), measured), measured
 
 
 def _sweeps(renderer: PictureRenderer, measured: Measurements, measurer: Measurer) -> list[SourceSweep]:

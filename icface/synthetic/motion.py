@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from icface.attributes import POSE_NAMES
 from icface.synthetic.camera import Motion
 from icface.synthetic.head import UNIT_NAMES
 
@@ -19,6 +20,16 @@ STILLS: tuple[tuple[tuple[str, ...], ...], ...] = (
 """What brows, eyes and mouth may do in stills."""
 STILL_POSE = (15.0, 35.0, 15.0)
 """Largest pitch, yaw and roll of stills, degrees."""
+SINGLE_MOVES: dict[str, tuple[str, ...]] = {
+    "AU01": ("browInnerUp",), "AU02": ("browOuterUp",), "AU04": ("browDown",), "AU05": ("eyeWide",),
+    "AU06": ("cheekSquint",), "AU07": ("eyeSquint",), "AU09": ("noseSneer",), "AU10": ("mouthUpperUp",),
+    "AU12": ("mouthSmile",), "AU14": ("mouthDimple",), "AU15": ("mouthFrown",), "AU17": ("mouthShrugLower",),
+    "AU20": ("mouthStretch",), "AU23": ("mouthPress",), "AU25": ("mouthLowerDown", "mouthUpperUp"),
+    "AU26": ("jawOpen",), "AU45": ("eyeBlink",),
+}  # fmt: skip
+"""Action unit: the ARKit units that move for it in `single_moves`."""
+TURNS: dict[str, tuple[float, ...]] = {"pose_pitch": (-15, 15), "pose_yaw": (-30, -15, 15, 30), "pose_roll": (-15, 15)}
+"""Degrees."""
 GAZE_DEGREES = 24.0
 """How far the eyes turn at full weight of a gaze unit."""
 GESTURES: tuple[dict[str, float], ...] = (
@@ -69,6 +80,25 @@ def draw_motion(frames: int, *seed: int, fps: float = FPS) -> Motion:
     units = np.clip(np.stack([weights[name] for name in UNIT_NAMES], axis=1), 0, 1)
     place = _wander(rng, frames, 3, fps) * (0.08, 0.05, 0.15) + rng.uniform(-1, 1, 3) * (0.2, 0.1, 0.5)
     return Motion(units.astype(np.float32), pose.astype(np.float32), place.astype(np.float32))
+
+
+def single_moves() -> tuple[Motion, tuple[str, ...]]:
+    """One thing at a time: two still frames, each of `SINGLE_MOVES` at half and full strength, each of `TURNS`.
+
+    Second, the attribute that each frame moves, empty for none (`icface.attributes`).
+    """
+    rows: list[tuple[str, dict[str, float], tuple[float, float, float]]] = [("", {}, (0, 0, 0))] * 2
+    for attribute, names in SINGLE_MOVES.items():
+        rows += [(attribute, dict.fromkeys(names, strength), (0, 0, 0)) for strength in (0.5, 1.0)]
+    for attribute, angles in TURNS.items():
+        for angle in angles:
+            rows.append((attribute, {}, tuple(angle * (attribute == name) for name in POSE_NAMES)))  # type: ignore[arg-type]
+    units = np.zeros((len(rows), len(UNIT_NAMES)), np.float32)
+    for row, (_, weights, _) in zip(units, rows, strict=True):
+        for name, weight in weights.items():
+            row[[UNIT_NAMES.index(side) for side in _sides(name)]] = weight
+    pose = np.radians(np.array([turn for _, _, turn in rows], np.float32))
+    return Motion(units, pose, np.zeros((len(rows), 3), np.float32)), tuple(attribute for attribute, _, _ in rows)
 
 
 def draw_stills(frames: int, *seed: int) -> Motion:

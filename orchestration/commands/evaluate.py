@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestration.commands import parse
 from orchestration.devices import device_asked
 from orchestration.reporting import write_json
 from orchestration.terminal import Reporter
+
+if TYPE_CHECKING:
+    from orchestration.registry.measurer import MeasurerChoice
 
 EMBEDDED = 4
 """Frames of a track whose person is compared with the source's, unless all are."""
@@ -22,6 +25,9 @@ class Evaluate:
     """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. With --predictions: the folder."""
     dataset: str
     """A data set. A path or fsspec URL."""
+    benchmark: Literal["synthetic"] | None = None
+    """Score control by action units on synthetic people, by exact truth. DATASET is the folder of the benchmark, which
+    is made where it is not there. Docs: evaluation.md."""
     predictions: bool = False
     """Score a folder of pictures that are there already, by any method. Docs: evaluation.md."""
     json: str | None = None
@@ -54,6 +60,10 @@ class Evaluate:
         for name in ("html", "address", "workers"):
             if self.predictions and getattr(self, name) is not None:
                 raise ValueError(f"--{name} goes with a model, not with --predictions")
+        if self.benchmark is not None:
+            for name in ("split", "per_track", "tracks", "html", "address", "workers"):
+                if getattr(self, name) != getattr(type(self), name):
+                    raise ValueError(f"--benchmark has its own pairs and table: leave --{name.replace('_', '-')} out")
         if self.steps < 0:
             raise ValueError(f"steps must not be negative: {self.steps}")
         for name in ("per_track", "tracks", "workers"):
@@ -83,13 +93,16 @@ def main(argv: Sequence[str]) -> None:
     )
     groups = (options.split,) if options.split else GROUPS
     with Reporter() as reporter:
+        if options.benchmark is not None:
+            _benchmark(options, measuring, reporter)
+            return
 
         def told(done: int, total: int) -> None:
             reporter.progress("evaluating pairs", done, total)
 
         found = None
         if options.predictions:
-            report = evaluate_predictions(options.model, options.dataset, measuring, groups, told)
+            report, _ = evaluate_predictions(options.model, options.dataset, measuring, groups, told)
         else:
             found = evaluated(
                 options.model,
@@ -117,3 +130,26 @@ def main(argv: Sequence[str]) -> None:
         written = {name: path for name, path in (("json", options.json), ("html", options.html)) if path}
         if written:
             reporter.result(**written)
+
+
+def _benchmark(options: Evaluate, measuring: "MeasurerChoice", reporter: Reporter) -> None:
+    """Score on the benchmark, and show the table."""
+    from orchestration.benchmark import benchmark_model, benchmark_predictions
+    from orchestration.reporting import preprocessing_of
+
+    def told(done: int, total: int) -> None:
+        reporter.progress("evaluating pairs", done, total)
+
+    if options.predictions:
+        scores, report = benchmark_predictions(options.model, options.dataset, measuring, told)
+    else:
+        rendering = preprocessing_of(reporter)
+        scores, report = benchmark_model(options.model, options.dataset, measuring, told, rendering)
+    reporter.table("Control by exact truth", scores.rows())
+    if options.json:
+        write_json(options.json, {"benchmark": scores.to_json(), "report": report.to_json()})
+    reporter.result(
+        people=scores.people,
+        **{name: None if value is None else round(value, 3) for name, value in scores.headline().items()},
+        **({"json": options.json} if options.json else {}),
+    )

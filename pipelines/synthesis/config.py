@@ -6,6 +6,8 @@ from typing import Any
 from icface.errors import IcfaceError
 from icface.options import Decides, decided
 
+SINGLE = "single"
+"""As `motion`: one unit or turn at a time (`icface.synthetic.motion.single_moves`)."""
 SMALLEST = 32
 """Pixels below which a face is too small to tell its expression."""
 
@@ -25,8 +27,8 @@ class SynthesisConfig:
     seed: Decides[int] = 0
     """Random seed: another seed gives other people."""
     motion: Decides[str | None] = None
-    """A data set with blendshapes, or a csv file of ARKit units, whose motions the people make. By default motions are
-    drawn."""
+    """A data set with blendshapes, or a csv file of ARKit units, whose motions the people make. `single`: one unit or
+    turn at a time. By default motions are drawn."""
     val_fraction: Decides[float] = 0.05
     """Share of the people in split `val`. If above 0, at least one of two or more people."""
     workers: int | None = None

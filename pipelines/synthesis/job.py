@@ -20,7 +20,7 @@ from pipelines.preprocess.write_shard import write_shard
 from pipelines.shard import Shard, shard_names
 from pipelines.sources import assign_splits, group_clips, shard_name
 from pipelines.storage import Folder
-from pipelines.synthesis.config import SynthesisConfig
+from pipelines.synthesis.config import SINGLE, SynthesisConfig
 from pipelines.synthesis.motions import motions
 from pipelines.synthesis.person_rows import CROP, PersonWorker, person_clip
 
@@ -39,7 +39,7 @@ def synthesise(config: SynthesisConfig, on_progress: OnProgress = lambda progres
     It is raised too while another command writes the data set.
     """
     dataset = Folder.at(config.dataset)
-    if config.motion is not None:  # the processes that render work in other folders
+    if config.motion not in (None, SINGLE):  # the processes that render work in other folders
         config = replace(config, motion=Folder.at(config.motion).absolute)
     motions(config.motion)  # what is wrong with it is said before anything is written
     with dataset.alone():

@@ -10,10 +10,11 @@ from icface.attributes import POSE_NAMES
 from icface.errors import IcfaceError
 from icface.synthetic.camera import Motion
 from icface.synthetic.head import UNIT_NAMES
-from icface.synthetic.motion import draw_motion
+from icface.synthetic.motion import draw_motion, single_moves
 from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import SPLITS
 from pipelines.storage import filesystem
+from pipelines.synthesis.config import SINGLE
 
 COMPANIONS = ("frame", "timestamp")
 """Columns that a motion file may have beside units and pose."""
@@ -36,6 +37,15 @@ class DrawnMotions:
     def of(self, person: int, frames: int, seed: int) -> Motion:
         """The motion of a person in so many frames: a function of the arguments alone."""
         return draw_motion(frames, seed, person)
+
+
+class SingleMotions:
+    """Everybody moves one thing at a time, from the beginning again where there are more frames."""
+
+    def of(self, person: int, frames: int, seed: int) -> Motion:
+        motion, _ = single_moves()
+        rows = np.resize(np.arange(len(motion)), frames)
+        return Motion(motion.units[rows], motion.pose[rows], motion.place[rows])
 
 
 class StoredMotions:
@@ -97,9 +107,11 @@ class FileMotions:
 
 
 def motions(source: str | None) -> Motions:
-    """The motions of `--motion`: a csv file, a data set, or drawn ones. Raises IcfaceError."""
+    """The motions of `--motion`: a csv file, a data set, `single`, or drawn ones. Raises IcfaceError."""
     if source is None:
         return DrawnMotions()
+    if source == SINGLE:
+        return SingleMotions()
     return FileMotions(source) if source.lower().endswith(".csv") else StoredMotions(source)
 
 

@@ -42,7 +42,7 @@ def changed(rendered: Path, tmp_path: Path) -> Path:
 def test_rendered_pictures_score_as_the_model_that_made_them(
     rendered: Path, small_dataset: Path, other_bundle: Path
 ) -> None:
-    theirs = evaluate_predictions(str(rendered), str(small_dataset))
+    theirs, _ = evaluate_predictions(str(rendered), str(small_dataset))
     ours = evaluated(str(other_bundle), str(small_dataset), **CHOICE).report
     assert theirs.comparable == ours.comparable and theirs.groups.keys() == ours.groups.keys()
     for name, group in ours.groups.items():
@@ -64,7 +64,7 @@ def test_another_method_is_scored_on_the_list_of_pairs(small_dataset: Path, tmp_
         listed = list(csv.DictReader(file))
     with (tmp_path / "predictions.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["file", "kind", "key"], *([row["driving"], "pair", row["key"]] for row in listed)])
-    report = evaluate_predictions(str(tmp_path), str(small_dataset), groups=["held_out"])
+    report, _ = evaluate_predictions(str(tmp_path), str(small_dataset), groups=["held_out"])
     assert list(report.groups) == ["held_out"]
     scores = report.groups["held_out"].scores
     assert scores["model"]["face_l1"] == 0 and scores["model"]["sharpness"] == pytest.approx(1)
