@@ -5,7 +5,7 @@ picture of each move exists, and the same analyzer reads both. So what the analy
 on both sides, and a perfect method scores 1 and 0.
 
 - response: regression of what is read off the outputs on what is read off the true pictures, each person's neutral
-  pair taken away: 1 where a unit is shown as strongly as in truth, 0 where it is not shown.
+  pair taken away. 1 where a unit is shown as strongly as in truth, 0 where it is not shown.
 - leak: the mean over all other units of the absolute difference to the true picture's reading, per intensity asked.
 - pose: mean absolute difference to the true picture's reading, degrees, of the pairs that turn that way.
 - identity: embedding distance of output and source, less the true picture's.

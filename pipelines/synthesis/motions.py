@@ -43,6 +43,7 @@ class SingleMotions:
     """Everybody moves one thing at a time, from the beginning again where there are more frames."""
 
     def of(self, person: int, frames: int, seed: int) -> Motion:
+        """`single_moves`, as long as it is asked for; person and seed change nothing."""
         motion, _ = single_moves()
         rows = np.resize(np.arange(len(motion)), frames)
         return Motion(motion.units[rows], motion.pose[rows], motion.place[rows])
