@@ -11,6 +11,7 @@ import numpy as np
 from icface.attributes import LABEL_NAMES, POSE_NAMES
 from icface.control.tables import ACTION_UNIT_WORDS
 from icface.evaluation.report import HEADLINE, METRICS, GroupReport, Report, base
+from icface.words import counted
 from orchestration.registry.cases import Sheet
 from orchestration.registry.charts import Line, heat_map, legend, line_chart
 from pipelines.html_report import image, table, write_page
@@ -63,8 +64,8 @@ def _about(report: Report) -> str:
 
 
 def _counts(group: GroupReport) -> str:
-    people = "" if group.people is None else f", {group.people} {'person' if group.people == 1 else 'people'}"
-    return f"{group.pairs} pairs, {group.sources} sources{people}"
+    people = "" if group.people is None else f", {counted(group.people, 'person', 'people')}"
+    return f"{counted(group.pairs, 'pair')}, {counted(group.sources, 'source')}{people}"
 
 
 def _analyzer(name: str) -> str:
@@ -147,7 +148,7 @@ def _responses(response: Mapping[str, Any]) -> str:
             means = np.where(known, rows, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
             name = opinion.removeprefix("by ")
             line = Line(
-                name=f"mean of {len(rows)} faces, by {name or 'the first analyzer'}",
+                name=f"mean of {counted(len(rows), 'face')}, by {name or 'the first analyzer'}",
                 x=[x[i] for i in order],
                 y=[float(means[i]) for i in order],
                 colour=colour,
