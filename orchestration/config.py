@@ -52,7 +52,7 @@ class TrainJob:
     register: str | None = None
     """Register the result as a version of this model."""
     init_from: str | None = None
-    """Start from the weights of this model: a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or
+    """Start from the weights of this model: starter, a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or
     models:/NAME@ALIAS."""
     ingest: Literal["loader", "ray"] = "loader"
     """`loader`: each training process reads and decodes. `ray`: Ray Data does it on other CPUs of the cluster, with
@@ -111,7 +111,7 @@ class AnimateJob:
     """
 
     model: str
-    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    """starter, a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
     source_image: str
     """The portrait: an image with a face, or a video, whose frames are edited one by one."""
     drive: str | None = None
@@ -273,7 +273,7 @@ class StudioJob:
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL ...]")] = ()
     """Models on offer: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. By default every
-    registered version."""
+    registered version, or starter where none is."""
     dataset: tuple[str, ...] = ()
     """Data sets whose clips can be browsed."""
     host: str = "127.0.0.1"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from icface import starter
 from icface.arrays import Picture
 from icface.errors import IcfaceError
 from icface.studio.resolvers import ClipLibrary, ModelChoice, Resolvers
@@ -20,7 +21,7 @@ SAMPLE_CLIP, SAMPLE_FRAME = "WolfgangLanger_Pexels.mp4", 240
 
 
 def resolvers(job: StudioJob) -> Resolvers:
-    """What the page is given. Raises IcfaceError when there is no model, or a model or data set cannot be opened."""
+    """What the page is given. Raises IcfaceError when a model or data set cannot be opened."""
     if job.models:
         folders = {model: resolve(model).folder for model in job.models}
         named = [ModelChoice(reference=model, label=model) for model in job.models]
@@ -28,8 +29,6 @@ def resolvers(job: StudioJob) -> Resolvers:
         bundle: Callable[[str], Path] = folders.__getitem__
     else:
         models, bundle = _registered, lambda reference: resolve(reference).folder
-        if not _registered():
-            raise IcfaceError("no model is registered: name a bundle folder, or train with --register NAME")
     libraries: dict[str, ClipLibrary] = {}
     for url in job.dataset:
         library = DatasetLibrary(Dataset.open(url))
@@ -43,12 +42,14 @@ def resolvers(job: StudioJob) -> Resolvers:
 
 
 def _registered() -> list[ModelChoice]:
-    """Aliases first, then every version."""
+    """Aliases first, then every version; where nothing is registered, the model that comes with icface."""
     from orchestration.registry import versions
     from orchestration.tracking.run_logger import use_tracking
 
     use_tracking()
     found = versions.versions()
+    if not found:
+        return [ModelChoice(reference=starter.NAME, label="starter (comes with icface, 64 px)")]
     aliases = [
         ModelChoice(reference=f"models:/{item.name}@{alias}", label=f"{item.name} @{alias} (version {item.number})")
         for item in found

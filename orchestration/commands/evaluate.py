@@ -22,7 +22,8 @@ class Evaluate:
     """Score a model on frames that it was not trained on, by self and cross reenactment."""
 
     model: str
-    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. With --predictions: the folder."""
+    """starter, a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. With --predictions: the
+    folder."""
     dataset: str
     """A data set. A path or fsspec URL."""
     benchmark: Literal["synthetic"] | None = None

@@ -1,9 +1,11 @@
-"""MODEL on the command line: a bundle folder, `runs:/ID/PATH`, `models:/NAME/VERSION` or `models:/NAME@ALIAS`."""
+"""MODEL on the command line: `starter`, a bundle folder, `runs:/ID/PATH`, `models:/NAME/VERSION` or
+`models:/NAME@ALIAS`."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from icface import starter
 from icface.errors import IcfaceError, first_line
 from orchestration.tracking.run_logger import use_tracking
 
@@ -26,7 +28,7 @@ class ModelReference:
         """A name that means this model tomorrow too: an alias moves on, a version does not."""
         if self.name is not None:
             return f"models:/{self.name}/{self.version}"
-        return self.given if re.match(r"runs:/", self.given) else str(self.folder.absolute())
+        return self.given if re.match(r"runs:/|starter$", self.given) else str(self.folder.absolute())
 
 
 def resolve(model: str) -> ModelReference:
@@ -34,11 +36,13 @@ def resolve(model: str) -> ModelReference:
 
     Raises IcfaceError when there is none.
     """
+    if model == starter.NAME:
+        return ModelReference(folder=starter.FOLDER, given=model)
     if not re.match(r"(runs|models):/", model):
         folder = Path(model).expanduser()
         if not folder.is_dir():
             raise IcfaceError(
-                f"{model} is not a model: give a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or "
+                f"{model} is not a model: give `starter`, a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or "
                 "models:/NAME@ALIAS"
             )
         return ModelReference(folder=folder, given=model)
