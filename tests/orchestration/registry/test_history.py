@@ -120,7 +120,7 @@ def test_lineage_names_data_parents_run_and_licence(three: str, capsys: pytest.C
     assert main(["models", "show", three, "3", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["parents"] == [f"models:/{three}/2", f"models:/{three}/1"]
-    assert facts["data_set"] == {"url": "/data/faces", "sha256": "ab12", "analyzer": None}
+    assert facts["data_set"] == {"url": "/data/faces", "sha256": "ab12", "analyzer": None, "mixed_with": []}
     assert (facts["licence"], facts["sources"]) == ("CC BY 4.0", ["s3://clips"])
     assert facts["run"].items() >= {"name": "run3", "commit": "c0ffee", "user": "ann", "preset": "small"}.items()
     assert f"/runs/{facts['run']['id']}?workflowType=machine_learning" in facts["run"]["page"]
