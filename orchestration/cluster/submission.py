@@ -32,6 +32,9 @@ ENTRY = "python -m orchestration"
 """What `icface` is called in a job."""
 DONE = ("SUCCEEDED", "FAILED", "STOPPED")
 POLL_SECONDS = 1.0
+NO_AGENT = "No available agent"
+AGENT_SECONDS = 60.0
+"""How long a job waits for a head that was just started: its server answers before it can take jobs."""
 PENDING_SECONDS = 30.0
 """Between two lines about a job that has no place yet."""
 STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
@@ -95,17 +98,21 @@ def submit(
         }
         if packages:
             runtime["pip"] = packages
-        try:
-            return str(
-                server.submit_job(
-                    entrypoint=f"{ENTRY} {shlex.join(words)}",
-                    runtime_env=runtime,
-                    metadata={"icface": words[0]},
-                    entrypoint_num_gpus=gpus(words) or None,
+        deadline = time.monotonic() + AGENT_SECONDS
+        while True:
+            try:
+                return str(
+                    server.submit_job(
+                        entrypoint=f"{ENTRY} {shlex.join(words)}",
+                        runtime_env=runtime,
+                        metadata={"icface": words[0]},
+                        entrypoint_num_gpus=gpus(words) or None,
+                    )
                 )
-            )
-        except Exception as error:
-            raise _refused(address, error) from None
+            except Exception as error:
+                if NO_AGENT not in str(error) or time.monotonic() > deadline:
+                    raise _refused(address, error) from None
+                time.sleep(POLL_SECONDS)
 
 
 def passed_on(names: Sequence[str] = ()) -> dict[str, str]:
