@@ -19,6 +19,7 @@ from icface.files import follow_umask
 from icface.mappings import read
 from icface.networks.config import ModelConfig
 from icface.networks.generators import AttributeGenerator, make_generator, make_neutraliser
+from icface.words import counted
 
 FORMAT = 1
 """Version of the bundle's layout."""
@@ -234,8 +235,8 @@ def model_card(model: ICface) -> str:
         f"- {name}: {value}" for name, value in config.training.items() if not isinstance(value, dict | list)
     )
     mixed = "".join(
-        f"\n- {entry['share']:.0%} of the pairs: {entry['name']}, {entry['frames']} frames of "
-        f"{entry['identities']} people, labels by {entry['analyzer']}, licence {entry['licence']}"
+        f"\n- {entry['share']:.0%} of the pairs: {entry['name']}, {counted(entry['frames'], 'frame')} of "
+        f"{counted(entry['identities'], 'person', 'people')}, labels by {entry['analyzer']}, licence {entry['licence']}"
         for entry in config.training.get("datasets", ())
     )
     return f"""# ICface model

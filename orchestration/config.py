@@ -12,6 +12,8 @@ from icface.attributes import REGIONS
 from icface.errors import IcfaceError
 from icface.training.config import TrainConfig
 
+NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+"""Of lists that are empty unless they are given."""
 ENDINGS = (".mp4", ".webm", ".gif", ".png")
 OUTPUT = "animated.mp4"
 """Where an animation goes by default."""
@@ -28,7 +30,9 @@ class TrainJob:
 
     dataset: str
     """A data set. A path or fsspec URL."""
-    mixed_with: Annotated[tuple[str, ...], tyro.conf.arg(name="with", metavar="DATASET:SHARE ...")] = ()
+    mixed_with: Annotated[
+        tuple[str, ...], tyro.conf.arg(name="with", metavar="DATASET:SHARE ...", help_behavior_hint="")
+    ] = ()
     """Other data sets to draw pairs from, each with its share of them, as in synthetic:0.3. The first data set has the
     rest. Pictures, crops and attributes must agree."""
     workers: int | str = 1
@@ -143,14 +147,14 @@ class AnimateJob:
     """End at this second of the driver."""
     smooth: Literal["video", "always", "never"] = "video"
     """Filter the jitter of drivers (one-euro filter, without delay): of videos, of all, or of none."""
-    gain: tuple[str, ...] = ()
+    gain: Annotated[tuple[str, ...], NO_DEFAULT] = ()
     """REGION=FACTOR: scale pose, brows, eyes, nose or mouth as --scale does each of their attributes."""
-    set: tuple[str, ...] = ()
+    set: Annotated[tuple[str, ...], NO_DEFAULT] = ()
     """NAME=VALUE: AUs 0..5; pitch, yaw, roll in degrees. NAME=100%: the 99th percentile of the training data. Beyond
     its largest value is clamped."""
-    add: tuple[str, ...] = ()
+    add: Annotated[tuple[str, ...], NO_DEFAULT] = ()
     """NAME=DIFFERENCE, in the same units or percent."""
-    scale: tuple[str, ...] = ()
+    scale: Annotated[tuple[str, ...], NO_DEFAULT] = ()
     """NAME=FACTOR."""
     relative: bool = False
     """Subtract the driver's resting face, so that only its motion is transferred. Of a driver under 50 frames, its
@@ -271,10 +275,12 @@ class AnimateJob:
 class StudioJob:
     """Show the page with the sliders at http://127.0.0.1:7860, until Ctrl-C."""
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL ...]")] = ()
+    models: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL ...]", help_behavior_hint="")
+    ] = ()
     """Models on offer: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. By default every
     registered version, or starter where none is."""
-    dataset: tuple[str, ...] = ()
+    dataset: Annotated[tuple[str, ...], NO_DEFAULT] = ()
     """Data sets whose clips can be browsed."""
     host: str = "127.0.0.1"
     """Address to listen at. Any other than a loopback address is reached by others on the network."""

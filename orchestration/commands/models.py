@@ -43,7 +43,7 @@ class Promote:
 class Compare:
     """Compare scores, pictures and configurations of several models."""
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional]
+    models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required)")]
     """Two or more models: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
     dataset: str | None = None
     """Data set for a new evaluation, if the stored ones cannot be compared. Its faces are shown."""
