@@ -4,17 +4,14 @@ Each task writes one shard. A shard that is finished is never done again, so a j
 on where it was. The result is bit-identical.
 """
 
-import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from icface.errors import IcfaceError, root_cause
+from icface.errors import IcfaceError
 from pipelines.config import PreprocessConfig
 from pipelines.curation.identity_check import check_identities
 from pipelines.curation.links import find_links, split_apart
@@ -25,13 +22,11 @@ from pipelines.preprocess.analysis import ActorAnalysis, start_actors
 from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.parts import share, write_record
 from pipelines.preprocess.plan import Plan, check_options, make_plan, remove_stale_shards
-from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor, counted
+from pipelines.preprocess.progress import OnProgress, Progress, counted
+from pipelines.preprocess.shards_on_ray import Actors, run_shards, unpacked
 from pipelines.preprocess.write_shard import write_shard
-from pipelines.shard import RETRY, Shard, remove_shard
-from pipelines.sources import Clip
+from pipelines.shard import RETRY, remove_shard
 from pipelines.storage import Folder
-
-PROGRESS_SECONDS = 0.5
 
 
 def preprocess(config: PreprocessConfig, on_progress: OnProgress = lambda progress: None) -> Summary:
@@ -201,39 +196,27 @@ class ShardActor:
 
 def _run(config: PreprocessConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> int:
     """Write the shards that are left to do; how many clips fell back to the CPU (see `Summary`)."""
-    done = plan.clips - sum(len(shard.clips) for shard in plan.todo)
-    start = Progress(clips=done, total=plan.clips, frames=0, rejected=0, failed=0, seconds=0.0, stage="starting Ray")
-    on_progress(start)
-    import ray
 
-    from pipelines.cluster import connect, quiet_data
-
-    with connect(config.running.address, config.running.workers) as cores:
-        quiet_data()
-        progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote(dataset.url, plan.clips_to_do)
-        analysis = start_actors(config, ray.cluster_resources())
-        workers = min(_workers(config, cores, analysis, ray.cluster_resources()), len(plan.todo))
-        # Long shards first, so that no process works alone at the end.
-        todo = sorted(plan.todo, key=lambda shard: (-sum(clip.size for clip in shard.clips), shard.name))
-        shards = ray.data.from_items(
-            [{"shard": packed(shard)} for shard in todo], override_num_blocks=len(todo)
-        ).map_batches(
-            ShardActor,
-            fn_constructor_args=(config, dataset, progress_actor, analysis),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=1,
-            num_gpus=None if analysis else config.analysis.gpus or None,
+    def actors(progress_actor: Any, cores: int, resources: dict[str, float]) -> Actors:
+        analysis = start_actors(config, resources)
+        return Actors(
+            kind=ShardActor,
+            arguments=(config, dataset, progress_actor, analysis),
+            count=_workers(config, cores, analysis, resources),
+            gpus=0.0 if analysis else config.analysis.gpus,
         )
-        with reporting(progress_actor, start, on_progress):
-            try:
-                fell_back = sum(
-                    int(batch["fell_back"].sum()) for batch in shards.iter_batches(batch_size=None, prefetch_batches=0)
-                )
-            except ray.exceptions.RayError as error:
-                cause = root_cause(error)
-                raise IcfaceError(f"the job stopped: {cause}; run the same command again to go on") from None
-    return fell_back
+
+    batches = run_shards(
+        plan,
+        dataset,
+        (config.running.address, config.running.workers),
+        actors,
+        on_progress,
+        stage="analysing clips",
+        # Long shards first, so that no process works alone at the end.
+        size=lambda shard: sum(clip.size for clip in shard.clips),
+    )
+    return sum(int(batch["fell_back"].sum()) for batch in batches)
 
 
 def _workers(config: PreprocessConfig, cores: int, analysis: ActorAnalysis | None, resources: dict[str, float]) -> int:
@@ -243,50 +226,3 @@ def _workers(config: PreprocessConfig, cores: int, analysis: ActorAnalysis | Non
         return cores if config.running.workers else max(1, cores - len(analysis.actors))
     # More than have a share of a GPU would wait for one for ever.
     return min(cores, int(resources["GPU"] / config.analysis.gpus + 1e-6)) if config.analysis.gpus else cores
-
-
-@contextmanager
-def reporting(
-    progress_actor: Any, start: Progress, on_progress: OnProgress, stage: str = "analysing clips"
-) -> Iterator[None]:
-    """Call `on_progress` with what the actor counted until the block ends; `stage` says what is being done."""
-    import ray
-
-    stop = threading.Event()
-
-    def report() -> None:
-        since = None
-        while not stop.wait(PROGRESS_SECONDS):
-            try:
-                counts = ray.get(progress_actor.read.remote(), timeout=10)
-            except ray.exceptions.RayError:
-                continue
-            since = since or time.monotonic()
-            on_progress(
-                replace(
-                    start,
-                    clips=start.clips + counts["new"],
-                    seconds=time.monotonic() - since,
-                    stage=stage,
-                    **counts,
-                )
-            )
-
-    thread = threading.Thread(target=report, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=15)
-
-
-def packed(shard: Shard) -> str:
-    """A shard as text that `unpacked` reads: what Ray Data carries."""
-    return json.dumps([shard.name, shard.split, [clip.to_json() for clip in shard.clips]])
-
-
-def unpacked(text: str) -> Shard:
-    """The shard that `packed` wrote."""
-    name, split, clips = json.loads(text)
-    return Shard(name, split, tuple(Clip.from_json(clip) for clip in clips))

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from icface.analyzers.registry import SYNTHETIC
-from icface.errors import IcfaceError, root_cause
+from icface.errors import IcfaceError
 from icface.synthetic.labels import LABEL_VERSION
 from pipelines.dataset import INDEX, META, OPTIONS, Dataset
 from pipelines.manifest import Summary, conclude
-from pipelines.preprocess.job import packed, reporting, unpacked
 from pipelines.preprocess.plan import Plan, remove_stale_shards
-from pipelines.preprocess.progress import OnProgress, Progress, ProgressActor, counted
+from pipelines.preprocess.progress import OnProgress, counted
+from pipelines.preprocess.shards_on_ray import Actors, run_shards, unpacked
 from pipelines.preprocess.write_shard import write_shard
 from pipelines.shard import Shard, shard_names
 from pipelines.sources import assign_splits, group_clips, shard_name
@@ -28,7 +28,6 @@ LICENCE = "CC0-1.0"
 SOURCE = "icface.synthetic"
 SHARD_PEOPLE = 4
 """People of a shard on average."""
-STAGE = "rendering people"
 
 
 def synthesise(config: SynthesisConfig, on_progress: OnProgress = lambda progress: None) -> Summary:
@@ -140,30 +139,14 @@ class PersonActor:
 
 def _run(config: SynthesisConfig, plan: Plan, dataset: Folder, on_progress: OnProgress) -> None:
     """Write the shards that are left to do."""
-    done = plan.clips - sum(len(shard.clips) for shard in plan.todo)
-    start = Progress(clips=done, total=plan.clips, frames=0, rejected=0, failed=0, seconds=0.0, stage="starting Ray")
-    on_progress(start)
-    import ray
-
-    from pipelines.cluster import connect, quiet_data
-
-    with connect(config.address, config.workers) as cores:
-        quiet_data()
-        progress_actor = ray.remote(num_cpus=0)(ProgressActor).remote(dataset.url, plan.clips_to_do)
-        todo = sorted(plan.todo, key=lambda shard: (-len(shard.clips), shard.name))
-        shards = ray.data.from_items(
-            [{"shard": packed(shard)} for shard in todo], override_num_blocks=len(todo)
-        ).map_batches(
-            PersonActor,
-            fn_constructor_args=(config, dataset, progress_actor),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(cores, len(todo))),
-            num_cpus=1,
-        )
-        with reporting(progress_actor, start, on_progress, STAGE):
-            try:
-                for _ in shards.iter_batches(batch_size=None, prefetch_batches=0):
-                    pass
-            except ray.exceptions.RayError as error:
-                cause = root_cause(error)
-                raise IcfaceError(f"the job stopped: {cause}; run the same command again to go on") from None
+    run_shards(
+        plan,
+        dataset,
+        (config.address, config.workers),
+        lambda progress_actor, cores, resources: Actors(
+            kind=PersonActor, arguments=(config, dataset, progress_actor), count=cores
+        ),
+        on_progress,
+        stage="rendering people",
+        size=lambda shard: len(shard.clips),
+    )

@@ -12,7 +12,7 @@ import ray
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.config import PreprocessConfig
-from pipelines.preprocess import job
+from pipelines.preprocess import job, shards_on_ray
 from pipelines.preprocess.metrics import CLIPS, NAMES, WAITING
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana-preprocess.json"
@@ -58,13 +58,13 @@ def test_a_job_s_numbers_are_on_rays_page(
     (clips / "2.mp4").write_bytes(b"no video")
     data = str(tmp_path / "data")
     # The numbers go with the actor that has them, at the end of the job: here it stays.
-    kept, reporting = [], job.reporting
+    kept, reporting = [], shards_on_ray.reporting
 
     def keeping(progress_actor, *others):
         kept.append(progress_actor)
         return reporting(progress_actor, *others)
 
-    monkeypatch.setattr(job, "reporting", keeping)
+    monkeypatch.setattr(shards_on_ray, "reporting", keeping)
     summary = job.preprocess(
         PreprocessConfig.from_flat({"source": str(tmp_path / "clips"), "dataset": data, "size": 32, "every": 4})
     )
