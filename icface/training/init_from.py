@@ -13,6 +13,7 @@ from icface.bundle import BundleConfig, ICface
 from icface.errors import IcfaceError
 from icface.licences import most_restrictive
 from icface.networks.config import ModelConfig
+from icface.networks.warp import WarpGenerator
 
 SAME = (
     "architecture",
@@ -105,6 +106,9 @@ def init_from(model: ICface, start: ICface) -> None:
     for network, source in ((model.neutraliser, start.neutraliser), (model.generator, start.generator)):
         steered = network.attribute_weights()
         own = {id(weight) for weight, _ in steered}
+        # What is read off the picture is added to each attribute, so each side gets all of it.
+        basis = network.basis if isinstance(network, WarpGenerator) else None
+        added = id(basis.read) if basis is not None else None
         weights = source.state_dict()
         for name, tensor in network.state_dict(keep_vars=True).items():
             if id(tensor) not in own:
@@ -115,6 +119,7 @@ def init_from(model: ICface, start: ICface) -> None:
                 if name in places:
                     weight[:, offset + index] = old[:, offset + places[name]]
                 elif unit_of(name) in places:
-                    weight[:, offset + index] = old[:, offset + places[unit_of(name)]] / len(SIDES)
+                    shares = 1 if id(weight) == added else len(SIDES)
+                    weight[:, offset + index] = old[:, offset + places[unit_of(name)]] / shares
                 else:
                     weight[:, offset + index] = 0
