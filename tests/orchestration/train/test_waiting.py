@@ -20,7 +20,7 @@ from orchestration.train.launch import THREAD, Launch, launch
 from orchestration.train.progress import TrainingProgress
 from orchestration.train.run_folder import run_folder
 from pipelines.cluster import connect
-from pipelines.dataset import Dataset
+from pipelines.loading.mixture import Mixture
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_cluster_is_waited_for_and_one_ctrl_c_ends_it(
 ):
     monkeypatch.setattr(waiting, "TELL_SECONDS", 1.0)
     uri = use_tracking()
-    dataset = Dataset.open(job.dataset)
+    dataset = Mixture.open(job.dataset)
     run = runs.start_run("nowhere", {}, {}, None, dataset)
     told: list[str] = []
 
