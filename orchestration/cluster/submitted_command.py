@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from icface import starter
 from icface.errors import IcfaceError
 
 COMMANDS = ("preprocess", "train", "evaluate", "animate", "run", "dataset")
@@ -95,7 +96,7 @@ def _paths(words: Sequence[str], first: int) -> Iterator[str]:
 
 def _check_seen(word: str) -> None:
     """Refuse a relative path: a job works in a folder that holds this project's code alone. Raises IcfaceError."""
-    if not (Path(word).is_absolute() or ":/" in word):
+    if word != starter.NAME and not (Path(word).is_absolute() or ":/" in word):
         raise IcfaceError(
             f"{word}: the job would look for it in its own folder on the cluster, not here; give a path that the "
             "cluster sees, as in /data/faces or s3://BUCKET/faces"

@@ -86,6 +86,7 @@ def test_what_works_on_the_whole_cluster_joins_it():
         ["animate", "/m", "/p.png", "--eyes-from", "source", "--drive=/v.mp4", "-o", "s3://b/o.mp4"],
         ["evaluate", "models:/a/1", "/d", "--json", "/r.json"],
         ["run", "/flows/one.yaml"],
+        ["evaluate", "starter", "/d"],
     ):
         assert prepared(words, tracking) == words
 
