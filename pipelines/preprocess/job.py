@@ -176,7 +176,7 @@ class ShardActor:
         import ray
 
         self.dataset, self.progress_actor = dataset, progress_actor
-        self.node = ray.util.get_node_ip_address()
+        self.node = ray.get_runtime_context().get_node_id()
         self.worker = ClipWorker(config, analysis)
         self.worker.start()
 

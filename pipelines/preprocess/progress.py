@@ -63,7 +63,7 @@ class ProgressActor:
         self.metrics = JobMetrics(dataset, waiting)
 
     def add(self, row: Mapping[str, Any], node: str) -> None:
-        """A clip is done: what `counted` leaves of its row, and the node's address."""
+        """A clip is done: what `counted` leaves of its row, and the node's id: nodes may share an address."""
         self.nodes.add(node)
         self.counts["new"] += 1
         self.counts["frames"] += row["frames_read"]

@@ -125,7 +125,7 @@ class PersonActor:
 
         torch.set_num_threads(1)  # one process a core
         self.dataset, self.progress_actor = dataset, progress_actor
-        self.node = ray.util.get_node_ip_address()
+        self.node = ray.get_runtime_context().get_node_id()
         self.worker = PersonWorker(config, motions(config.motion))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
