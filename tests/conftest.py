@@ -69,6 +69,15 @@ def analyzer() -> Iterator["Analyzer"]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """Ray with two cores, one for the tests of a module: what they call joins it instead of starting its own."""
+    from pipelines.cluster import connect
+
+    with connect("local", 2):
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def offline() -> None:
     """Downloads happen in set-up only."""

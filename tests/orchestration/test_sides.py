@@ -10,11 +10,10 @@ import torch
 from icface.animate import Animator
 from icface.bundle import load_bundle, save_bundle
 from icface.errors import IcfaceError
-from icface.images import encode_png, read_image
+from icface.images import read_image
 from icface.studio.workshop import OpenModel, describe_model
 from icface.training.critic import make_critic
 from icface.training.fit import TrainingData, fit
-from icface.video.reading import read_frames
 from orchestration.animation import animate
 from orchestration.config import AnimateJob
 from orchestration.registry.evaluation import evaluate_model
@@ -41,13 +40,6 @@ def bundle(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory, tiny) 
         model.generator.affine.weight.normal_(0.0, 0.3)
     path = tmp_path_factory.mktemp("sided") / "bundle"
     save_bundle(model, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def portrait(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("portrait") / "portrait.png"
-    path.write_bytes(encode_png(next(read_frames(sample_clips["single_face.mp4"]))[1][0]))
     return path
 
 

@@ -23,13 +23,8 @@ from orchestration.tracking.run_logger import experiment_id, use_tracking
 from orchestration.workflow import plan, run
 from orchestration.workflow_file import Trial, Workflow
 from orchestration.workflow_state import State
-from pipelines.cluster import connect
 
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_here():
-    with connect("local", 2):
-        yield
+pytestmark = pytest.mark.usefixtures("ray_here")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,7 +10,6 @@ from support.datasets import flat_config
 
 from icface.video.reading import probe, read_frames
 from icface.video.writing import write_video
-from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 from pipelines.curation import identity_check as module
 from pipelines.curation.forget import forget
@@ -19,13 +18,9 @@ from pipelines.curation.inspection import inspect
 from pipelines.preprocess.job import preprocess
 from pipelines.storage import Folder
 
+pytestmark = pytest.mark.usefixtures("ray_here")
+
 FRAMES = 24
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_here():
-    with connect("local", 2):
-        yield
 
 
 @pytest.fixture(scope="module")

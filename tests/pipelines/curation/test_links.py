@@ -8,7 +8,6 @@ import pytest
 
 from icface.video.reading import probe, read_frames
 from icface.video.writing import write_video
-from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 from pipelines.curation.derive import split
 from pipelines.curation.forget import forget
@@ -20,13 +19,9 @@ from pipelines.preprocess.job import preprocess
 from pipelines.sources.splits import assign_splits
 from pipelines.storage import Folder
 
+pytestmark = pytest.mark.usefixtures("ray_here")
+
 FRAMES = 24
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_here():
-    with connect("local", 2):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,13 @@ from support.datasets import flat_config
 from support.openface_tables import openface_table
 
 from icface.video.reading import read_frames
-from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import Dataset
 from pipelines.preprocess.job import preprocess
 
+pytestmark = pytest.mark.usefixtures("ray_here")
+
 EVERY = 3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_here():
-    with connect("local", 2):
-        yield
 
 
 @pytest.fixture(scope="module")
