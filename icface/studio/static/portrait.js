@@ -5,10 +5,15 @@ import { chosen, fire, option, ready, state } from "./state.js";
 
 const element = (id) => document.getElementById(id);
 let stream = null;
+let waiting = null; // a portrait that was chosen before any model was open
 
 // Finds the face of a newly chosen portrait or with a newly chosen model. An unusable portrait leaves the old one.
 export async function usePortrait(portrait, face = 0) {
-  if (!state.model) return false;
+  if (!state.model) {
+    waiting = { portrait, face };
+    element("portrait-name").textContent = `${portrait.name}: waits for a model`;
+    return false;
+  }
   const before = { portrait: state.portrait, face: state.face };
   state.portrait = portrait;
   state.face = face;
@@ -43,7 +48,9 @@ async function openModel(reference) {
   element("model-facts").textContent = `${model.size} px, licence: ${model.licence}`;
   const values = state.values;
   fire("model");
-  if (state.portrait && (await usePortrait(state.portrait, state.face))) {
+  const asked = waiting ?? { portrait: state.portrait, face: state.face };
+  waiting = null;
+  if (asked.portrait && (await usePortrait(asked.portrait, asked.face))) {
     const known = model.sliders.filter((slider) => slider.trained).map((slider) => slider.name);
     state.values = Object.fromEntries(Object.entries(values).filter(([name]) => known.includes(name)));
     fire("values");
@@ -82,6 +89,13 @@ async function shoot() {
 }
 
 export async function start_portrait() {
+  element("upload").addEventListener("change", async () => {
+    const file = element("upload").files[0];
+    if (!file) return;
+    const portrait = await guarded(() => send("/api/portraits", file));
+    if (portrait) await usePortrait(portrait);
+    element("upload").value = ""; // the same file may be chosen again
+  });
   const found = await guarded(() => get("/api/state"));
   if (!found) return;
   state.models = found.models;
@@ -92,13 +106,6 @@ export async function start_portrait() {
   }
   element("sample").append(...found.samples.map((name) => option(name, name)));
   element("model").addEventListener("change", () => openModel(element("model").value));
-  element("upload").addEventListener("change", async () => {
-    const file = element("upload").files[0];
-    if (!file) return;
-    const portrait = await guarded(() => send("/api/portraits", file));
-    if (portrait) await usePortrait(portrait);
-    element("upload").value = ""; // the same file may be chosen again
-  });
   element("sample").addEventListener("change", async () => {
     const name = element("sample").value;
     const portrait = name && (await guarded(() => post(`/api/samples/${encodeURIComponent(name)}`, {})));

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Locator, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Route, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 from support.studio_page import UNTRAINED, Page, run_page
 
@@ -143,6 +143,19 @@ def test_upload_sliders_by_mouse_and_keyboard_and_reset(tab: Tab, picture_file: 
     with tab.expect_download() as download:
         tab.locator("#save").click()
     assert b"trainedAlgorithmicMedia" in Path(download.value.path()).read_bytes()
+
+
+def test_a_portrait_chosen_before_a_model_is_open_is_used(tab: Tab, picture_file: Path) -> None:
+    held: list[Route] = []
+    tab.route("**/api/state", lambda route: held.append(route))  # Playwright takes no builtin
+    with tab.expect_request("**/api/state"):
+        tab.reload(wait_until="commit")
+    with tab.expect_response("**/api/portraits"):
+        tab.set_input_files("#upload", str(picture_file))
+    expect(tab.locator("#portrait-name")).to_contain_text("waits for a model")
+    held[0].continue_()
+    expect(tab.locator("#portrait-name")).to_contain_text(f"{picture_file.name}, ")
+    tab.locator("#result[data-sequence]").wait_for()
 
 
 def test_presets_groups_pad_and_what_cannot_be_set(tab: Tab, picture_file: Path) -> None:
