@@ -114,7 +114,9 @@ def fix(path: Path) -> list[str]:
 
 def _experiment(path: Path) -> tuple[str, str] | None:
     """Artifact location and lifecycle stage of our experiment."""
-    with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=20)) as store:
+    # Opened to write, though it only reads: a process that was killed while it wrote leaves a journal beside the file,
+    # and only a writer may roll that back. sqlite opens a file that may not be written for reading.
+    with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True, timeout=20)) as store:
         query = "SELECT artifact_location, lifecycle_stage FROM experiments WHERE name = ?"
         row = store.execute(query, (EXPERIMENT,)).fetchone()
     return None if row is None else (str(row[0]), str(row[1]))

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +99,26 @@ def test_a_locked_store_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(IcfaceError, match=said):
             use_tracking()
     holder.close()
+
+
+def test_what_a_killed_process_had_half_written_is_rolled_back(project: Path) -> None:
+    # Its cache is too small for what it writes, so pages of the transaction are in the file when it dies.
+    half = """
+import os, signal, sqlite3, sys
+store = sqlite3.connect(sys.argv[1], isolation_level=None)
+store.execute("PRAGMA cache_size = 1")
+store.execute("BEGIN IMMEDIATE")
+store.execute("UPDATE experiments SET name = 'half' WHERE name = 'icface'")
+for row in range(2000):
+    store.execute("INSERT INTO experiments (name, lifecycle_stage) VALUES (?, 'active')", (f"row {row}" * 9,))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", half, str(project / "mlflow.db")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (project / "mlflow.db-journal").stat().st_size > 0
+    use_tracking()
+    assert [run.data.tags["mlflow.runName"] for run in mlflow.MlflowClient().search_runs([experiment_id()])]
+    assert not (project / "mlflow.db-journal").exists()
 
 
 @pytest.mark.parametrize(
