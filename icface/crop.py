@@ -16,7 +16,7 @@ import numpy.typing as npt
 from icface.errors import IcfaceError
 from icface.mappings import read
 
-CropMode = Literal["smooth", "track", "frame"]
+CropMode = Literal["smooth", "track", "frame", "centred"]
 Squares = npt.NDArray[np.float32]
 
 
@@ -31,7 +31,8 @@ class CropRule:
 
     mode: CropMode = "smooth"
     """`smooth`: centre and size for each frame, smoothed without delay; `track`: one square for a whole track;
-    `frame`: the largest square of the frame, whatever the face does."""
+    `frame`: the largest square of the frame, whatever the face does. `centred` is `smooth`, but its square may leave
+    the frame: a face near the edge, or one that fills the frame, keeps its place and size in the square."""
     scale: float = 1.6
     """Side of the square over the longer side of the landmarks' box."""
     smoothing_seconds: float = 1.0
@@ -50,8 +51,8 @@ class CropRule:
 
         `boxes` (N, 4): x, y, width, height of the face in consecutive frames, pixels of a frame of `width` x `height`;
         `fps`: of these frames (after `every`). Returns (N, 3) float32: x and y of the upper left corner and the side,
-        pixels. A square that would leave the frame is shifted inwards. One larger than the frame's shorter side is
-        first shrunk to it about its own centre.
+        pixels. But for `centred`, a square that would leave the frame is shifted inwards. One larger than the frame's
+        shorter side is first shrunk to it about its own centre.
         """
         boxes = np.asarray(boxes, np.float64)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -65,10 +66,12 @@ class CropRule:
         elif self.mode == "track" and count:
             centres = np.broadcast_to(np.median(centres, axis=0), (count, 2))
             sides = np.full(count, np.median(sides))
-        elif self.mode == "smooth":
+        elif self.mode in ("smooth", "centred"):
             frames = fps * self.smoothing_seconds
             smoothed = smooth(np.column_stack([centres, sides]), frames)
             centres, sides = smoothed[:, :2], smoothed[:, 2]
+        if self.mode == "centred":
+            return _corners(centres, np.maximum(sides, 1.0))
         return _inside(centres, sides, width, height)
 
     def to_json(self) -> dict[str, Any]:
@@ -126,5 +129,10 @@ def crop_image(frame: npt.NDArray[np.uint8], square: npt.ArrayLike, size: int) -
 def _inside(centres: npt.NDArray[np.float64], sides: npt.NDArray[np.float64], width: int, height: int) -> Squares:
     sides = np.clip(sides, 1.0, float(min(width, height)))
     room = np.array([width, height], np.float64) - sides[:, None]
-    corners = np.clip(centres - sides[:, None] / 2, 0.0, room)
-    return np.column_stack([corners, sides]).astype(np.float32)
+    squares = _corners(centres, sides)
+    squares[:, :2] = np.clip(squares[:, :2], 0.0, room)
+    return squares
+
+
+def _corners(centres: npt.NDArray[np.float64], sides: npt.NDArray[np.float64]) -> Squares:
+    return np.column_stack([centres - sides[:, None] / 2, sides]).astype(np.float32)

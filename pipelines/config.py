@@ -74,8 +74,9 @@ class PictureConfig:
 
     size: Decides[int] = 128
     """Width and height of the stored pictures, pixels."""
-    crop: Decides[Literal["smooth", "track", "frame"]] = "smooth"
-    """`smooth`: the crop follows the face, smoothed over a second. `track`: one crop per track. `frame`: the whole
+    crop: Decides[Literal["smooth", "centred", "track", "frame"]] = "smooth"
+    """`smooth`: the crop follows the face, smoothed over a second, and stays within the frame. `centred`: it may leave
+    the frame, whose edges are repeated: for faces that fill the frame. `track`: one crop per track. `frame`: the whole
     frame."""
     tracks: Decides[Literal["longest", "all"]] = "longest"
     """Tracks kept of a clip: the longest one, or all that have `min_frames`."""

@@ -8,13 +8,15 @@ from scipy.ndimage import map_coordinates
 from icface.crop import CropRule, crop_image, smooth
 from icface.errors import IcfaceError
 
-MODES = ("smooth", "track", "frame")
+INSIDE = ("smooth", "track", "frame")
+"""Modes whose squares stay within the frame."""
+MODES = (*INSIDE, "centred")
 numbers = st.floats(-300, 900, allow_nan=False, width=32)
 sides = st.floats(0, 900, allow_nan=False, width=32)
 tracks = st.lists(st.tuples(numbers, numbers, sides, sides), min_size=1, max_size=60).map(np.array)
 
 
-@given(tracks, st.sampled_from(MODES), st.integers(8, 700), st.integers(8, 700), st.floats(1, 60))
+@given(tracks, st.sampled_from(INSIDE), st.integers(8, 700), st.integers(8, 700), st.floats(1, 60))
 @settings(max_examples=200, deadline=None)
 def test_squares_lie_within_the_frame(boxes: np.ndarray, mode: str, width: int, height: int, fps: float) -> None:
     squares = CropRule(mode=mode).squares(boxes, fps, width, height)
@@ -26,7 +28,7 @@ def test_squares_lie_within_the_frame(boxes: np.ndarray, mode: str, width: int, 
     assert (squares[:, 1] + squares[:, 2] <= height + 1e-3).all()
 
 
-@given(tracks, st.sampled_from(("smooth", "track")), st.integers(0, 4000), st.integers(0, 4000))
+@given(tracks, st.sampled_from(("smooth", "track", "centred")), st.integers(0, 4000), st.integers(0, 4000))
 @settings(max_examples=100, deadline=None)
 def test_squares_follow_a_shift_of_the_face(boxes: np.ndarray, mode: str, dx: int, dy: int) -> None:
     rule = CropRule(mode=mode)
@@ -87,6 +89,26 @@ def test_a_track_has_one_square_and_a_frame_the_largest() -> None:
     squares = CropRule(mode="track", scale=2).squares(boxes, 25, 400, 300)
     assert np.allclose(squares, [0, 0, 100])  # -16 and -5, shifted inwards
     assert np.allclose(CropRule(mode="frame").squares(boxes, 25, 400, 300), [50, 0, 300])
+
+
+def test_a_centred_square_leaves_the_frame_and_holds_the_face() -> None:
+    """A face that fills the frame and moves up and down: `smooth` cannot follow it, `centred` has it in one place."""
+    boxes = np.column_stack([np.full(80, 200.0), np.linspace(60, 120, 80), np.full((80, 2), 240.0)])
+    squares = CropRule(mode="centred").squares(boxes, 25, 640, 360)
+    assert np.allclose(squares[:, 2], 1.6 * 240)
+    place = (boxes[:, :2] - squares[:, :2]) / squares[:, 2:]
+    inside = slice(13, -13)  # the window is cut at the ends
+    assert np.allclose(place[inside], (1 - 1 / 1.6) / 2, atol=1e-3)
+    shifted = CropRule().squares(boxes, 25, 640, 360)
+    assert np.ptp(((boxes[:, :2] - shifted[:, :2]) / shifted[:, 2:])[inside, 1]) > 0.1
+
+
+@given(tracks)
+@settings(max_examples=50, deadline=None)
+def test_a_centred_square_is_smooths_away_from_the_edges(boxes: np.ndarray) -> None:
+    inner = boxes + np.array([3000, 3000, 1, 1])
+    centred, smoothed = (CropRule(mode=mode).squares(inner, 25, 12000, 12000) for mode in ("centred", "smooth"))
+    assert np.array_equal(centred, smoothed)
 
 
 def test_no_boxes_no_squares() -> None:
