@@ -125,17 +125,19 @@ def work_plainly(folder: Path, config: TrainConfig, steps: int, rounds: int, thr
 
 def work_under_ray(values: dict[str, Any]) -> None:
     from orchestration.train.checkpoint_store import Checkpoints
-    from orchestration.train.rank import close_logger, hooks_of, logger_of
+    from orchestration.train.rank import hooks_of
+    from orchestration.train.run_logging import close_logger, open_logger
     from pipelines.storage import Folder
 
     job = values["job"]
     rank = world()[0]
-    logger = logger_of(job) if rank == 0 else None
-    hooks = hooks_of(job, Checkpoints(Folder.at(job.folder)), rank, logger, torch.device("cpu"))
+    folder = Folder.at(job.folder)
+    logger = open_logger(job.mlflow_run_id, job.tracking_uri) if rank == 0 else None
+    hooks = hooks_of(job, Checkpoints(folder), rank, logger, torch.device("cpu"))
     hooks = replace(hooks, on_checkpoint=Hooks().on_checkpoint)  # the same state goes to the same disk on both sides
     work(Path(values["turns"]), "ray", job.config, values["steps"], values["rounds"], hooks, job.threads)
     if logger is not None:
-        close_logger(logger, job)
+        close_logger(logger, folder)
 
 
 def cpu_seconds(processes: set[int]) -> dict[int, float]:
@@ -196,6 +198,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
                 threads=threads,
                 gpu=False,
                 profile=False,
+                evaluate_every=0,
                 ray_data=False,
                 coordinator=start_coordinator(),
             )

@@ -11,6 +11,7 @@ import tyro
 from icface.attributes import REGIONS
 from icface.errors import IcfaceError
 from icface.training.config import TrainConfig
+from orchestration.train.selection import Selection
 
 NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 """Of lists that are empty unless they are given."""
@@ -61,6 +62,14 @@ class TrainJob:
     ingest: Literal["loader", "ray"] = "loader"
     """`loader`: each training process reads and decodes. `ray`: Ray Data does it on other CPUs of the cluster, with
     `data.workers` (at least one) per process. The batches are the same."""
+    evaluate_every: int = 0
+    """Steps between two evaluations of the averaged model beside the training, on another CPU. The pairs are few, and
+    always the same: of people in `val`, else held-out frames. 0: none."""
+    keep: str | None = None
+    """best:METRIC, as in best:face_l1: keep the bundle whose evaluation is best. It is what `--register` registers.
+    Needs `--evaluate-every`."""
+    patience: int | None = None
+    """End the training after so many evaluations in a row that were not better than the best. Needs `--keep`."""
     profile: bool = False
     """Trace some steps of the first process. The trace is in the run's artifacts, under `profile`."""
     preset: str = "custom"
@@ -88,8 +97,19 @@ class TrainJob:
             raise ValueError(f"--register {self.register!r}: MLflow takes names without '/' and ':'")
         if self.resume and self.name is None:
             raise ValueError("--resume needs --name: which run is to go on?")
+        if self.evaluate_every < 0:
+            raise ValueError(f"--evaluate-every must be at least 1, or 0 for none, not {self.evaluate_every}")
+        if self.keep is not None and Selection.parse(self.keep) and not self.evaluate_every:
+            raise ValueError("--keep needs --evaluate-every: without evaluations no model is the best")
+        if self.patience is not None and (self.patience < 1 or self.keep is None):
+            raise ValueError("--patience must be at least 1, and needs --keep best:METRIC")
         if self.cache_gib <= 0:
             raise ValueError(f"--cache-gib must be more than 0, not {self.cache_gib}")
+
+    @property
+    def selection(self) -> Selection | None:
+        """What `keep` asks for."""
+        return None if self.keep is None else Selection.parse(self.keep)
 
     @property
     def worker_range(self) -> tuple[int, int]:

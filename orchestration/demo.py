@@ -32,7 +32,8 @@ from orchestration.reporting import preprocess, progress_of, write_json
 from orchestration.terminal import Reporter
 from orchestration.tracking import pages
 from orchestration.tracking.run_logger import use_tracking
-from orchestration.train.driver import TrainResult, train
+from orchestration.train.driver import train
+from orchestration.train.result import TrainResult
 from orchestration.train.run_folder import RunRecord, run_folder
 from pipelines.cluster import connect
 from pipelines.config import PictureConfig, PreprocessConfig, SelectionConfig

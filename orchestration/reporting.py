@@ -125,9 +125,14 @@ def train(options: TrainJob, reporter: Reporter) -> None:
         )
     facts: dict[str, Any] = {"run": result.name, "mlflow_run": result.run_id, **pages.facts(result.run_id)}
     facts["bundle"] = model = result.bundle
+    if result.kept is not None:
+        facts["best"] = result.kept.told
+        model = result.kept.bundle
     if result.version is not None:
         facts["registered"] = model = f"models:/{options.register}/{result.version}"
     facts |= {"steps": result.steps, "time_taken": taken}
+    if result.steps < options.training.steps:
+        facts["ended_early"] = f"after {result.steps} of {options.training.steps} steps: its evaluations got no better"
     if losses := [f"{name} {result.metrics[name]:.3f}" for name in SHOWN if name in result.metrics]:
         facts["last_losses"] = ", ".join(losses)
     reporter.result(**facts, next=shlex.join(["icface", "evaluate", str(model), options.dataset]))
@@ -164,9 +169,13 @@ def progress_of(reporter: Reporter, steps: int, name: str = "training") -> OnPro
     """What shows a training's progress on `reporter`, under this name."""
     stage: str | None = None
     step: int | None = None
+    noticed: set[str] = set()
 
     def show(progress: TrainingProgress) -> None:
         nonlocal stage, step
+        if progress.notice and progress.notice not in noticed:
+            noticed.add(progress.notice)
+            reporter.say(progress.notice)
         if progress.stage and progress.stage != stage:
             stage = progress.stage
             reporter.say(stage)

@@ -45,6 +45,8 @@ class Hooks:
     """(steps done, sample grid (H, W, 3) uint8 RGB): see `sample_grid`."""
     on_edits: Callable[[int, npt.NDArray[np.uint8], tuple[str, ...]], None] = _ignore
     """(steps done, grid (H, W, 3) uint8 RGB, what each of its columns shows): see `edit_grid`."""
+    on_step: Callable[[int, ICface], None] = _ignore
+    """(steps done, averaged model): after each step. The model learns on: whoever keeps it copies it."""
     on_checkpoint: Callable[[int, Callable[[Path], None]], None] = _ignore
     """(steps done, save): `save(folder)` writes the state of the training into a folder."""
     on_phase: Callable[[str, int], None] = _ignore
@@ -149,6 +151,7 @@ def fit(
             hooks.on_phase("making sample pictures", done)
             hooks.on_images(done, sample_grid(training.average.model, sample))
             hooks.on_edits(done, *edit_grid(training.average.model, sample))
+        hooks.on_step(done, training.average.model)
         if done % config.checkpoint_every == 0 or last or stop or late:
             hooks.on_phase("writing a checkpoint", done)
             training.settle()

@@ -14,6 +14,8 @@ from orchestration.tracking.run_logger import METRICS_A_CALL
 TAG_LENGTH = 5000
 """Characters that MLflow takes in a version's tag."""
 STEPS_TAG = "icface.steps"
+MODEL_TAG = "icface.logged_model"
+"""Tag of a version with the id of its logged model: MLflow's own field is empty in SQL stores."""
 LINKED = ("train", "validation")
 """Groups of a run's metrics that its logged model gets too."""
 REFUSED = r"""[/:.%"']"""
@@ -53,12 +55,18 @@ def model_name(run: str, steps: int) -> str:
     return f"{re.sub(REFUSED, '-', run)}, step {steps}"
 
 
-def link_metrics(client: Any, run: Any, model_id: str, steps: int) -> None:
-    """The run's last metrics as the logged model's, at its step and with the run's data set."""
+def link_metrics(client: Any, run: Any, model_id: str, steps: int, scores: Mapping[str, float] | None = None) -> None:
+    """The run's last metrics as the logged model's, at its step and with the run's data set.
+
+    `scores`: of its own evaluation beside the training, in their place.
+    """
     from mlflow.entities import Metric
 
     now, extra = int(time.time() * 1000), {"model_id": model_id, **data_of(run)}
-    chosen = {key: value for key, value in run.data.metrics.items() if key.split("/")[0] in LINKED}
+    if scores is not None:
+        chosen = {f"validation/kept/{key}": value for key, value in scores.items()}
+    else:
+        chosen = {key: value for key, value in run.data.metrics.items() if key.split("/")[0] in LINKED}
     _log(client, run.info.run_id, [Metric(key, value, now, steps, **extra) for key, value in chosen.items()])
 
 
@@ -129,10 +137,12 @@ def tell_version(name: str, number: int, report: Report, scores: Mapping[str, fl
     if first.startswith("Preset "):
         made = first.partition(" steps.")[0] + " steps."
         client.update_model_version(name, str(number), f"{made}{told_scores(headline_scores(report))}\n{rest}")
-    if found.model_id and found.run_id:
+    model_id = found.model_id or found.tags.get(MODEL_TAG)
+    if model_id and found.run_id:
         run = client.get_run(found.run_id)
-        extra = {"model_id": str(found.model_id), **data_of(run)}
-        _log(client, found.run_id, scores_as_metrics(report.metrics(), steps_of(run), **extra))
+        extra = {"model_id": str(model_id), **data_of(run)}
+        steps = int(found.tags.get(STEPS_TAG) or steps_of(run))
+        _log(client, found.run_id, scores_as_metrics(report.metrics(), steps, **extra))
 
 
 def _log(client: Any, run_id: str, metrics: list[Any]) -> None:

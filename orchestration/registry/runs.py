@@ -18,6 +18,8 @@ from orchestration.tracking.run_logger import experiment_id, restoring
 from pipelines.dataset import Dataset
 from pipelines.loading.mixture import Mixture, Part
 
+EARLY_TAG = "icface.ended_early"
+
 
 def user() -> str:
     """Who runs this process."""
@@ -133,6 +135,19 @@ def note_changes(run_id: str, changed: list[str]) -> None:
         client.set_tag(run_id, "icface.changed_by_resume", "; ".join(changed)[:TAG_LENGTH])
     if longer := [words.rpartition(" ")[2] for words in changed if words.startswith("steps ")]:
         client.set_tag(run_id, STEPS_TAG, longer[0])
+        describe(client, client.get_run(run_id))
+
+
+def note_end(run_id: str, steps: int, early: bool) -> None:
+    """Keep after how many steps the training was over, where that was `early` because it got no better."""
+    client = mlflow.MlflowClient()
+    before = EARLY_TAG in client.get_run(run_id).data.tags
+    if early:
+        client.set_tag(run_id, EARLY_TAG, f"after {steps} steps: its evaluations got no better")
+    elif before:
+        client.delete_tag(run_id, EARLY_TAG)
+    if early or before:
+        client.set_tag(run_id, STEPS_TAG, str(steps))
         describe(client, client.get_run(run_id))
 
 

@@ -19,6 +19,7 @@ from icface.bundle import load_bundle
 from icface.errors import IcfaceError, first_line
 from icface.weights import FACE_LANDMARKER, fetch
 from orchestration.registry.descriptions import (
+    MODEL_TAG,
     STEPS_TAG,
     TAG_LENGTH,
     headline,
@@ -95,16 +96,22 @@ def _released(package: str) -> str:
     return package_version(package).split("+")[0]
 
 
-def register(run_id: str, bundle: Path, name: str) -> int:
-    """Log the bundle as a pyfunc model of the run and make it a version of `name`; returns the version's number.
+@dataclass(frozen=True, kw_only=True)
+class LoggedBundle:
+    """A bundle as a logged model of MLflow's."""
 
-    The bundle lies at `artifacts/bundle` of the model; the code is a file and our package, nothing is pickled. The
-    version has the model card as its description, licence and sources as tags.
+    model_id: str
+    uri: str
+    facts: Mapping[str, str]
+    """What `headline` says of it."""
 
-    Raises IcfaceError when MLflow refuses the name.
+
+def log_model(run_id: str, bundle: Path, scores: Mapping[str, float] | None = None) -> LoggedBundle:
+    """Log the bundle as a pyfunc model of the run, with the run's metrics, and its step; one that is there stays.
+
+    `scores`: of a model before the last step, what its own evaluation found; the run's last metrics are not its own.
     """
     config = load_bundle(bundle).config
-    card = (bundle / "README.md").read_text()
     client = mlflow.MlflowClient()
     run = client.get_run(run_id)
     steps = int(config.training.get("steps", 0))
@@ -116,11 +123,28 @@ def register(run_id: str, bundle: Path, name: str) -> int:
         "data_set": named.get("dataset", "not recorded"),
         "init_from": named.get("init_from", "none"),
     }
+    name = model_name(run.info.run_name or run_id, steps)
+    for there in client.search_logged_models([run.info.experiment_id], filter_string=f"name = '{name}'"):
+        if there.source_run_id == run_id:
+            return LoggedBundle(model_id=there.model_id, uri=there.model_uri, facts=facts)
     with mlflow.start_run(run_id=run_id):
-        info = mlflow.pyfunc.log_model(
-            name=model_name(run.info.run_name or name, steps), step=steps, params=facts, **pyfunc_options(bundle)
-        )
-    link_metrics(client, run, str(info.model_id), steps)
+        info = mlflow.pyfunc.log_model(name=name, step=steps, params=facts, **pyfunc_options(bundle))
+    link_metrics(client, run, str(info.model_id), steps, scores)
+    return LoggedBundle(model_id=str(info.model_id), uri=info.model_uri, facts=facts)
+
+
+def register(run_id: str, bundle: Path, name: str, scores: Mapping[str, float] | None = None) -> int:
+    """Log the bundle as a pyfunc model of the run and make it a version of `name`; returns the version's number.
+
+    The bundle lies at `artifacts/bundle` of the model; the code is a file and our package, nothing is pickled. The
+    version has the model card as its description, licence and sources as tags. `scores`: see `log_model`.
+
+    Raises IcfaceError when MLflow refuses the name.
+    """
+    config = load_bundle(bundle).config
+    card = (bundle / "README.md").read_text()
+    client = mlflow.MlflowClient()
+    logged = log_model(run_id, bundle, scores)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -128,18 +152,19 @@ def register(run_id: str, bundle: Path, name: str) -> int:
             raise IcfaceError(f"{name!r} cannot be registered: {first_line(error)}") from None
     made = client.create_model_version(
         name,
-        info.model_uri,
+        logged.uri,
         run_id=run_id,
         tags={
             LICENCE_TAG: config.licence,
             SOURCES_TAG: json.dumps(config.sources)[:TAG_LENGTH],
-            STEPS_TAG: str(steps),
+            STEPS_TAG: logged.facts["steps"],
+            MODEL_TAG: logged.model_id,
         },
-        description=f"{headline(facts)}\n\n{card}"[:TAG_LENGTH],
-        model_id=info.model_id,
+        description=f"{headline(logged.facts)}\n\n{card}"[:TAG_LENGTH],
+        model_id=logged.model_id,
     )
     client.set_logged_model_tags(
-        str(info.model_id), {"mlflow.modelVersions": json.dumps([{"name": name, "version": int(made.version)}])}
+        logged.model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": int(made.version)}])}
     )
     return int(made.version)
 

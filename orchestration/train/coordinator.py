@@ -23,7 +23,7 @@ class TrainingCoordinator:
         self.progress = TrainingProgress()
         self.error: str | None = None
         self.noted: str | None = None
-        self.stop = False
+        self.stop = self.early = False
         self.starts: list[int] = []
         self.nodes: dict[int, str] = {}
         self.handles: dict[int, Any] = {}
@@ -74,6 +74,7 @@ class TrainingCoordinator:
             workers=len(self.nodes),
             nodes=len(set(self.nodes.values())),
             error=self.error,
+            stopped=self.stop,
             starts=tuple(self.starts),
             hang=hang(self.beats, self.nodes, time.monotonic()),
         )
@@ -87,12 +88,20 @@ class TrainingCoordinator:
         return self.controller
 
     def ask_to_stop(self) -> None:
-        """Let the ranks stop after their present step."""
+        """Let the ranks stop after their present step, so that the training can go on later."""
         self.stop = True
 
+    def end_early(self) -> None:
+        """Let the ranks stop after their present step; the model as it is then is the training's result."""
+        self.early = True
+
     def stop_wanted(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self.stop
+        """Whether the ranks are to stop."""
+        return self.stop or self.early
+
+    def bundle_wanted(self) -> bool:
+        """Whether the model of the ranks that ended is a result, not a training that goes on later."""
+        return not self.stop
 
 
 def start_coordinator() -> Any:

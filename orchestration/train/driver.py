@@ -1,22 +1,19 @@
 """Launching a training with Ray Train, and what becomes of it: a run in MLflow, a bundle, a registered version."""
 
 import json
-import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import ray
 import torch
 from mlflow.exceptions import MlflowException
 
 from icface.analyzers.mediapipe_torch.task import load_task
 from icface.bundle import BundleConfig, ICface, load_bundle
-from icface.errors import IcfaceError, first_line
+from icface.errors import IcfaceError
 from icface.networks.features import perceptual_weights
 from icface.training.config import PRESETS, LossConfig, TrainConfig
 from icface.training.critic import why_no_critic
@@ -24,32 +21,18 @@ from icface.training.init_from import check_fits, init_schema
 from orchestration.cluster.versions import commit, versions
 from orchestration.config import TrainJob
 from orchestration.registry import runs
-from orchestration.registry import versions as registry
 from orchestration.registry.references import resolve
 from orchestration.tracking import heartbeat, run_logger
 from orchestration.train.bundle_config import check_trainable, make_bundle_config
+from orchestration.train.evaluator import validation_pairs
 from orchestration.train.launch import Launch, launch
 from orchestration.train.progress import OnProgress, TrainingProgress
+from orchestration.train.result import TrainResult, is_made, kept_model, record_bundle
 from orchestration.train.run_folder import BUNDLE, TAKEN_AGAIN, UNSENT, RunRecord, run_folder
+from orchestration.train.stored_bundles import made_steps
 from orchestration.train.waiting import check_gpus
 from pipelines.loading.mixture import Mixture
 from pipelines.storage import Folder
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a training left behind."""
-
-    name: str
-    run_id: str
-    bundle: str | None
-    """The bundle's folder or URL; None when the training was stopped."""
-    version: int | None
-    steps: int
-    unsent: str | None = None
-    """What the tracking server never took, and where it lies."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """The last value of each loss term; empty where nothing was trained now."""
 
 
 def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> TrainResult:
@@ -78,10 +61,11 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     init = origin.model if origin is not None else None
     bundle_config = make_bundle_config(job.training, dataset, init.config if init is not None else None)
     _fetch_weights(job.training.loss, bundle_config)  # told here, before anything is started, when they cannot be had
+    pairs = validation_pairs(dataset.url) if job.evaluate_every else None
     record = _record(job, name, folder, dataset, origin, bundle_config)
     try:
         with heartbeat.heartbeat(record.mlflow_run_id):
-            done = _is_made(folder, job.training.steps)
+            done = is_made(folder, job)
             if not done:
                 if origin is not None:
                     on_progress(TrainingProgress(stage=origin.told))
@@ -97,12 +81,14 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
                 mlflow_run_id=record.mlflow_run_id,
                 bundle_config=bundle_config,
                 init=init,
+                pairs=pairs,
             )
             progress = TrainingProgress() if done else launch(ready, on_progress)
-            finished = done or _is_made(folder, job.training.steps)
+            finished = done or is_made(folder, job)
+            kept = kept_model(folder, job)
             if finished:
                 on_progress(replace(progress, stage="recording the bundle"))
-                number = _record_bundle(job, folder, record)
+                number = record_bundle(job, folder, record, kept)
             else:
                 number = None
                 runs.end_run(record.mlflow_run_id, "KILLED")
@@ -115,21 +101,11 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
         run_id=record.mlflow_run_id,
         bundle=folder.absolute_path(BUNDLE) if finished else None,
         version=number,
-        steps=job.training.steps if progress.step is None and finished else progress.step or 0,
+        steps=min(made_steps(folder) or 0, job.training.steps) if finished else progress.step or 0,
         unsent=progress.unsent,
         metrics=progress.metrics,
+        kept=kept,
     )
-
-
-def _is_made(folder: Folder, steps: int) -> bool:
-    """Whether the run's folder has the bundle of a training of so many steps, not one that was shorter."""
-    name = f"{BUNDLE}/config.json"
-    if not folder.exists(name):
-        return False
-    try:
-        return int(json.loads(folder.read(name))["training"]["steps"]) >= steps
-    except (ValueError, KeyError, TypeError):
-        return True
 
 
 def _fetch_weights(loss: LossConfig, bundle_config: BundleConfig) -> None:
@@ -165,27 +141,6 @@ def _origin(init_from: str | None, job: TrainJob, dataset: Mixture) -> _Origin |
     check_fits(job.training.model, start)
     _, changes = init_schema(dataset.training_schema(job.training.data.sides), start.schema)
     return _Origin(model=start, name=reference.pinned, changes=changes)
-
-
-def _record_bundle(job: TrainJob, folder: Folder, record: RunRecord) -> int | None:
-    """The finished bundle into MLflow, and the run's end; returns the version's number if it was to be registered."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="icface-bundle-") as temporary:
-            local = _local_bundle(folder, Path(temporary))
-            runs.log_bundle(record.mlflow_run_id, local)
-            number = (
-                registry.registered(record.mlflow_run_id, job.register, job.training.steps) if job.register else None
-            )
-            if job.register and number is None:
-                number = registry.register(record.mlflow_run_id, local, job.register)
-        runs.end_run(record.mlflow_run_id, "FINISHED")
-    except (MlflowException, OSError, IcfaceError) as error:
-        line = first_line(error)
-        raise IcfaceError(
-            f"the training is done and its bundle is {folder.absolute_path(BUNDLE)}, but it could not be recorded in "
-            f"{mlflow.get_tracking_uri()} ({line}): the same command with --resume records it when that is mended"
-        ) from None
-    return number
 
 
 def _record(
@@ -293,13 +248,3 @@ def _send_unsent(folder: Folder, run_id: str) -> None:
         with suppress(MlflowException, ValueError, KeyError):  # it stays where it is
             run_logger.send_again(run_id, folder.read(UNSENT))
             folder.remove(UNSENT)
-
-
-def _local_bundle(folder: Folder, temporary: Path) -> Path:
-    if folder.local:
-        return Path(folder.path(BUNDLE))
-    target = temporary / BUNDLE
-    target.mkdir()
-    for name in folder.names(BUNDLE):
-        (target / name).write_bytes(folder.read(f"{BUNDLE}/{name}"))
-    return target

@@ -5,7 +5,8 @@ import os
 import signal
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from icface.errors import IcfaceError, root_cause
 from orchestration.cluster.nodes import check_cluster_consistency
 from orchestration.config import TrainJob
 from orchestration.registry import runs
+from orchestration.registry.evaluation import PairChoice
 from orchestration.tracking import credentials
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import TellController, start_coordinator
 from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.rank import RankJob, train_on_rank
 from orchestration.train.run_folder import RUN
+from orchestration.train.run_logging import open_logger
+from orchestration.train.validation import Validation, wait_for_last
 from orchestration.train.waiting import Waiting, check_gpus, ranks_live
 from pipelines.cluster import connect
 from pipelines.dataset import META
@@ -54,6 +58,8 @@ class Launch:
     bundle_config: BundleConfig
     init: ICface | None
     """Whose weights it begins with."""
+    pairs: PairChoice | None = None
+    """What it is evaluated on beside the training; None evaluates nothing."""
 
 
 def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
@@ -100,6 +106,7 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
             threads=threads,
             gpu=job.gpu,
             profile=job.profile,
+            evaluate_every=job.evaluate_every if ready.pairs is not None else 0,
             ray_data=bool(readers),
             coordinator=coordinator,
             init=ray.put(ready.init) if ready.init is not None else None,
@@ -120,20 +127,44 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
 
         # In a thread of its own, so that Ctrl-C reaches us and not Ray Train, which would abort without a checkpoint.
         thread = threading.Thread(target=run, name=THREAD, daemon=True)
-        thread.start()
-        try:
-            known, left = _watch(coordinator, ended, waiting, on_progress)
-        finally:
-            _leave(coordinator, ended)
-        if left:
-            runs.end_run(ready.mlflow_run_id, "KILLED")
-            return known
-        known = _read(coordinator) or known
-        error = known.error or outcome.get("error")
-        if error is not None:
-            line = error if isinstance(error, str) else root_cause(error)
-            raise IcfaceError(f"the training {ready.name} failed at step {known.step or 0}: {line}")
-        return known
+        with _validation(ready) as validation:
+            thread.start()
+            try:
+                known, left = _watch(coordinator, ended, waiting, validation, on_progress)
+            finally:
+                _leave(coordinator, ended)
+            if left:
+                runs.end_run(ready.mlflow_run_id, "KILLED")
+                return known
+            known = _read(coordinator) or known
+            error = known.error or outcome.get("error")
+            if error is not None:
+                line = error if isinstance(error, str) else root_cause(error)
+                raise IcfaceError(f"the training {ready.name} failed at step {known.step or 0}: {line}")
+            if validation is not None and not known.stopped:
+                wait_for_last(validation, known.candidate, lambda words: on_progress(replace(known, notice=words)))
+        return known if validation is None or validation.unsent is None else replace(known, unsent=validation.unsent)
+
+
+@contextmanager
+def _validation(ready: Launch) -> Iterator[Validation | None]:
+    """What evaluates models beside the training; it has ended when the block has, however that ends."""
+    if ready.pairs is None:
+        yield None
+        return
+    validation = Validation(
+        ready.folder,
+        ready.pairs,
+        selection=ready.job.selection,
+        patience=ready.job.patience,
+        # On one machine a process more finds its time; on a cluster it waits for a place of its own.
+        cpus=0 if ready.job.address == "local" else 1,
+        logger=open_logger(ready.mlflow_run_id, credentials.complete(ready.tracking_uri)),
+    )
+    try:
+        yield validation
+    finally:
+        validation.close()
 
 
 def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int) -> Any:
@@ -182,17 +213,26 @@ def _trainer(job: TrainJob, name: str, rank_job: RankJob, readers: int) -> Any:
 
 
 def _watch(
-    coordinator: Any, ended: threading.Event, waiting: Waiting, on_progress: OnProgress
+    coordinator: Any,
+    ended: threading.Event,
+    waiting: Waiting,
+    validation: Validation | None,
+    on_progress: OnProgress,
 ) -> tuple[TrainingProgress, bool]:
     """Tell of the progress until the training has ended; the last of it, and whether it is left without a place.
 
     The first Ctrl-C asks the ranks for a checkpoint and an end. The second is raised.
     """
-    stopping, known, alone = False, TrainingProgress(), 0.0
+    stopping, early, known, alone = False, False, TrainingProgress(), 0.0
     while not ended.is_set():
         try:
             ended.wait(POLL_SECONDS)
             known = _read(coordinator) or known
+            if validation is not None and (told := validation.poll(known.candidate)) is not None:
+                on_progress(replace(known, notice=told))
+            if validation is not None and validation.is_over and not early:
+                early = True
+                coordinator.end_early.remote()
             if not known.starts and (sentence := waiting.sentence()) is not None:
                 on_progress(replace(known, stage=sentence))
             else:

@@ -16,6 +16,10 @@ class TrainingProgress:
     """The last value of each loss term and of each figure of validation."""
     images_per_second: float | None = None
     seconds_left: float | None = None
+    candidate: int | None = None
+    """Step of the newest model that is there to be evaluated beside the training."""
+    notice: str | None = None
+    """Something to be told once."""
     checkpoint: int | None = None
     """Step of the last checkpoint."""
     workers: int = 0
@@ -25,6 +29,8 @@ class TrainingProgress:
     """The steps that the ranks began from, one a start."""
     hang: str | None = None
     """Which rank the others wait for, where nothing gets on; see `orchestration.train.phases_of_ranks`."""
+    stopped: bool = False
+    """Whether somebody asked it to stop, to go on later."""
     unsent: str | None = None
     """What the tracking server never took, and where it lies."""
     error: str | None = None

@@ -1,7 +1,5 @@
 """What each rank of a training does: read its slice of the batches, run `fit`, tell the driver and MLflow."""
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -15,8 +13,8 @@ import ray.train
 import ray.train.torch
 import torch
 
-from icface.bundle import BundleConfig, save_bundle
-from icface.errors import IcfaceError
+from icface.bundle import BundleConfig, ICface
+from icface.errors import IcfaceError, first_line
 from icface.sheets import Row, contact_sheet
 from icface.training.config import TrainConfig
 from icface.training.critic import make_critic
@@ -31,7 +29,8 @@ from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import StopWanted
 from orchestration.train.phases_of_ranks import Whereabouts
 from orchestration.train.profiling import StepProfiler
-from orchestration.train.run_folder import BUNDLE, UNSENT
+from orchestration.train.run_logging import close_logger, open_logger
+from orchestration.train.stored_bundles import of_step, store_bundle, store_for_evaluation
 from pipelines.loading.mixture import Mixture
 from pipelines.loading.pairs import PairBatches
 from pipelines.loading.validation_frames import validation_frames
@@ -69,6 +68,8 @@ class RankJob:
     gpu: bool
     profile: bool
     """Whether rank 0 traces some steps."""
+    evaluate_every: int
+    """Steps between two models that are stored to be evaluated; 0 stores none."""
     ray_data: bool
     """Whether Ray Data brings the batches."""
     coordinator: Any
@@ -144,15 +145,26 @@ def _train(job: RankJob) -> None:
         )
         logger = None
         if rank == 0:
-            logger = logger_of(job)
+            logger = open_logger(job.mlflow_run_id, job.tracking_uri)
             job.coordinator.post.remote(step=first_step, stage=_stage(ranks, first_step))
+        last_step = first_step
+
+        def count(step: int, average: ICface) -> None:
+            nonlocal last_step
+            last_step = step
+            # The last model comes after its batch norms were estimated.
+            if rank == 0 and job.evaluate_every and step % job.evaluate_every == 0 and step < config.steps:
+                _offer(job, average, folder, step)
+
         try:
             with Whereabouts(job.coordinator, rank) as whereabouts:
                 model = fit(
                     config,
                     bundle_config,
                     data,
-                    hooks=replace(hooks_of(job, checkpoints, rank, logger, device), on_phase=whereabouts.begin),
+                    hooks=replace(
+                        hooks_of(job, checkpoints, rank, logger, device), on_phase=whereabouts.begin, on_step=count
+                    ),
                     device=device,
                     resume=resume,
                     init=ray.get(job.init) if job.init is not None else None,
@@ -164,17 +176,30 @@ def _train(job: RankJob) -> None:
                     torch.save({"step": error.step, "batch": vars(error.batch)}, path)
             raise
         finally:
-            if logger is not None:
-                close_logger(logger, job)
-    if rank == 0 and not ray.get(job.coordinator.stop_wanted.remote()):
+            if logger is not None and (unsent := close_logger(logger, folder)) is not None:
+                job.coordinator.post.remote(unsent=unsent)
+    if rank == 0 and ray.get(job.coordinator.bundle_wanted.remote()):
+        made = of_step(model, last_step)
         try:
-            _store_bundle(model, folder)
+            store_bundle(made, folder)
         except OSError as error:
             reason = error.strerror or str(error)
             raise StorageFailed(
                 f"the bundle cannot be written to {folder.url} ({reason}); the checkpoint of the last step is whole: "
                 "mend that, then go on with --resume"
             ) from None
+        if job.evaluate_every:
+            _offer(job, made, folder, last_step)
+
+
+def _offer(job: RankJob, model: ICface, folder: Folder, step: int) -> None:
+    """Store the model after `step` steps for its evaluation; what goes wrong is told, and stops nothing."""
+    try:
+        store_for_evaluation(model, folder, step)
+        job.coordinator.post.remote(candidate=step)
+    except Exception as error:  # every store raises what it likes
+        line = f"the model of step {step} is not evaluated, it cannot be stored: {first_line(error)}"
+        job.coordinator.post.remote(notice=line)
 
 
 def _first_step(job: RankJob, rank: int, checkpoints: Checkpoints, device: torch.device) -> int:
@@ -266,39 +291,3 @@ def titled(grid: np.ndarray, names: Sequence[str], size: int) -> np.ndarray:
         pictures = [grid[top : top + size, left : left + size] for left in range(0, grid.shape[1], size)]
         rows.append(Row(heading="", pictures=pictures, captions=names))
     return contact_sheet(rows, cell=max(size, CELL))
-
-
-def logger_of(job: RankJob) -> RunLogger:
-    """Logs into the run of the job; what its server does not take is kept in a temporary file."""
-    unsent = Path(tempfile.gettempdir()) / f"icface-unsent-{job.mlflow_run_id}-{os.getpid()}.jsonl"
-    return RunLogger(job.mlflow_run_id, unsent, job.tracking_uri)
-
-
-def close_logger(logger: RunLogger, job: RankJob) -> None:
-    """Close the logger; what the server never took goes to the run's folder, and the driver says so."""
-    logger.close()
-    if not logger.lost and not logger.lost_pictures:
-        return
-    lines = logger.unsent.read_bytes() if logger.lost else b""
-    logger.unsent.unlink(missing_ok=True)
-    folder = Folder.at(job.folder)
-    kept = folder.read(UNSENT) if folder.exists(UNSENT) else b""
-    if lines:
-        folder.write(UNSENT, kept + lines)
-    count = (kept + lines).count(b"\n")
-    words = f"{count} numbers, kept in {folder.url}/{UNSENT}"
-    if logger.lost_pictures:
-        words += f", and {logger.lost_pictures} sample pictures"
-    job.coordinator.post.remote(unsent=words)
-
-
-def _store_bundle(model: Any, folder: Folder) -> None:
-    """Put the bundle into the run's folder, locally in one rename, elsewhere file by file with config.json last."""
-    if folder.local:
-        save_bundle(model, folder.path(BUNDLE))
-        return
-    with tempfile.TemporaryDirectory(prefix="icface-bundle-") as temporary:
-        path = Path(temporary) / BUNDLE
-        save_bundle(model, path)
-        for name in ("README.md", "model.safetensors", "config.json"):
-            folder.write(f"{BUNDLE}/{name}", (path / name).read_bytes())

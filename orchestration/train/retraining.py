@@ -14,7 +14,7 @@ from orchestration.config import TrainJob
 from orchestration.registry import versions as registry
 from orchestration.registry.references import run_of
 from orchestration.tracking.run_logger import flat
-from orchestration.train.run_folder import BUNDLE, RunRecord
+from orchestration.train.run_folder import BUNDLE, EVALUATING, RunRecord
 from pipelines.dataset import Dataset
 from pipelines.exclusions import Exclusions
 from pipelines.storage import Folder
@@ -98,10 +98,10 @@ def _command(name: str, place: str, parent: Affected | None) -> str | None:
     storage = folder.url.rstrip("/").rpartition("/")[0]
     words = ["icface", "train", record.dataset, "--preset", str(preset), "--name", f"{name}{AGAIN}"]
     words += ["--storage", storage]
-    usual = {"workers": TrainJob.workers, "ingest": TrainJob.ingest, "register": None}
-    for option, value in usual.items():
-        if job.get(option, value) != value:
-            words += [f"--{option}", str(job[option])]
+    for option in ("workers", "ingest", "register", *EVALUATING):
+        usual = getattr(TrainJob, option)
+        if job.get(option, usual) != usual:
+            words += [f"--{option.replace('_', '-')}", str(job[option])]
     words += ["--gpu"] if job.get("gpu") else []
     words += ["--with", *job["mixed_with"]] if job.get("mixed_with") else []
     if record.init_from is not None:

@@ -13,7 +13,8 @@ NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What the name of a run has to match."""
 RUN = "run.json"
 BUNDLE = "bundle"
-TAKEN_AGAIN = ("mixed_with", "preset", "workers", "gpu", "ingest", "cache", "cache_gib", "register")
+EVALUATING = ("evaluate_every", "keep", "patience")
+TAKEN_AGAIN = ("mixed_with", "preset", "workers", "gpu", "ingest", "cache", "cache_gib", "register", *EVALUATING)
 """Fields of `TrainJob` that a run's record keeps: `--resume` alone takes them as they were."""
 UNSENT = "unsent.jsonl"
 """Numbers that the tracking server did not take; the next start of the run sends them."""

@@ -61,6 +61,9 @@ def test_a_version_without_an_evaluation_is_refused(workplace: Path, untrained_b
     assert resolve("models:/plain@champion").version == 1
     run = mlflow.MlflowClient().get_run(found.run_id)
     assert run.data.metrics["eval/held_out/face_l1"] == report.metrics()["held_out/face_l1"]
+    logged = mlflow.MlflowClient().get_logged_model(tag("plain", 1, "icface.logged_model"))
+    linked = {item.key: item.value for item in logged.metrics}
+    assert linked["eval/held_out/face_l1"] == report.metrics()["held_out/face_l1"]
     copied = report.groups["held_out"].scores["copy_source"]["face_l1"]
     assert run.data.metrics["eval/copy_source/held_out/face_l1"] == copied
     assert found.evaluation["copy_source"]["held_out/face_l1"] == pytest.approx(copied, abs=1e-6)

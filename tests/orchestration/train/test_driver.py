@@ -1,7 +1,9 @@
 """From a data set to a registered model with real Ray Train and MLflow, and what a second start does."""
 
 import json
+import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 import orchestration
+from benchmarks.process_tree import descendants
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
 from icface.images import decode_image, encode_jpeg
@@ -23,7 +26,10 @@ from orchestration.registry import versions as registry
 from orchestration.registry.references import resolve
 from orchestration.train.driver import train
 from orchestration.train.progress import TrainingProgress
+from orchestration.train.stored_bundles import bundle_steps
+from orchestration.train.validation_record import ValidationRecord
 from pipelines.cluster import connect
+from pipelines.storage import Folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,6 +86,14 @@ def test_the_runs_folder_holds_whole_checkpoints_and_the_bundle(trained, workpla
     assert not model.schema.attributes[model.schema.index("AU14")].trained
 
 
+def until_no_evaluator() -> None:
+    """An evaluator that is there when Ray is shut down would hold it up."""
+    deadline = time.monotonic() + 60
+    while any("Evaluator" in name for name in descendants(os.getpid()).values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("form", ["models:/face/1", "runs:/{run}/bundle", "{bundle}"])
 def test_a_model_is_found_under_every_name(trained, form: str):
     found = resolve(form.format(run=trained.run_id, bundle=trained.bundle))
@@ -112,8 +126,6 @@ def test_resume_refuses_other_options(trained, job: TrainJob):
 
 
 def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, workplace: Path):
-    from pipelines.storage import Folder
-
     asked = []
 
     def stop_early(progress):
@@ -135,6 +147,87 @@ def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, w
     one, other = load_bundle(stopped.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "FINISHED"
+
+
+def test_evaluations_beside_a_training_change_no_weight(trained, job: TrainJob, workplace: Path):
+    watched = replace(job, name="watched", register="watched", evaluate_every=2, keep="best:face_l1")
+    asked = []
+
+    def stop_early(progress: TrainingProgress) -> None:
+        if (progress.candidate or 0) >= 2 and not asked:
+            asked.append(1)
+            raise KeyboardInterrupt
+
+    result = train(watched, stop_early)
+    assert asked
+    until_no_evaluator()
+    if result.bundle is None:  # it may have been over before the wish arrived
+        result = train(replace(watched, resume=True))
+        until_no_evaluator()
+    one, other = load_bundle(result.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    folder = Folder.at(str(workplace / "runs/watched"))
+    record = ValidationRecord.read(folder)
+    steps = [each.step for each in record.evaluations]
+    assert set(steps) <= {2, 4, 6} and steps[-1] == 6, "the last model is always evaluated"
+    assert record.pairs and all(pair.startswith("held_out:") for pair in record.pairs)
+    assert bundle_steps(folder) == [record.kept]
+    assert result.kept is not None and result.kept.step == record.kept
+    assert load_bundle(result.kept.bundle).config.training["steps"] == record.kept
+    best = min(each.scores["face_l1"] for each in record.evaluations)
+    assert result.kept.scores["face_l1"] == best
+    client = mlflow.MlflowClient()
+    curve = client.get_metric_history(result.run_id, "validation/held_out/face_l1")
+    assert {item.step: item.value for item in curve} == {
+        each.step: pytest.approx(each.scores["face_l1"]) for each in record.evaluations
+    }
+    version = client.get_model_version("watched", "1")
+    assert version.tags["icface.steps"] == str(record.kept)
+    logged = client.get_logged_model(version.tags["icface.logged_model"])
+    assert logged.name == f"watched, step {record.kept}"
+    found = {item.key: (item.step, item.value) for item in logged.metrics}
+    assert found["validation/kept/face_l1"] == (record.kept, pytest.approx(best))
+    again = train(replace(watched, resume=True))
+    assert (again.version, again.kept) == (1, result.kept), "nothing is left to do"
+
+
+def test_a_training_that_gets_no_better_ends_early(
+    job: TrainJob, other_bundle: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+):
+    # The whole training is the discriminator's warm-up: every model is the same, so none is better than the first.
+    rarely = {"log_every": 100, "images_every": 10**6, "checkpoint_every": 10**6, "validate_every": 10**6}
+    config = job.training.merge({"steps": 10**5, "optimiser": {"warmup": 1.0}, **rarely})
+    options = replace(
+        job,
+        name="early",
+        workers=1,
+        training=config,
+        register=None,
+        init_from=str(other_bundle),
+        evaluate_every=2,
+        keep="best:face_l1",
+        patience=1,
+    )
+    result = train(options)
+    until_no_evaluator()
+    assert result.bundle is not None and result.kept is not None
+    record = ValidationRecord.read(Folder.at(str(workplace / "runs/early")))
+    first, second = record.evaluations
+    assert bundle_steps(Folder.at(str(workplace / "runs/early"))) == [record.kept]
+    assert (first.step, first.scores) == (record.kept, second.scores)
+    assert second.step <= result.steps < 10**5
+    assert load_bundle(result.bundle).config.training["steps"] == result.steps
+    run = mlflow.MlflowClient().get_run(result.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["icface.ended_early"].startswith(f"after {result.steps} steps")
+    assert f"{result.steps} steps" in run.data.tags["mlflow.note.content"]
+    names = [item.name for item in mlflow.search_logged_models([run.info.experiment_id], output_format="list")]
+    assert f"early, step {record.kept}" in names
+    assert main(["train", "--resume", "--name", "early"]) == 0, "nothing is left to do"
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["ended_early"].startswith(f"after {result.steps} of 100000 steps")
+    assert f"step {record.kept}, face_l1 " in told["best"]
+    assert told["next"].startswith(f"icface evaluate {result.kept.bundle}")
 
 
 def test_two_data_sets_train_one_model_and_are_both_recorded(

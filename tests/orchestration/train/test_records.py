@@ -14,9 +14,10 @@ from icface.errors import IcfaceError
 from orchestration.config import TrainJob
 from orchestration.registry.evaluation import evaluate_model
 from orchestration.train import driver
-from orchestration.train.driver import TrainResult, train
+from orchestration.train.driver import train
 from orchestration.train.launch import Launch
 from orchestration.train.progress import OnProgress, TrainingProgress
+from orchestration.train.result import TrainResult
 from orchestration.train.run_folder import BUNDLE
 
 
