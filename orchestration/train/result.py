@@ -80,7 +80,8 @@ def kept_model(folder: Folder, job: TrainJob) -> KeptModel | None:
 def record_bundle(job: TrainJob, folder: Folder, record: RunRecord, kept: KeptModel | None) -> int | None:
     """The finished bundle into MLflow, and the run's end; returns the version's number if it was to be registered.
 
-    What is registered is the kept model, where there is one. It is a logged model of the run in any case.
+    What is registered is the kept model, where there is one. It is a logged model of the run in any case. Raises
+    IcfaceError when MLflow cannot record it.
     """
     run_id, made = record.mlflow_run_id, min(made_steps(folder) or 0, job.training.steps)
     number = None

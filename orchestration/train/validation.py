@@ -121,8 +121,10 @@ class Validation:
     def _take(self, running: Running) -> str | None:
         try:
             found: Found = ray.get(running.answer)
-        except Exception:
-            self._lose_evaluator()  # the next evaluation has another one
+        except ray.exceptions.RayTaskError:
+            raise
+        except Exception:  # its process is gone: the next evaluation has another one
+            self._lose_evaluator()
             raise
         record, other = self.record, None
         if record.evaluations and record.conditions != found.conditions:
