@@ -185,8 +185,9 @@ def test_evaluations_beside_a_training_change_no_weight(trained, job: TrainJob, 
     assert version.tags["icface.steps"] == str(record.kept)
     logged = client.get_logged_model(version.tags["icface.logged_model"])
     assert logged.name == f"watched, step {record.kept}"
-    found = {item.key: (item.step, item.value) for item in logged.metrics}
-    assert found["validation/kept/face_l1"] == (record.kept, pytest.approx(best))
+    (found,) = [item for item in logged.metrics if item.key == "validation/kept/face_l1"]
+    assert found.step == record.kept
+    assert found.value == pytest.approx(best)
     again = train(replace(watched, resume=True))
     assert (again.version, again.kept) == (1, result.kept), "nothing is left to do"
 
