@@ -11,7 +11,7 @@ import tyro
 from icface.attributes import REGIONS
 from icface.errors import IcfaceError
 from icface.training.config import TrainConfig
-from orchestration.train.selection import Selection
+from orchestration.selection import Selection
 
 NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 """Of lists that are empty unless they are given."""

@@ -12,7 +12,7 @@ from icface.evaluation.rendering import ModelRenderer
 from icface.evaluation.report import HEADLINE, Report
 from orchestration.registry.evaluation import PairChoice
 from orchestration.registry.measurer import MeasurerChoice
-from orchestration.train.selection import SELECTABLE
+from orchestration.selection import SELECTABLE
 from orchestration.train.stored_bundles import local_bundle
 from pipelines.storage import Folder
 

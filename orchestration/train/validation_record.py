@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from icface.errors import IcfaceError
-from orchestration.train.selection import Selection
+from orchestration.selection import Selection
 from pipelines.storage import Folder
 
 FILE = "validation.json"

@@ -8,7 +8,7 @@ from icface.errors import IcfaceError
 from icface.evaluation.report import METRICS
 from orchestration.config import TrainJob
 from orchestration.registry.gate import direction
-from orchestration.train.selection import SELECTABLE, Selection
+from orchestration.selection import SELECTABLE, Selection
 from orchestration.train.validation_record import FILE, Evaluation, ValidationRecord
 from pipelines.storage import Folder
 
