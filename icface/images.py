@@ -65,6 +65,14 @@ def encode_png(rgb: Picture) -> bytes:
     return _encode(".png", rgb, [])
 
 
+def encode_grey_png(values: npt.NDArray[np.uint8]) -> bytes:
+    """PNG with one channel of (H, W) uint8."""
+    done, data = cv2.imencode(".png", values)
+    if not done:
+        raise ValueError(f"values of shape {values.shape} cannot be encoded as PNG")
+    return data.tobytes()
+
+
 def resize(rgb: Picture, size: int | tuple[int, int]) -> Picture:
     """`rgb` (H, W, 3) uint8 as (size, size, 3) or (height, width, 3): averaged when it shrinks, cubic when it grows."""
     height, width = (size, size) if isinstance(size, int) else size

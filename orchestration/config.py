@@ -13,8 +13,6 @@ from icface.errors import IcfaceError
 from icface.training.config import TrainConfig
 from orchestration.selection import Selection
 
-NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
-"""Of lists that are empty unless they are given."""
 ENDINGS = (".mp4", ".webm", ".gif", ".png")
 OUTPUT = "animated.mp4"
 """Where an animation goes by default."""
@@ -167,14 +165,14 @@ class AnimateJob:
     """End at this second of the driver."""
     smooth: Literal["video", "always", "never"] = "video"
     """Filter the jitter of drivers (one-euro filter, without delay): of videos, of all, or of none."""
-    gain: Annotated[tuple[str, ...], NO_DEFAULT] = ()
+    gain: tuple[str, ...] = ()
     """REGION=FACTOR: scale pose, brows, eyes, nose or mouth as --scale does each of their attributes."""
-    set: Annotated[tuple[str, ...], NO_DEFAULT] = ()
+    set: tuple[str, ...] = ()
     """NAME=VALUE: AUs 0..5; pitch, yaw, roll in degrees. NAME=100%: the 99th percentile of the training data. Beyond
     its largest value is clamped."""
-    add: Annotated[tuple[str, ...], NO_DEFAULT] = ()
+    add: tuple[str, ...] = ()
     """NAME=DIFFERENCE, in the same units or percent."""
-    scale: Annotated[tuple[str, ...], NO_DEFAULT] = ()
+    scale: tuple[str, ...] = ()
     """NAME=FACTOR."""
     relative: bool = False
     """Subtract the driver's resting face, so that only its motion is transferred. Of a driver under 50 frames, its
@@ -300,7 +298,7 @@ class StudioJob:
     ] = ()
     """Models on offer: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. By default every
     registered version, or starter where none is."""
-    dataset: Annotated[tuple[str, ...], NO_DEFAULT] = ()
+    dataset: tuple[str, ...] = ()
     """Data sets whose clips can be browsed."""
     host: str = "127.0.0.1"
     """Address to listen at. Any other than a loopback address is reached by others on the network."""

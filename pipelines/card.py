@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.format import FRAMES, SPLITS
+from pipelines.format import SPLITS, frames_schema
 
 CARD = "README.md"
 HF_SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -23,10 +23,11 @@ def card(meta: Mapping[str, Any], sha256: str, files: Mapping[str, str] | None =
     splits = [split for split in SPLITS if counts["frames"][split]]
     facts = ["license: other", f"license_name: {json.dumps(meta['licence'])}"]
     if files is not None:
+        columns = frames_schema(meta["options"].get("truth", ()))
         facts += ["configs:", "- config_name: default", "  data_files:"]
         for split in splits:
             facts += [f"  - split: {HF_SPLITS[split]}", f"    path: {json.dumps(files[split])}"]
-        facts += ["dataset_info:", "  features:", *(f"  - {json.dumps(_feature(column))}" for column in FRAMES)]
+        facts += ["dataset_info:", "  features:", *(f"  - {json.dumps(_feature(column))}" for column in columns)]
     rows = [f"| {split} | {counts['frames'][split]} | {counts['identities'][split]} |" for split in splits]
     size = meta["options"]["size"]
     return "\n".join(
@@ -56,7 +57,7 @@ def card(meta: Mapping[str, Any], sha256: str, files: Mapping[str, str] | None =
 def _feature(column: pa.Field) -> dict[str, Any]:
     """A column as the card's features have it: YAML reads JSON."""
     names = {"float": "float32", "halffloat": "float16"}
-    if column.name == "image":
+    if pa.types.is_binary(column.type):
         return {"name": column.name, "dtype": "image"}
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):

@@ -135,6 +135,11 @@ class Dataset:
         return int(self.meta["options"]["size"])
 
     @property
+    def truth(self) -> tuple[str, ...]:
+        """Which parts of `pipelines.format.TRUTH` its frames have; none of real clips."""
+        return tuple(self.meta["options"].get("truth", ()))
+
+    @property
     def licence(self) -> str:
         """Licence of the clips."""
         return str(self.meta["licence"])

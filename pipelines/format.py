@@ -3,7 +3,7 @@
 Everything is deterministic: the same rows give the same bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,19 @@ FRAMES = pa.schema(
 )
 """One row a frame. `landmarks` are 68 pairs x, y one after another, fractions of the crop."""
 
+TRUTH = {
+    "mask": pa.schema([_required("mask", pa.binary())]),
+    "flow": pa.schema(
+        [
+            _required("flow", pa.list_(pa.float16())),
+            _required("flow_frame", pa.int32()),
+            _required("visibility", pa.binary()),
+        ]
+    ),
+}
+"""Columns that follow those of `FRAMES` in data sets of synthetic people, by what `--truth` calls them. `flow` holds
+size x size pairs x, y, row by row; `mask` and `visibility` are PNGs with one channel."""
+
 CLIPS = pa.schema(
     [
         _required("clip", pa.string()),
@@ -105,6 +118,11 @@ INDEX_SCHEMA = pa.schema(
 """One row a row group. The rows of a group are all held out or none is."""
 
 
+def frames_schema(truth: Collection[str] = ()) -> pa.Schema:
+    """The columns of `frames` in a data set with these parts of `TRUTH`."""
+    return pa.schema([*FRAMES, *(field for name, schema in TRUTH.items() if name in truth for field in schema)])
+
+
 def clip_row(clip: Clip) -> dict[str, Any]:
     """The row of `CLIPS` of a clip of which nothing is known yet but its name."""
     row: dict[str, Any] = {"clip": clip.clip, "identity": clip.identity, "video": clip.video, "path": clip.path}
@@ -129,18 +147,14 @@ class FrameWriter:
         """`path`: where to write; `file`: its name in the data set, for the index."""
         self.file, self.split = file, split
         self.index: list[dict[str, Any]] = []
-        self._writer = pq.ParquetWriter(
-            path,
-            FRAMES,
-            # JPEGs do not get smaller; numbers do.
-            compression={name: "NONE" if name == "image" else "ZSTD" for name in _leaves(FRAMES)},
-            use_dictionary=["identity", "video", "clip"],
-            write_statistics=["clip", "frame"],
-            write_page_checksum=True,
-        )
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
 
     def write(self, table: pa.Table) -> None:
-        """Write `table` (columns of `FRAMES`, at most `ROW_GROUP_ROWS` rows of one track) as a row group."""
+        """Write `table` as a row group: at most `ROW_GROUP_ROWS` rows of one track.
+
+        Its columns are those of `FRAMES`, and of `TRUTH` where the first table has them.
+        """
         if not 0 < len(table) <= ROW_GROUP_ROWS:
             raise ValueError(f"a row group has 1 to {ROW_GROUP_ROWS} rows, not {len(table)}")
         first = {name: table[name][0].as_py() for name in ("identity", "clip", "track", "held_out")}
@@ -154,11 +168,26 @@ class FrameWriter:
                 **attribute_statistics(table),
             }
         )
+        self._writer = self._writer or self._opened([name for name in TRUTH if name in table.column_names])
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def close(self) -> None:
         """Write the file's end; without it the file cannot be read."""
+        self._writer = self._writer or self._opened([])
         self._writer.close()
+
+    def _opened(self, truth: Sequence[str]) -> pq.ParquetWriter:
+        schema = frames_schema(truth)
+        pictures = {field.name for field in schema if pa.types.is_binary(field.type)}
+        return pq.ParquetWriter(
+            self._path,
+            schema,
+            # JPEGs and PNGs do not get smaller; numbers do.
+            compression={name: "NONE" if name in pictures else "ZSTD" for name in _leaves(schema)},
+            use_dictionary=["identity", "video", "clip"],
+            write_statistics=["clip", "frame"],
+            write_page_checksum=True,
+        )
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> None:

@@ -71,6 +71,11 @@ def project(points: Tensor, distance: float) -> tuple[Tensor, Tensor]:
     return torch.stack([x, y], dim=-1), depth
 
 
+def in_window(pixels: Tensor, windows: Tensor, side: int) -> Tensor:
+    """(N, V, 2) places in pictures of `side` px that show `windows` (N, 3) of the whole: x, y, side."""
+    return (pixels - windows[:, None, :2]) * (side / windows[:, None, 2:])
+
+
 def landmarks(body: Body, motion: Motion) -> npt.NDArray[np.float32]:
     """(N, 68, 2) the iBUG points in the whole picture, pixels: exact, seen or hidden."""
     points, _ = project(posed(body, motion, body.landmarks), body.person.distance)

@@ -42,31 +42,21 @@ def rasterise(points: Tensor, depth: Tensor, triangles: Tensor, size: tuple[int,
     """
     height, width = size
     corners, near = points[:, triangles], depth[:, triangles]  # (B, T, 3, 2), (B, T, 3)
-    a, b, c = corners.unbind(2)
-    # Twice the area; y points down, so counter-clockwise ones are negative.
-    area = (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
+    area = doubled_area(corners)
     limit = torch.tensor([width, height], device=points.device)
     # The pixels whose centres lie within the box of the triangle.
-    first = torch.maximum((corners.amin(2) - 0.5).ceil(), torch.zeros_like(a)).long()
+    first = (corners.amin(2) - 0.5).ceil().clamp_min(0).long()
     last = torch.minimum((corners.amax(2) - 0.5).floor().long(), limit - 1)
     span = (last - first + 1).clamp_min(0)
     facing = area < 0 if cull else area != 0
     picture, triangle = torch.nonzero(facing & (span.prod(-1) > 0) & (near.amin(-1) > 0), as_tuple=True)
 
-    count = span[picture, triangle].prod(-1)
-    owner = torch.repeat_interleave(torch.arange(len(count), device=points.device), count)
-    offset = torch.arange(len(owner), device=points.device) - (count.cumsum(0) - count)[owner]
+    owner, offset = repeated(span[picture, triangle].prod(-1))
     columns = span[picture, triangle, 0][owner]
     start = first[picture, triangle][owner]
     x, y = start[:, 0] + offset % columns, start[:, 1] + offset // columns
 
-    # Edge functions: linear in x and y, so three numbers an edge.
-    triangle_points = corners[picture, triangle]
-    following, after = triangle_points.roll(-1, 1), triangle_points.roll(-2, 1)
-    scale = 1 / area[picture, triangle][:, None]
-    slope_x = -(after[..., 1] - following[..., 1]) * scale
-    slope_y = (after[..., 0] - following[..., 0]) * scale
-    constant = -(slope_x * following[..., 0] + slope_y * following[..., 1])
+    slope_x, slope_y, constant = edge_functions(corners[picture, triangle], area[picture, triangle])
     shares = constant[owner] + slope_x[owner] * (x + 0.5)[:, None] + slope_y[owner] * (y + 0.5)[:, None]
     inside = (shares >= 0).all(-1)
     owner, x, y, shares = owner[inside], x[inside], y[inside], shares[inside]
@@ -89,3 +79,27 @@ def rasterise(points: Tensor, depth: Tensor, triangles: Tensor, size: tuple[int,
         weights=shares[seen] / inverse[seen, None],
         depth=distance[seen],
     )
+
+
+def doubled_area(corners: Tensor) -> Tensor:
+    """(...) twice the area of triangles (..., 3, 2) in a picture: negative for those that run counter-clockwise."""
+    a, b, c = corners.unbind(-2)
+    return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
+
+
+def edge_functions(corners: Tensor, area: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Three (N, 3): slopes in x and y, and constants, of each corner's share in triangles (N, 3, 2).
+
+    `area` (N,): see `doubled_area`. The shares sum to 1, and are 0 or more within the triangle.
+    """
+    following, after = corners.roll(-1, 1), corners.roll(-2, 1)
+    scale = 1 / area[:, None]
+    slope_x = -(after[..., 1] - following[..., 1]) * scale
+    slope_y = (after[..., 0] - following[..., 0]) * scale
+    return slope_x, slope_y, -(slope_x * following[..., 0] + slope_y * following[..., 1])
+
+
+def repeated(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """For each i `counts[i]` entries (int64) one after another: i, and 0, 1, 2 and so on."""
+    owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    return owner, torch.arange(len(owner), device=counts.device) - (counts.cumsum(0) - counts)[owner]

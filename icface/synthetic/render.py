@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from icface.synthetic.body import WORN, Body, normals
-from icface.synthetic.camera import FRAME, Motion, posed, project
+from icface.synthetic.camera import FRAME, Motion, in_window, posed, project
 from icface.synthetic.canvas import SIDE
 from icface.synthetic.head import PARTS, UNIT_NAMES
 from icface.synthetic.raster import Fragments, rasterise
@@ -56,7 +56,7 @@ def _render(body: Body, motion: Motion, windows: Tensor, size: int) -> Tensor:
     windows = windows.to(body.device)
     vertices = posed(body, motion)
     pixels, depth = project(vertices, body.person.distance)
-    pixels = (pixels - windows[:, None, :2]) * (side / windows[:, None, 2:])
+    pixels = in_window(pixels, windows, side)
     corners = pixels[:, body.corner_vertex], depth[:, body.corner_vertex]
     found = rasterise(*corners, body.triangles, (side, side))
     canvas = _background(body, windows, side).reshape(-1, 3)

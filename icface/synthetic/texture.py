@@ -1,5 +1,7 @@
 """A person's skin, brows, lips, eyes and hair, painted once."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +72,7 @@ def paint(person: Person) -> Array:
         "hair": person.hair, "frame": (0.10, 0.08, 0.08),
     }  # fmt: skip
     for name, colour in patches.items():
-        _block(picture, SWATCHES[name], SWATCH)[:] = colour
+        block(picture, SWATCHES[name], SWATCH)[:] = colour
     _paint_hair_patch(picture, person, rng)
     _paint_eye(picture, person, rng)
     creases = np.zeros((SIDE * SIDE, 2), np.float32)
@@ -79,10 +81,35 @@ def paint(person: Person) -> Array:
     return np.concatenate([linear, creases.reshape(SIDE, SIDE, 2)], axis=-1).astype(np.float32)
 
 
+def hair_cover(person: Person) -> Array:
+    """(N,) how far `paint` covers the canvas's texels with hair of the head, 0..1."""
+    canvas = load_canvas()
+    fine, middle, _ = _grain(canvas, np.random.default_rng([*person.seed, 1]))
+    return hair_mask(canvas.position, person.hair_style, _fraying(fine, middle))
+
+
+def block(picture: npt.NDArray[Any], centre: tuple[float, float], half: float) -> npt.NDArray[Any]:
+    """The square of a texture (SIDE, SIDE, ...) around `centre`, to paint on."""
+    left, top = round((centre[0] - half) * SIDE), round((1 - centre[1] - half) * SIDE)
+    side = round(2 * half * SIDE)
+    return picture[top : top + side, left : left + side]
+
+
+def _grain(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """(N,) fine, middle and coarse noise of the skin; the first that is drawn for a texture."""
+    fine, middle, coarse = (_noise(rng, cells).reshape(-1)[canvas.texel] for cells in (400, 90, 14))
+    return fine, middle, coarse
+
+
+def _fraying(fine: Array, middle: Array) -> Array:
+    """(N,) how far hair reaches beyond its edge, decimetres."""
+    return 0.010 * middle + 0.006 * fine
+
+
 def _skin(person: Person, canvas: Canvas, rng: np.random.Generator) -> Array:
     place = canvas.position
     x, y, z = np.abs(place[:, 0]), place[:, 1], place[:, 2]
-    fine, middle, coarse = (_noise(rng, cells).reshape(-1)[canvas.texel] for cells in (400, 90, 14))
+    fine, middle, coarse = _grain(canvas, rng)
     colour = np.array(person.skin) * (1 + 0.015 * fine + 0.015 * middle + 0.025 * coarse)[:, None]
     warm = _blob(x, y, 0.42, 6.95, 0.2) + 0.8 * _blob(x, y, 0, 6.93, 0.12) * (z > 1.4) + 0.3 * _blob(x, y, 0, 6.3, 0.15)
     warm = (warm + 0.8 * _step(x - 0.72, 0.03) * (y > 6.7)) * person.redness
@@ -98,7 +125,7 @@ def _skin(person: Person, canvas: Canvas, rng: np.random.Generator) -> Array:
     rim = _step(0.012 - np.abs(y - 6.6 - 0.02 * np.cos(x * 12)), 0.006) * (x < 0.26) * (z > 1.3)
     colour = _over(colour, np.array(person.lips) * 0.45, rim * 0.5)
     stubble = np.clip(0.9 + 0.1 * fine, 0, 1)
-    jitter = 0.010 * middle + 0.006 * fine
+    jitter = _fraying(fine, middle)
     if person.beard != "none":
         strength = 0.4 if person.beard == "stubble" else 0.92
         beard = np.array(person.brows) * (1 + 0.12 * fine)[:, None]
@@ -166,14 +193,14 @@ def _clothe(colour: Array, person: Person, place: Array) -> None:
 
 def _paint_hair_patch(picture: Array, person: Person, rng: np.random.Generator) -> None:
     """Streaks for hair that is not on the scalp: u runs around the head, v downwards."""
-    patch = _block(picture, SWATCHES["hair"], 2 * SWATCH)
+    patch = block(picture, SWATCHES["hair"], 2 * SWATCH)
     streaks = cv2.GaussianBlur(rng.normal(size=patch.shape[:2]).astype(np.float32), (0, 0), sigmaX=0.7, sigmaY=9)
     patch[:] = np.array(person.hair) * (1 + 0.2 * streaks / streaks.std())[..., None]
 
 
 def _paint_eye(picture: Array, person: Person, rng: np.random.Generator) -> None:
     """White, iris with a dark rim, pupil; the highlight is the light's."""
-    patch = _block(picture, EYE_CENTRE, EYE_RADIUS)
+    patch = block(picture, EYE_CENTRE, EYE_RADIUS)
     side = len(patch)
     grid = (np.arange(side) + 0.5) / side * 2 - 1
     radius = np.hypot(*np.meshgrid(grid, grid))
@@ -191,13 +218,6 @@ def _mixed(skin: Colour, share: float) -> Colour:
     """Lashes: dark, softened by the skin behind them."""
     red, green, blue = (0.07 + share * part for part in skin)
     return red, green, blue
-
-
-def _block(picture: Array, centre: tuple[float, float], half: float) -> Array:
-    """The square of the texture around `centre`, to paint on."""
-    left, top = round((centre[0] - half) * SIDE), round((1 - centre[1] - half) * SIDE)
-    side = round(2 * half * SIDE)
-    return picture[top : top + side, left : left + side]
 
 
 def _noise(rng: np.random.Generator, cells: int) -> Array:

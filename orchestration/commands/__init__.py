@@ -60,16 +60,26 @@ def dispatch(command: str, verbs: Mapping[str, Verb], argv: Sequence[str], usage
 
 
 def _with_names(kind: type[Options]) -> Any:
-    """`kind`, a dataclass, whose help names required options instead of showing their types."""
+    """`kind`, a dataclass, whose help names required options instead of their types, and no default that is empty."""
     hints, plain = get_type_hints(kind, include_extras=True), get_type_hints(kind)
-    named = [
+    named: list[Any] = [
         (item.name, Annotated[hints[item.name], tyro.conf.arg(metavar=_name_of(item.name))])
         for item in fields(kind)  # type: ignore[arg-type]
         if item.default is MISSING and item.default_factory is MISSING and get_origin(plain[item.name]) is not Literal
     ]
+    named += [
+        (item.name, Annotated[hints[item.name], tyro.conf.arg(help_behavior_hint="")], ())
+        for item in fields(kind)  # type: ignore[arg-type]
+        if item.default == () and not any(type(mark).__module__.startswith("tyro") for mark in _marks(hints[item.name]))
+    ]
     shown = make_dataclass(kind.__name__, named, bases=(kind,), frozen=True, kw_only=True)
     shown.__doc__ = kind.__doc__
     return shown
+
+
+def _marks(hint: Any) -> tuple[Any, ...]:
+    """What a hint is annotated with."""
+    return tuple(getattr(hint, "__metadata__", ()))
 
 
 def _name_of(field: str) -> str:

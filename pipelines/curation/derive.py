@@ -66,6 +66,9 @@ def merge(urls: Sequence[str], output: str) -> Summary:
                 raise IcfaceError(
                     f"{first.url} and {other.url} differ in {name}: {first.meta[name]}, {other.meta[name]}"
                 )
+        if other.truth != first.truth:
+            names = " and ".join(f"{each.url} has {', '.join(each.truth) or 'none'}" for each in (first, other))
+            raise IcfaceError(f"the columns of --truth differ: {names}")
         if other.size != first.size:
             raise IcfaceError(f"{first.url} has pictures of {first.size} px, {other.url} of {other.size} px")
     all_exclusions = Exclusions(
@@ -137,7 +140,7 @@ class _Where:
 
     def __call__(self, table: pa.Table, split: str) -> pa.Table:
         plain = [name for name in table.column_names if not pa.types.is_nested(table.schema.field(name).type)]
-        columns = table.select([name for name in plain if name != "image"])
+        columns = table.select([name for name in plain if not pa.types.is_binary(table.schema.field(name).type)])
         columns = columns.append_column("split", pa.array([split] * len(table)))
         try:
             self.store.register("frames", columns)

@@ -3,9 +3,10 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -13,7 +14,7 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from pipelines.card import CARD, HF_SPLITS, card
 from pipelines.dataset import Dataset, RowGroup
-from pipelines.format import FRAMES, SPLITS
+from pipelines.format import SPLITS, TRUTH, frames_schema
 from pipelines.storage import Folder
 
 Kind = Literal["webdataset", "hf"]
@@ -26,7 +27,8 @@ FACTS = ("identity", "clip", "track", "frame", "held_out", *ATTRIBUTE_NAMES)
 def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None] | None = None) -> list[str]:
     """Write the data set at `url` to the new folder `output`; the files' names.
 
-    `webdataset`: `SPLIT/SHARD.tar` with a `.jpg` and a `.json` (attributes; null where not measured) a frame.
+    `webdataset`: `SPLIT/SHARD.tar` with a `.jpg` and a `.json` (attributes; null where not measured) a frame. Where the
+    data set has them, `.mask.png`, `.visibility.png` and `.flow.npy`, too.
     `hf`: Parquet files whose schema tells `datasets.load_dataset` that `image` is a picture, which it decodes.
     Both have a data set card with counts, sources and licence, written last.
 
@@ -41,6 +43,7 @@ def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None
             for group in dataset.row_groups(split, held_out=held_out):
                 files.setdefault(group.file, []).append(group)
     written = []
+    truth = [name for part in dataset.truth for name in TRUTH[part].names]
     for number, (file, groups) in enumerate(sorted(files.items()), start=1):
         split, shard = groups[0].split, file.rsplit("/", 1)[-1].removesuffix(".parquet")
         name = f"{split}/{shard}.tar" if kind == "webdataset" else f"data/{HF_SPLITS[split]}-{shard}.parquet"
@@ -48,11 +51,12 @@ def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None
             if kind == "webdataset":
                 with tarfile.open(path, "w") as tar:
                     for group in sorted(groups):
-                        _add(tar, dataset.read(group, ["image", *FACTS]))
+                        _add(tar, dataset.read(group, ["image", *FACTS, *truth]), dataset.size)
             else:
-                with pq.ParquetWriter(path, HF_SCHEMA, compression="ZSTD") as writer:
+                schema = _hf_schema(dataset.truth)
+                with pq.ParquetWriter(path, schema, compression="ZSTD") as writer:
                     for group in sorted(groups):
-                        writer.write_table(_with_pictures(dataset.read(group)))
+                        writer.write_table(_with_pictures(dataset.read(group), schema))
         written.append(name)
         if on_file is not None:
             on_file(number, len(files))
@@ -61,8 +65,8 @@ def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None
     return [*written, CARD]
 
 
-def _hf_schema() -> pa.Schema:
-    """`FRAMES` with `datasets`' pictures, and the metadata by which it knows them."""
+def _hf_schema(truth: Collection[str]) -> pa.Schema:
+    """The columns of `frames` with `datasets`' pictures, and the metadata by which it knows them."""
 
     def feature(kind: pa.DataType) -> dict[str, Any]:
         if kind == _PICTURE:
@@ -73,27 +77,35 @@ def _hf_schema() -> pa.Schema:
         names = {"float": "float32", "halffloat": "float16"}
         return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
 
-    place = FRAMES.get_field_index("image")
-    schema = FRAMES.set(place, pa.field("image", _PICTURE))
+    columns = frames_schema(truth)
+    schema = pa.schema(
+        [pa.field(field.name, _PICTURE) if pa.types.is_binary(field.type) else field for field in columns]
+    )
     features = {field.name: feature(field.type) for field in schema}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-HF_SCHEMA = _hf_schema()
+def _with_pictures(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    for place, field in enumerate(schema):
+        if field.type == _PICTURE:
+            images = table[field.name].combine_chunks()
+            pictures = pa.StructArray.from_arrays([images, pa.nulls(len(table), pa.string())], fields=list(_PICTURE))
+            table = table.set_column(place, field, pictures)
+    return table.cast(schema)
 
 
-def _with_pictures(table: pa.Table) -> pa.Table:
-    images = table["image"].combine_chunks()
-    pictures = pa.StructArray.from_arrays([images, pa.nulls(len(table), pa.string())], fields=list(_PICTURE))
-    place = FRAMES.get_field_index("image")
-    return table.set_column(place, HF_SCHEMA.field(place), pictures).cast(HF_SCHEMA)
-
-
-def _add(tar: tarfile.TarFile, table: pa.Table) -> None:
+def _add(tar: tarfile.TarFile, table: pa.Table, size: int) -> None:
     for row in table.to_pylist():
         # A key ends at the first dot of the file's name.
         key = f"{row['clip']}/{row['track']}-{row['frame']:06d}".replace(".", "_")
         _member(tar, f"{key}.jpg", row.pop("image"))
+        for name in ("mask", "visibility"):
+            if name in row:
+                _member(tar, f"{key}.{name}.png", row.pop(name))
+        if "flow" in row:
+            flow = io.BytesIO()
+            np.save(flow, np.array(row.pop("flow"), np.float16).reshape(size, size, 2))
+            _member(tar, f"{key}.flow.npy", flow.getvalue())
         _member(tar, f"{key}.json", json.dumps(row).encode())
 
 

@@ -19,7 +19,7 @@ from icface.video.pictures import sha256_of_pictures
 from icface.weights import sha256_of
 from pipelines.dataset import Dataset
 from pipelines.exclusions import Exclusions
-from pipelines.format import FRAMES, INDEX_SCHEMA, SPLITS, attribute_statistics, read_table
+from pipelines.format import INDEX_SCHEMA, SPLITS, attribute_statistics, frames_schema, read_table
 from pipelines.manifest import summarize
 from pipelines.shard import RETRY, shard_names, signature
 from pipelines.sources.fetch import home, located
@@ -59,6 +59,7 @@ def verify(url: str, source: str | None = None, on_shard: OnShard = lambda done,
         str(file): [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
         for file, rows in index.groupby("file", sort=True)
     }
+    schema = frames_schema(dataset.truth)
     found.problems += _stray(folder, names, set(by_file), dataset.meta)
     clips: dict[str, dict[str, Any]] = {}
     kept: Counter[str] = Counter()
@@ -74,7 +75,7 @@ def verify(url: str, source: str | None = None, on_shard: OnShard = lambda done,
         for split in sorted({row["split"] for row in rows}):
             file = f"frames/split={split}/{name}.parquet"
             if file in by_file:
-                found.problems += _frames(folder, file, by_file[file], found, kept)
+                found.problems += _frames(folder, file, by_file[file], schema, found, kept)
         on_shard(number, len(names))
     found.problems += _clips(clips, kept)
     found.problems += _people(index, clips, Exclusions.read(folder))
@@ -102,13 +103,13 @@ def _stray(folder: Folder, names: list[str], files: set[str], meta: dict[str, An
 
 
 def _frames(
-    folder: Folder, file: str, rows: list[dict[str, Any]], found: Verified, kept: Counter[str]
+    folder: Folder, file: str, rows: list[dict[str, Any]], schema: pa.Schema, found: Verified, kept: Counter[str]
 ) -> Iterator[str]:
     """A file of frames against its rows of the index."""
     try:
         with folder.fs.open(folder.path(file), "rb") as stream:
             parquet = pq.ParquetFile(stream, page_checksum_verification=True)
-            if not parquet.schema_arrow.equals(FRAMES):
+            if not parquet.schema_arrow.equals(schema):
                 yield f"{file} has other columns than this icface writes"
                 return
             if parquet.num_row_groups != len(rows):
@@ -140,10 +141,11 @@ def _group(place: str, table: pa.Table, row: dict[str, Any]) -> Iterator[str]:
         written = None if value is None else pa.scalar(value, INDEX_SCHEMA.field(name).type).as_py()
         if written != (None if pd.isna(stored) else stored):
             yield f"{place}: {name} is {value}, and {stored} in the index"
-    try:
-        decode_image(table["image"][len(table) // 2].as_py())
-    except IcfaceError as error:
-        yield f"{place}: a picture cannot be decoded: {_line(error)}"
+    for name in [column.name for column in table.schema if pa.types.is_binary(column.type)]:
+        try:
+            decode_image(table[name][len(table) // 2].as_py())
+        except IcfaceError as error:
+            yield f"{place}: a picture cannot be decoded ({name}): {_line(error)}"
 
 
 def _clips(clips: dict[str, dict[str, Any]], kept: Counter[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipelines.format import CLIPS, FRAMES, INDEX_SCHEMA, FrameWriter, write_table
+from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, write_table
 from pipelines.shard import RETRY, Shard
 from pipelines.sources import Clip
 from pipelines.storage import Folder
@@ -54,4 +54,4 @@ def _append(rows: Path, writer: FrameWriter) -> None:
     with closing(pa.memory_map(str(rows))) as file:
         reader = pa.ipc.open_file(file)
         for number in range(reader.num_record_batches):
-            writer.write(pa.Table.from_batches([reader.get_batch(number)], schema=FRAMES))
+            writer.write(pa.Table.from_batches([reader.get_batch(number)]))

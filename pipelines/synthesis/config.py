@@ -1,7 +1,7 @@
 """What decides a data set of synthetic people. Light to import: neither arrays nor Ray."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from icface.errors import IcfaceError
 from icface.options import Decides, decided
@@ -29,6 +29,9 @@ class SynthesisConfig:
     motion: Decides[str | None] = None
     """A data set with blendshapes, or a csv file of ARKit units, whose motions the people make. `single`: one unit or
     turn at a time. By default motions are drawn."""
+    truth: Decides[tuple[Literal["mask", "flow"], ...]] = ()
+    """More columns. `mask`: what each pixel shows. `flow`: where it is in the frame of the track that is nearest to
+    neutral, and whether it is seen there."""
     val_fraction: Decides[float] = 0.05
     """Share of the people in split `val`. If above 0, at least one of two or more people."""
     workers: int | None = None
@@ -51,4 +54,6 @@ class SynthesisConfig:
 
     def naming(self) -> dict[str, Any]:
         """The options that decide the data set's contents: a second run into it must have the same ones."""
-        return decided(self)
+        found = decided(self)
+        truth = sorted(set(found.pop("truth")))
+        return found | ({"truth": truth} if truth else {})

@@ -17,11 +17,12 @@ from icface.synthetic.labels import attributes, blendshapes, face_matrices
 from icface.synthetic.motion import FPS
 from icface.synthetic.people import draw_person
 from icface.synthetic.render import render
-from pipelines.format import FRAMES, ROW_GROUP_ROWS, clip_row
+from pipelines.format import ROW_GROUP_ROWS, clip_row, frames_schema
 from pipelines.preprocess.clip_rows import JPEG_QUALITY, Detection, baselines, divided, frames_table
 from pipelines.sources import Clip
 from pipelines.synthesis.config import SynthesisConfig
 from pipelines.synthesis.motions import Motions
+from pipelines.synthesis.truth_columns import TruthColumns
 
 CROP = CropRule(mode="smooth")
 MOVES = "motion/00000"
@@ -48,9 +49,11 @@ class PersonWorker:
         squares = CROP.squares(np.stack([each.face.box for each in track]), FPS, FRAME, FRAME)
         pictures = render(body, motion, squares, self.config.size)
         segments = divided(track, squares, split)
-        with pa.OSFile(str(out), "wb") as sink, pa.ipc.new_file(sink, FRAMES) as writer:
+        truth = TruthColumns(self.config.truth, body, motion, squares, self.config.size, segments[0].detections)
+        schema = frames_schema(self.config.truth)
+        with pa.OSFile(str(out), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for segment in segments:
-                for table in _row_groups(clip, segment.detections, squares, pictures, segment.held_out):
+                for table in _row_groups(clip, segment.detections, squares, pictures, segment.held_out, truth):
                     writer.write_table(table, max_chunksize=ROW_GROUP_ROWS)
         kept = sum(len(segment.detections) for segment in segments)
         row = clip_row(clip) | {"status": "ok", "fps": FPS, "width": FRAME, "height": FRAME, "tracks": 1}
@@ -85,10 +88,11 @@ def _row_groups(
     squares: npt.NDArray[np.float32],
     pictures: npt.NDArray[np.uint8],
     held_out: bool,
+    truth: TruthColumns,
 ) -> Iterator[pa.Table]:
     """`squares` and `pictures` are those of the whole clip."""
-    for start in range(0, len(track), ROW_GROUP_ROWS):
-        part = track[start : start + ROW_GROUP_ROWS]
+    for start in range(0, len(track), truth.most_rows):
+        part = track[start : start + truth.most_rows]
         rows = [each.frame for each in part]
         encoded = [encode_jpeg(pictures[row], JPEG_QUALITY) for row in rows]
-        yield frames_table(clip, part, squares[rows], encoded, held_out)
+        yield truth.added(frames_table(clip, part, squares[rows], encoded, held_out))
