@@ -74,10 +74,13 @@ def measure(
         copied = Faces.stacked([sources[key] for key in keys])
         part.pairs = _pairs(batch, renderer, {"model": outputs, "copy_source": copied, "noise_floor": driving})
         if measurer.features is not None:
-            for key in {key for key in keys if key not in features}:
-                features[key] = measurer.features(sources[key].pictures)
-            part.pairs["model:features"] = measurer.features(outputs.pictures)
-            part.pairs["noise_floor:features"] = measurer.features(driving.pictures)
+            unseen = [key for key in dict.fromkeys(keys) if key not in features]
+            pictures = [outputs.pictures, driving.pictures, *(sources[key].pictures for key in unseen)]
+            made, real, *of_sources = np.split(
+                measurer.features(np.concatenate(pictures)), np.cumsum([len(each) for each in pictures[:-1]])
+            )
+            features |= dict(zip(unseen, of_sources, strict=True))
+            part.pairs["model:features"], part.pairs["noise_floor:features"] = made, real
             part.pairs["copy_source:features"] = np.concatenate([features[key] for key in keys])
         parts.append(part)
         done += len(batch)
@@ -102,7 +105,10 @@ def _pairs(batch: Sequence[EvaluationPair], renderer: Renderer, faces: Mapping[s
         "turn": np.degrees(np.abs(attributes[:, yaw] - own[:, yaw])),
         "retrieval::found": np.stack([pair.retrieved_attributes for pair in batch]),
     }
-    compared = np.array([pair.kind == "self" for pair in batch])
+    own_face = [index for index, pair in enumerate(batch) if pair.kind == "self"]
+    # Real frames and what is held against them, of the pairs that have one: others have no scores of pixels.
+    real = targets[own_face]
+    points = np.stack([pair.landmarks for pair in batch])
     for reference, found in faces.items():
         for opinion, labels in found.labels.items():
             # The driver's zero for the source's: nothing where they are one person.
@@ -111,17 +117,32 @@ def _pairs(batch: Sequence[EvaluationPair], renderer: Renderer, faces: Mapping[s
         apart = np.linalg.norm(found.embeddings - faces["copy_source"].embeddings, axis=1)
         # The source was embedded once: its distance from itself belongs to the pairs that others were embedded of.
         rows[f"{reference}:identity"] = np.where(np.isfinite(faces["model"].embeddings[:, 0]), apart, np.nan)
-        real = np.stack([pair.landmarks for pair in batch])
-        rows[f"{reference}:landmark_distance"] = np.where(compared, landmark_distance(found.landmarks, real), np.nan)
-        pixels = pixel_scores(found.pictures, targets, batch)
-        rows |= {f"{reference}:{name}": np.where(compared, column, np.nan) for name, column in pixels.items()}
-    rows |= {f"retrieval:{name}": np.full(count, np.nan) for name in PIXELS}
-    known = [index for index, pair in enumerate(batch) if pair.retrieved is not None and pair.kind == "self"]
-    if known:
-        pictures = sized([batch[index].retrieved for index in known], renderer.size)  # type: ignore[misc]
-        for name, column in pixel_scores(pictures, targets[known], [batch[index] for index in known]).items():
-            rows[f"retrieval:{name}"][known] = column
+        distance = landmark_distance(found.landmarks, points)
+        rows[f"{reference}:landmark_distance"] = _spread_out(distance[own_face], own_face, count)
+        made = real if reference == "noise_floor" else found.pictures[own_face]
+        rows |= _pixels(reference, made, real, own_face, batch)
+    known = [index for index in own_face if batch[index].retrieved is not None]
+    pictures = [batch[index].retrieved for index in known]
+    looked_up = sized(pictures, renderer.size) if known else targets[:0]  # type: ignore[arg-type]
+    rows |= _pixels("retrieval", looked_up, targets[known], known, batch)
     return rows
+
+
+def _pixels(
+    reference: str, made: Pictures, real: Pictures, rows: Sequence[int], batch: Sequence[EvaluationPair]
+) -> Columns:
+    """Columns of `PIXELS`, a value for each pair of the batch: `made` and `real` (n, S, S, 3) are those of `rows`."""
+    if not rows:
+        return {f"{reference}:{name}": np.full(len(batch), np.nan) for name in PIXELS}
+    scores = pixel_scores(made, real, [batch[index] for index in rows])
+    return {f"{reference}:{name}": _spread_out(column, rows, len(batch)) for name, column in scores.items()}
+
+
+def _spread_out(values: npt.NDArray[np.float64], rows: Sequence[int], count: int) -> npt.NDArray[np.float64]:
+    """(count,) with the values (n,) in `rows`; NaN elsewhere."""
+    column = np.full(count, np.nan)
+    column[rows] = values
+    return column
 
 
 def _sources(

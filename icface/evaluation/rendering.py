@@ -50,7 +50,9 @@ class ModelRenderer:
 
     def __init__(self, model: ICface, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
+        # Convolutions run faster in this order, as in `icface.animate`.
         self.model = model.to(self.device).eval()
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.size, self.schema, self.baselines = model.size, model.schema, model.config.baselines
         self._neutral: dict[str, Tensor] = {}
 

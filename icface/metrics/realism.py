@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from icface.networks.features import DEVIATION, MEAN, EfficientNetLite0, fill
+from icface.networks.features import DEVIATION, MEAN, EfficientNetLite0, fill, folded
 from icface.weights import PERCEPTUAL_NETWORK, fetch
 
 FEATURES = 320
@@ -36,7 +36,7 @@ def lite0_features(device: torch.device | str = "cpu") -> Extractor:
     """
     network = EfficientNetLite0()
     fill(network, fetch(PERCEPTUAL_NETWORK))
-    network = network.to(device).eval().requires_grad_(False)
+    network = folded(network).to(device).requires_grad_(False)
     mean, deviation = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, DEVIATION))
 
     @torch.inference_mode()

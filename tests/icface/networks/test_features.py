@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from icface.errors import IcfaceError
-from icface.networks.features import EfficientNetLite0, PerceptualDistance, Vgg19, perceptual_distance
+from icface.networks.features import EfficientNetLite0, PerceptualDistance, Vgg19, folded, perceptual_distance
 from icface.weights import PERCEPTUAL_NETWORK, cached
 
 # Of that package with `made_up_weights` on `noise(64)`: mean, deviation and first value of the last block of each size.
@@ -45,6 +45,16 @@ def test_lite0_gives_the_packages_features():
     assert [tuple(f.shape[1:]) for f in features] == [(16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (320, 2, 2)]
     found = [(f.mean().item(), f.std().item(), f[0, 0, 0, 0].item()) for f in features]
     np.testing.assert_allclose(found, REFERENCE, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [50, 64])  # an even and an uneven share of padding
+def test_folding_the_batch_norms_changes_no_feature(size):
+    plain, network = (synthetic_weights(EfficientNetLite0()) for _ in range(2))
+    network = folded(network)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    with torch.no_grad():
+        for found, expected in zip(network(noise(size)), plain(noise(size)), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 
 
 def test_lite0_has_the_published_number_of_weights():
