@@ -78,7 +78,11 @@ def attribute_scores(
 
 
 def gains(asked: Labels, found: Labels, people: People, count: int) -> dict[str, Estimate]:
-    """`gain` and `gain_pose`: the measured change (N, 20) over the asked one, a regression through the origin."""
+    """`gain` and `gain_pose`: the measured change (N, 20) over the asked one, a regression through the origin.
+
+    All units, or all axes, are one regression: sum of asked times measured over sum of asked squared. 1 does what is
+    asked, 0 nothing, 2 twice as much; any number is possible. NaN where nothing is asked. The definition is ours.
+    """
 
     def gain(columns: slice) -> Estimate:
         x, y = np.asarray(asked[:, columns], np.float64), np.asarray(found[:, columns], np.float64)

@@ -80,6 +80,8 @@ def motion_scores(motions: Sequence[Motion], people: npt.NDArray[np.int64], coun
 def second_difference(values: npt.ArrayLike) -> float:
     """Mean |f(t+1) - 2 f(t) + f(t-1)| of a series (T, ...), what is NaN left out; NaN where nothing is left.
 
+    0 or more, in the series' unit: the central difference for a second derivative, the definition as a score is ours.
+
     >>> second_difference([0.0, 1.0, 2.0, 3.0]), second_difference([0.0, 1.0, 0.0, 1.0])
     (0.0, 2.0)
     """

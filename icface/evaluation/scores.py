@@ -174,7 +174,10 @@ def _identity(
 
 
 def _edit(scores: Mapping[str, Estimate], opinion: str, steps: str = "") -> dict[str, Estimate]:
-    """`edit_score`: the harmonic mean of doing what is asked and keeping the person, each 0..1.
+    """`edit_score`: the harmonic mean of doing what is asked and keeping the person, each 0..1; itself 0..1.
+
+    Doing is 1 - |1 - gain|, keeping is `identity_score`, both cut to 0..1. As in an F score one cannot pay for the
+    other; the definition is ours.
 
     `steps`: the prefix of the scores of single steps, for `step_edit_score`.
     """

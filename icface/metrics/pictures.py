@@ -201,7 +201,7 @@ def box_psnr(pictures: Pictures, targets: Pictures, boxes: npt.ArrayLike) -> Per
 
 
 def laplacian_variance(pictures: Pictures, boxes: npt.ArrayLike | None = None) -> PerPicture:
-    """(N,) variance of the Laplacian of brightness (0..255), the usual measure of sharpness.
+    """(N,) variance of the Laplacian of brightness (0..255), 0 or more: sharpness (Pech-Pacheco et al. 2000).
 
     `boxes` (N, 4): x, y, width, height in fractions restrict it to a part of each picture. The Laplacian is the
     4-neighbour one; the edge of the picture is mirrored.
