@@ -85,8 +85,8 @@ def _bun(rng: np.random.Generator) -> Accessory:
 def _glasses(rng: np.random.Generator) -> Accessory:
     """Two rims, a bridge and temples."""
     thick, round_share = rng.uniform(0.012, 0.026), rng.uniform(2, 4)
-    half_width, half_height = rng.uniform(0.22, 0.26), rng.uniform(0.16, 0.21)
-    front, level, middle = 1.62, 7.25, 0.33
+    half_width, half_height = rng.uniform(0.22, 0.26), rng.uniform(0.13, 0.17)
+    front, level, middle = 1.62, 7.22, 0.33  # rims below the brows: a bar that stands still hides that they move
     parts = []
     angle = np.linspace(0, 2 * np.pi, 33)
     # A superellipse: from round to nearly rectangular glasses.

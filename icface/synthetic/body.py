@@ -42,6 +42,8 @@ GAINS = {
 """How much further brows and lips move than by these targets, 5 to 7 mm: to about 10 mm, as people can."""
 UPPER_TEETH, LOWER_TEETH = 0.03, 0.07
 """How far they are lowered, decimetres."""
+TEETH_BACK = 0.04
+"""How far the lower ones are set back: a smile with an open jaw would pull the chin behind them."""
 SHADE_DIRECTIONS, SHADE_SIDE = 28, 96
 """How many directions, and pixels a side, the shade in hollows is measured from."""
 SHADE_BIAS = 0.03
@@ -93,7 +95,7 @@ def build_body(person: Person, device: str | torch.device = "cpu") -> Body:
     units = _fitted_lids(head, rest, head.unit_basis())
     for name, gain in GAINS.items():
         units[[index for index, unit in enumerate(UNIT_NAMES) if unit.startswith(name)]] *= np.float32(gain)
-    rest = rest + _teeth_lowered(head)
+    rest = rest + _teeth_moved(head)
     rest = rest + _hair_relief(head, rest, person)
     corner_vertex, uv, triangles, part = head.corner_vertex, corner_uv(head), head.triangles, head.triangle_part
     follow = head.head_weight
@@ -149,13 +151,14 @@ def _fitted_lids(head: Head, rest: Array, units: Array) -> Array:
     return units
 
 
-def _teeth_lowered(head: Head) -> Array:
+def _teeth_moved(head: Head) -> Array:
     """(V, 3) MakeHuman's teeth stand too high: a slightly open mouth would show the lower ones alone."""
-    lowered = np.zeros_like(head.vertices)
+    moved = np.zeros_like(head.vertices)
     teeth = np.unique(head.corner_vertex[head.triangles[head.triangle_part == PARTS.index("teeth")]])
     upper = head.vertices[teeth, 1] > np.median(head.vertices[teeth, 1])
-    lowered[teeth, 1] = np.where(upper, -UPPER_TEETH, -LOWER_TEETH)
-    return lowered
+    moved[teeth, 1] = np.where(upper, -UPPER_TEETH, -LOWER_TEETH)
+    moved[teeth, 2] = np.where(upper, 0, -TEETH_BACK)
+    return moved
 
 
 def _levelled(head: Head, rest: Array, units: Array, follow: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from icface.analyzers.blendshapes import MAPPING_VERSION, attributes_from_blendshapes
 from icface.analyzers.openface import OpenFaceAnalyzer
-from icface.analyzers.registry import OpenFaceOptions, record
+from icface.analyzers.registry import SYNTHETIC, OpenFaceOptions, record
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING, check_finished
@@ -86,6 +86,10 @@ def _relabelled(dataset: Folder, openface_root: str | None, on_shard: Callable[[
 
 def _remapped(url: str, analyzer: dict[str, Any]) -> dict[str, Any]:
     """The MediaPipe analyzer of the data set, by the present mapping."""
+    if analyzer["name"] == SYNTHETIC:
+        raise IcfaceError(
+            f"{url} shows synthetic people, whose attributes are exact: there is nothing to measure again"
+        )
     before, separator, _ = analyzer["fingerprint"].partition(", mapping ")
     if analyzer["name"] != "mediapipe" or not separator:
         raise IcfaceError(

@@ -9,7 +9,7 @@ import pytest
 from icface.synthetic.body import WORN, build_body
 from icface.synthetic.camera import FIELD, FRAME, Motion, landmarks, posed
 from icface.synthetic.head import PARTS, load_head
-from icface.synthetic.people import Light
+from icface.synthetic.people import Light, draw_person
 from icface.synthetic.pixel_truth import LABELS, flows, masks
 from icface.synthetic.render import render
 from icface.synthetic.texture import hair_depth
@@ -191,6 +191,17 @@ def test_the_nose_hides_the_cheek_behind_it(body, make_still):
         hidden[yaw] = (left, right)
     assert hidden[-0.6][1] > 5 * hidden[-0.6][0] or hidden[-0.6][0] > 5 * hidden[-0.6][1]
     assert np.sign(np.subtract(*hidden[0.6])) == -np.sign(np.subtract(*hidden[-0.6]))
+
+
+@pytest.mark.parametrize("number", [1, 4, 5])
+def test_lower_teeth_stay_behind_the_chin(number, make_still):
+    """These three people showed them through the chin."""
+    body, smiling = build_body(draw_person(22, number)), make_still({"mouthSmile": 1, "jawOpen": 0.4})
+    window = np.array([[FRAME * 0.3, FRAME * 0.45, FRAME * 0.4]])
+    mouth = masks(body, smiling, window, 96)[0] == LABELS.index("mouth")
+    lip = ((landmarks(body, smiling)[0, 55:60, 1].max() - window[0, 1]) * 96 / window[0, 2]).astype(int)
+    assert mouth[:lip].sum() > 50
+    assert mouth[lip + 2 :].sum() == 0
 
 
 def test_frames_do_not_depend_on_those_beside_them(body, make_still):

@@ -14,6 +14,7 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from icface.images import decode_jpeg
 from icface.synthetic.labels import OWN
+from pipelines.curation.relabel import relabel
 from pipelines.dataset import Dataset
 from pipelines.shard import shard_names
 from pipelines.storage import Folder
@@ -177,6 +178,11 @@ def test_a_data_set_without_blendshapes_tells_no_motion(synthetic, tmp_path, mon
     with pytest.raises(IcfaceError, match="no blendshapes") as refused:
         motions(synthetic.dataset)
     assert "\n" not in str(refused.value)
+
+
+def test_exact_labels_are_not_measured_again(synthetic):
+    with pytest.raises(IcfaceError, match="synthetic people, whose attributes are exact"):
+        relabel(synthetic.dataset)
 
 
 def test_nobody_can_ask_for_the_analyzer_that_measured_nothing(synthetic):
