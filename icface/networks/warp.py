@@ -10,6 +10,7 @@ improve on it. The attributes reach every level as a scale and a shift of the no
 """
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,25 @@ EPSILON = 1e-5
 """Added to the variance in group norm, as PyTorch does."""
 LARGEST_FLOW = 0.5
 """Farthest that a pixel moves, as a share of half the picture's width."""
+
+
+class Warped(NamedTuple):
+    """A picture and what is behind it."""
+
+    picture: Tensor
+    """(B, 3, S, S) in [-1, 1]."""
+    flow: Tensor
+    """(B, 2, S, S): where each pixel comes from, half widths."""
+    kept: Tensor
+    """(B, 1, S, S): the share of each pixel that is moved and not painted."""
+    moved: Tensor
+    """(B, 3, S, S) in [-1, 1], as are all pictures here."""
+    painted: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """The picture for a judge that may teach what moves and where paint goes, but not what paint looks like."""
+        return self.kept * self.moved + (1 - self.kept) * self.painted.detach()
 
 
 class Modulation(nn.Module):
@@ -134,13 +154,10 @@ class WarpGenerator(nn.Module):
         nn.init.zeros_(self.flow.weight)
         self.flow.bias = nn.Parameter(torch.tensor([0.0, 0.0, MASK_BIAS]))
 
-    def forward(
-        self, image: Tensor, attributes: Tensor, with_flow: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor, attributes: Tensor, with_flow: bool = False) -> Tensor | Warped:
         """Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) -> picture in [-1, 1].
 
-        `with_flow` gives what is behind it too. The flow (B, 2, S, S): where each pixel comes from, in half widths;
-        and the share of it that is moved and not painted, (B, 1, S, S).
+        `with_flow` gives what is behind it too.
         """
         attributes = (attributes * 2 - 1) * self.gain
         with torch.autocast(image.device.type, enabled=False):
@@ -157,11 +174,11 @@ class WarpGenerator(nn.Module):
             x = level(doubled(x), condition)
             if index < len(self.up) - 1:
                 x = x + skips[-1 - index]
-        output, flow, mask = self.compose(image, attributes, x, lowest)
-        return (output, flow, mask) if with_flow else output
+        warped = self.compose(image, attributes, x, lowest)
+        return warped if with_flow else warped.picture
 
-    def compose(self, image: Tensor, attributes: Tensor, x: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Picture, flow and mask out of the finest features `x` and the coarsest ones `lowest`.
+    def compose(self, image: Tensor, attributes: Tensor, x: Tensor, lowest: Tensor) -> Warped:
+        """The picture out of the finest features `x` and the coarsest ones `lowest`.
 
         Where pixels come from and what they are mixed by is float32: bfloat16 is off by tenths of a pixel.
         """
@@ -171,7 +188,7 @@ class WarpGenerator(nn.Module):
             moved = warp(image.float(), flow).clamp(-1, 1)
             details = without_chequer(painted.float()) if self.smooth else painted.float()
             painted = (_coarse(moved) + details).clamp(-1, 1)
-            return mask * moved + (1 - mask) * painted, flow, mask
+            return Warped(mask * moved + (1 - mask) * painted, flow, mask, moved, painted)
 
     def _flow(self, attributes: Tensor, features: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 2, S, S) flow in half widths and (B, 1, S, S) share of what is moved, both float32."""

@@ -96,6 +96,9 @@ class LossConfig:
     painted: float = 0.0
     """Share of the picture that is painted, of both networks, where `landmarks` is above 0. Without it a thin coat lies
     over the whole picture and blurs it."""
+    mouths: bool = False
+    """With `painted`, for 3000 steps or more: what lies between open lips is painted, not moved, and the critic does not
+    teach what paint looks like. Lips, lids and units that a frame shows or an edit asks for count more."""
     critic: float = 0.0
     """A frozen MediaPipe reads the outputs: smooth L1 to the attributes asked for. Animated and neutral pictures are
     read, and random edits, which have no target. Needs MediaPipe's labels; not with `data.baselines`."""
@@ -134,6 +137,8 @@ class LossConfig:
         for name in ("readable_from", "pseudo_target_start", "critic_share"):
             if getattr(self, name) > 1:
                 raise ValueError(f"loss.{name} must lie in 0..1, not {getattr(self, name)}")
+        if self.mouths and not (self.painted and self.landmarks):
+            raise ValueError("loss.mouths needs loss.painted and loss.landmarks above 0")
         if self.perceptual and self.perceptual_network == "vgg19" and not self.perceptual_weights:
             raise ValueError("loss.perceptual_network vgg19 needs loss.perceptual_weights, the path of its weights")
 

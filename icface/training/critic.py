@@ -11,6 +11,7 @@ needs no target: random edits of a neutral face, for which no frame exists, are 
 | `E/critic` | the neutral picture with a random edit | that edit, all else neutral |
 | `A/shape` `N/shape` | the landmarks of the first two | those of the driving and of the track's neutral frame |
 | `E/shape` | the landmarks of the edited picture | the neutral picture's, where the edit leaves them |
+| `E/painted` `E/lips` | what is painted of the edited picture, with `mouths` | what lies between the lips in it |
 
 An edit is one action unit, two of them, or all attributes of another pair's driving frame. Half of the first two kinds
 turn the head too. D judges the edited pictures for realism and person (`Losses.edited`). Only the generator learns from
@@ -37,6 +38,8 @@ from icface.bundle import BundleConfig
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
 from icface.training.jitter import Look
+from icface.training.losses import ELSEWHERE, LIPS
+from icface.training.region_weights import misplaced_paint
 
 Terms = dict[str, Tensor]
 
@@ -46,8 +49,11 @@ SINGLE, PAIR = 0.5, 0.25
 """Shares of the edits of one action unit and of two; the rest borrows another pair's attributes."""
 TURNED = 0.5
 """Share of the edits of action units that turn the head as well."""
-EDITED_WEIGHT = 4.0
-"""Weight of an edited action unit; all others that are read have 1."""
+EDITED_WEIGHT, EDITED_WITH_MOUTHS = 4.0, 6.0
+"""Weight of an edited action unit, without and with `loss.mouths`; all others that are read have 1."""
+SHOWN_WEIGHT = 4.0
+"""With `loss.mouths`: weight of an action unit that a frame shows at its 99th percentile; one that it does not show
+has 1."""
 FALLBACK_SHARE = 0.35
 """Share of an attribute's range that counts as its 99th percentile where the data set does not say."""
 LEAST_SCALE = {"rad": 0.03, "intensity": 0.1}
@@ -195,16 +201,27 @@ class Critic:
         borrowed = kind >= SINGLE + PAIR
         theirs = batch.driving_encoded.roll(1, dims=0)[:rows]
         free = (edited.float() @ self._followers > 0) & ~edited
-        weights = torch.where(edited, EDITED_WEIGHT, 1.0) * ~free
+        weights = torch.where(edited, EDITED_WITH_MOUTHS if self.config.mouths else EDITED_WEIGHT, 1.0) * ~free
         return Edits(
             encoded=torch.where(borrowed[:, None], theirs, encoded),
             wanted=torch.where(borrowed[:, None], self._raw(theirs), wanted),
-            weights=torch.where(borrowed[:, None], 1.0, weights),
+            weights=torch.where(borrowed[:, None], self._shown(self._raw(theirs)), weights),
             held=~(turned | borrowed)[:, None] & (edited.float() @ self._moved == 0),
         )
 
-    def terms(self, batch: DeviceBatch, animated: Tensor, neutral: Tensor, edited: Tensor, edits: Edits) -> Terms:
-        """The terms of `animated` and `neutral` pictures (B, 3, S, S) and of the `edited` ones (R, 3, S, S)."""
+    def terms(
+        self,
+        batch: DeviceBatch,
+        animated: Tensor,
+        neutral: Tensor,
+        edited: Tensor,
+        edits: Edits,
+        edited_kept: Tensor | None = None,
+    ) -> Terms:
+        """The terms of `animated` and `neutral` pictures (B, 3, S, S) and of the `edited` ones (R, 3, S, S).
+
+        `edited_kept` (R, 1, S, S): the share of every pixel of the edited ones that is moved, for architecture `warp`.
+        """
         config, rows = self.config, len(edited)
         pictures = torch.cat([animated[:rows], neutral[:rows], edited])
         # The three pictures of a pair are looked at alike, so that their landmarks can be compared.
@@ -217,15 +234,18 @@ class Critic:
         asked = self._raw(batch.driving_encoded[:rows])
         measured = batch.driving_measured[:rows][:, self._own].float()
         terms = {
-            "A/critic": config.critic * self._error(found[0], asked, measured),
+            "A/critic": config.critic * self._error(found[0], asked, measured * self._shown(asked)),
             "N/critic": config.critic
             * config.critic_neutral
             * self._error(found[1], self._neutral.expand_as(asked), torch.ones_like(asked)),
             "E/critic": config.critic * self._error(found[2], edits.wanted, edits.weights),
         }
+        landmarks = reading.landmarks if look is None else look.back(reading.landmarks)
+        animated_points, neutral_points, edited_points = landmarks.chunk(3)
+        if config.mouths and edited_kept is not None:
+            elsewhere, lips = misplaced_paint(edited_kept, edited_points.detach())
+            terms |= {"E/painted": ELSEWHERE * config.painted * elsewhere, "E/lips": LIPS * config.painted * lips}
         if config.critic_shape:
-            landmarks = reading.landmarks if look is None else look.back(reading.landmarks)
-            animated_points, neutral_points, _ = landmarks.chunk(3)
             own = batch.has_neutral[:rows, None, None]
             distances = {
                 "A/shape": animated_points - batch.driving_landmarks[:rows],
@@ -242,6 +262,13 @@ class Critic:
     def _raw(self, encoded: Tensor) -> Tensor:
         """(R, m) raw values of what is read, of the model's encoded attributes (R, n)."""
         return self._low + encoded[:, self._own] * (self._high - self._low)
+
+    def _shown(self, asked: Tensor) -> Tensor:
+        """(R, m) what each reading counts: most units of most frames are 0, and those that a frame shows say more."""
+        if not self.config.mouths:
+            return torch.ones_like(asked)
+        share = (asked / self._far).clamp(0, 1) * self._is_unit
+        return 1 + (SHOWN_WEIGHT - 1) * share
 
     def _error(self, found: Tensor, asked: Tensor, weights: Tensor) -> Tensor:
         """Weighted mean of the smooth L1 error; an action unit that is asked for as 0 may be read below it."""

@@ -15,7 +15,8 @@ G_N is the neutraliser, G_A the generator, D the shared discriminator, I_E the o
 | `D/R1` | 0.05 | squared gradient norm on real pictures |
 | `A/features` | - | L1 between D's features |
 | `A/landmarks` `N/landmarks` | - | where the flows take the landmarks from |
-| `A/painted` `N/painted` | - | how much of the picture is painted, not moved |
+| `A/painted` `N/painted` | - | how much of the picture is painted, not moved; of G_A's, not between the lips |
+| `A/lips` | - | how much between the lips is moved, not painted |
 | `E/adversarial` `E/identity` | - | D's realism and person of random edits, which have no target |
 
 A frozen analyzer's terms are in `icface.training.critic`.
@@ -35,9 +36,13 @@ from icface.networks.discriminator import Discriminator, DiscriminatorOutput
 from icface.networks.warp import followed
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
-from icface.training.region_weights import region_weights
+from icface.training.region_weights import landmark_weights, misplaced_paint, region_weights
 
 Terms = dict[str, Tensor]
+D_WEIGHTS = {"D/adversarial": 1.0, "D/attribute": 0.1, "D/identity": 0.1}
+"""With `mouths`: what D's tasks weigh in D. Heads that weigh more than realism left it at chance for 500 steps."""
+LIPS, ELSEWHERE = 0.1, 3.0
+"""With `mouths`: weights of what G_A does not paint between the lips, and of what it paints elsewhere."""
 
 
 class Readings(NamedTuple):
@@ -82,6 +87,7 @@ class Losses:
         self.config = config
         self.attribute_loss = attribute_loss
         self.perceptual = perceptual
+        self._landmark_weights = landmark_weights() if config.mouths else torch.ones(1, 1)
         self.attribute_mask = torch.ones_like(attribute_loss.scale)
         """(n,) 1 or 0: the attributes that D reads well enough to teach the generators
         (`icface.training.validation.ValidationMetrics.reliable_attributes`)."""
@@ -118,19 +124,24 @@ class Losses:
         )
         between = followed(animated_flow, driving)
         own = batch.has_neutral[:, None, None]
+        weights = self._landmark_weights.to(driving.device)
         distances = {
             "A/landmarks": (followed(neutral_flow, between) - source).abs() + own * (between - neutral).abs(),
             "N/landmarks": own * (followed(neutral_flow, neutral) - source).abs(),
         }
-        return {name: self.config.landmarks * distance.mean() for name, distance in distances.items()}
+        return {name: self.config.landmarks * (distance * weights).mean() for name, distance in distances.items()}
 
-    def painted(self, neutral_kept: Tensor, animated_kept: Tensor) -> Terms:
+    def painted(self, batch: DeviceBatch, neutral_kept: Tensor, animated_kept: Tensor) -> Terms:
         """What is painted costs, so that it is painted where it pays: L1 likes a thin, blurring coat everywhere.
 
         Of each network, (B, 1, S, S) the share of every pixel that is moved.
         """
         weight = self.config.painted
-        return {"A/painted": weight * (1 - animated_kept).mean(), "N/painted": weight * (1 - neutral_kept).mean()}
+        terms = {"N/painted": weight * (1 - neutral_kept).mean()}
+        if not self.config.mouths:
+            return terms | {"A/painted": weight * (1 - animated_kept).mean()}
+        elsewhere, lips = misplaced_paint(animated_kept, batch.driving_landmarks)
+        return terms | {"A/painted": ELSEWHERE * weight * elsewhere, "A/lips": LIPS * weight * lips}
 
     def discriminator(self, d: Discriminator, batch: DeviceBatch, *generated: Tensor) -> Terms:
         """D: real against all generated pictures; attributes and identity are learned on the real picture only.
@@ -141,11 +152,13 @@ class Losses:
         real, *fakes = _together(d, [batch.driving, *(pictures.detach() for pictures in generated)])
         losses = torch.stack([self.adversarial(fake, False) for fake in fakes])
         fooled = losses.sum() if weights.recipe == "paper" else losses.mean()
-        return {
-            "D/adversarial": weights.adversarial * (self.adversarial(real, True) + fooled),
+        terms = {
+            "D/adversarial": self.adversarial(real, True) + fooled,
             "D/attribute": self.attribute_loss(real.attributes, batch.driving_encoded, batch.driving_weight),
             "D/identity": F.cross_entropy(d.identity_logits(real.identity).float(), batch.identity),
         }
+        factors = D_WEIGHTS if weights.mouths else {"D/adversarial": weights.adversarial}
+        return {name: factors.get(name, 1.0) * term for name, term in terms.items()}
 
     def gradient_penalty(self, d: Discriminator, batch: DeviceBatch) -> Terms:
         """R1: squared norm of the realness' gradient on real pictures, in float32; lazily, so scaled up.
@@ -259,6 +272,9 @@ class Losses:
         own = (batch.has_neutral & weights.neutral_frames)[:, None, None, None]
         target = torch.where(own, batch.neutral, pseudo.detach())
         share = torch.where(own, 1.0, ramp)
+        if weights.mouths and weights.regions:  # a pseudo target has no landmarks
+            regions = region_weights(batch.neutral_landmarks, neutral.shape[-1], weights.regions)
+            share = torch.where(own, regions, share)
         terms["N/reconstruction"] = weights.reconstruction * ((neutral - target).abs() * share).mean()
         return terms
 

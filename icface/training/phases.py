@@ -119,14 +119,19 @@ class Networks:
     def _generators(self, step: Step) -> Terms:
         batch = step.batch
         terms: Terms = {}
-        if self.config.loss.landmarks and self.config.model.architecture == "warp":
-            neutral, neutral_flow, kept = self.neutraliser(
-                batch.source, self.neutraliser_attributes(batch.source_encoded), with_flow=True
-            )
-            animated, flow, also_kept = self.generator(neutral + step.noise, batch.driving_encoded, with_flow=True)
-            terms = self.losses.landmark_flow(batch, neutral_flow, flow)
+        moving = bool(self.config.loss.landmarks) and self.config.model.architecture == "warp"
+        mouths = self.config.loss.mouths
+        if moving:
+            faces = self.neutraliser(batch.source, self.neutraliser_attributes(batch.source_encoded), with_flow=True)
+            neutral = faces.picture
+            # With `mouths`, what G_A is judged by teaches G_N what to move and where to paint. What its paint looks
+            # like only the neutral frames and D teach: else it marks the lips for G_A and the critic, in purple.
+            given = faces.shown if mouths else neutral
+            driven = self.generator(given + step.noise, batch.driving_encoded, with_flow=True)
+            animated = driven.picture
+            terms = self.losses.landmark_flow(batch, faces.flow, driven.flow)
             if self.config.loss.painted:
-                terms |= self.losses.painted(kept, also_kept)
+                terms |= self.losses.painted(batch, faces.kept, driven.kept)
         else:
             neutral = self.neutralise(batch)
             animated = self.animate(step, neutral)
@@ -135,9 +140,16 @@ class Networks:
         if self.critic is not None:
             edits = self.critic.draw_edits(batch)
             # Detached: the neutral face has its own target, and need not be bent to please an edit.
-            edited = self.generator(neutral.detach()[: len(edits.encoded)], edits.encoded)
+            start = neutral.detach()[: len(edits.encoded)]
+            if moving and mouths:
+                changed = self.generator(start, edits.encoded, with_flow=True)
+                edited = changed.picture
+                # Taught by the critic, paint would turn into whatever colour pleases it.
+                terms |= self.critic.terms(batch, driven.shown, faces.shown, changed.shown, edits, changed.kept)
+            else:
+                edited = self.generator(start, edits.encoded)
+                terms |= self.critic.terms(batch, animated, neutral, edited, edits)
             step.edited = edited.detach()
-            terms |= self.critic.terms(batch, animated, neutral, edited, edits)
             generated.append(edited)
         readings = self.losses.read(self.discriminator, batch, *generated)
         of_animated, of_neutral, *of_edited = readings.generated

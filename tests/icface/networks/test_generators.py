@@ -168,3 +168,19 @@ def test_smooth_painting_cannot_hold_a_chequer():
         inputs = torch.zeros(1, 3, 32, 32), torch.full((1, 20), 0.5)
         assert unfolded(*inputs).std() > 0.4
         assert network(*inputs)[..., 1:-1, 1:-1].abs().max() < 1e-6
+
+
+def test_a_judge_of_what_is_shown_teaches_flow_and_mask_but_no_paint():
+    torch.manual_seed(0)
+    network = WarpGenerator(ModelConfig(size=32, width=8, blocks=1), 20)
+    with torch.no_grad():
+        network.flow.bias[2] = 0.0  # half is painted
+    given = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 20)
+    made = network(*given, with_flow=True)
+    assert torch.equal(made.shown, made.picture) and torch.equal(network(*given), made.picture)
+    assert made.kept.mean().item() == pytest.approx(0.5, abs=0.2)
+    made.shown.square().mean().backward(retain_graph=True)
+    assert network.paint.weight.grad is None and network.paint.bias.grad is None
+    assert (network.flow.bias.grad != 0).all()
+    made.picture.square().mean().backward()
+    assert network.paint.weight.grad.abs().sum() > 0

@@ -16,7 +16,18 @@ from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
 from icface.bundle import BundleConfig
 from icface.networks.config import ModelConfig
 from icface.training.config import LossConfig
-from icface.training.critic import EDITED_WEIGHT, Critic, Edits, make_critic, moved_points, why_no_critic
+from icface.training.critic import (
+    EDITED_WEIGHT,
+    EDITED_WITH_MOUTHS,
+    Critic,
+    Edits,
+    make_critic,
+    moved_points,
+    why_no_critic,
+)
+from icface.training.losses import ELSEWHERE
+from icface.training.losses import LIPS as LIPS_WEIGHT
+from icface.training.region_weights import misplaced_paint
 
 SEEN = {
     **{name: Seen(min=-0.6, p01=-0.4, p50=0.0, p99=0.4, max=0.6) for name in ATTRIBUTE_NAMES[:3]},
@@ -25,6 +36,7 @@ SEEN = {
 SHARES = {name: float(name in MEASURES) for name in ATTRIBUTE_NAMES}
 SCHEMA = AttributeSchema.default().with_measured_shares(SHARES).with_seen(SEEN)
 NAMES = [name for name in SCHEMA.names if name in MEASURES]
+MOUTHS = {"mouths": True, "painted": 1.0, "landmarks": 1.0}
 BLINK, SMILE, JAW, LIPS, YAW = (NAMES.index(name) for name in ("AU45", "AU12", "AU26", "AU25", "pose_yaw"))
 
 
@@ -69,6 +81,7 @@ def test_edits_are_units_pairs_and_other_peoples_attributes(canonical: np.ndarra
     columns = [SCHEMA.index(name) for name in NAMES]
     np.testing.assert_allclose(SCHEMA.decode(edits.encoded)[:, columns], edits.wanted, atol=1e-5)
     borrowed = (edits.encoded == driving.roll(1, dims=0)).all(dim=1)
+    assert (edits.weights[borrowed] == 1).all()
     edited = (edits.weights == EDITED_WEIGHT).sum(dim=1)
     assert (edited[borrowed] == 0).all()
     assert set(edited[~borrowed].tolist()) == {1, 2}
@@ -106,8 +119,28 @@ def test_only_a_still_head_is_held_and_the_edited_part_is_free(canonical: np.nda
     assert len(critic.draw_edits(synthetic_batch(0, 4).to(torch.device("cpu"))).encoded) == 4
 
 
-def test_errors_are_smooth_l1_in_quarters_of_the_way_to_what_occurs(canonical: np.ndarray) -> None:
-    critic = critic_of(canonical)
+def test_with_mouths_edited_and_shown_units_count_more(canonical: np.ndarray) -> None:
+    torch.manual_seed(0)
+    plain, critic = critic_of(canonical), critic_of(canonical, **MOUTHS)
+    batch = synthetic_batch(0, 4).to(torch.device("cpu"))
+    batch = replace(batch, **{k: v.repeat(50, *[1] * (v.dim() - 1)) for k, v in vars(batch).items()})
+    state = torch.get_rng_state()
+    before = plain.draw_edits(batch)
+    torch.set_rng_state(state)
+    after = critic.draw_edits(batch)
+    assert torch.equal(before.encoded, after.encoded)
+    borrowed = (before.encoded == batch.driving_encoded.roll(1, dims=0)).all(dim=1)
+    shown = np.interp(after.wanted[borrowed][:, 3:], [0, 2], [1, 4])
+    np.testing.assert_allclose(after.weights[borrowed][:, 3:], shown, rtol=1e-5)
+    assert (after.weights[borrowed][:, :3] == 1).all()
+    edited = before.weights == EDITED_WEIGHT
+    assert (after.weights[edited] == EDITED_WITH_MOUTHS).all()
+    assert torch.equal(after.weights[~edited & ~borrowed[:, None]], before.weights[~edited & ~borrowed[:, None]])
+
+
+@pytest.mark.parametrize("mouths", [False, True])
+def test_errors_are_smooth_l1_in_quarters_of_the_way_to_what_occurs(canonical: np.ndarray, mouths: bool) -> None:
+    critic = critic_of(canonical, **(MOUTHS if mouths else {}))
     batch = synthetic_batch(1, 4).to(torch.device("cpu"))
     pictures = torch.rand(12, 3, 32, 32) * 2 - 1
     edits = critic.draw_edits(batch)
@@ -116,8 +149,12 @@ def test_errors_are_smooth_l1_in_quarters_of_the_way_to_what_occurs(canonical: n
     read = pictures[:, 0].flatten(1)[:, columns]
     scale = torch.tensor([0.1] * 3 + [0.5] * (len(NAMES) - 3))
     asked = torch.from_numpy(SCHEMA.decode(batch.driving_encoded))[:, columns]
+    # With `mouths` a unit that a frame shows at its 99th percentile (2 here) or beyond counts four times.
+    shown = np.interp(asked.numpy(), [0, 2], [1, 4 if mouths else 1])
+    shown[:, :3] = 1
+    driving = batch.driving_measured[:, columns].float() * torch.from_numpy(shown).float()
     for name, found, wanted, weights in (
-        ("A/critic", read[:4], asked, batch.driving_measured[:, columns].float()),
+        ("A/critic", read[:4], asked, driving),
         ("N/critic", read[4:8], torch.zeros(4, len(NAMES)), torch.ones(4, len(NAMES))),
         ("E/critic", read[8:], edits.wanted, edits.weights),
     ):
@@ -145,6 +182,23 @@ def test_shapes_are_held_against_frames_and_the_neutral_picture(canonical: np.nd
     assert terms["E/shape"].item() == pytest.approx(10 * moved.item(), rel=1e-5)
     # The same face before and after an edit: nothing to hold it back.
     assert critic.terms(batch, pictures[:4], pictures[4:8], pictures[4:8], edits)["E/shape"] == 0
+
+
+def test_paint_of_edits_costs_but_between_the_lips_that_are_found(canonical: np.ndarray) -> None:
+    critic = critic_of(canonical, mouths=True, painted=3.0, landmarks=1.0)
+    batch = synthetic_batch(1, 4).to(torch.device("cpu"))
+    pictures = torch.rand(12, 3, 32, 32, requires_grad=True)
+    kept = torch.rand(4, 1, 32, 32)
+    edits = critic.draw_edits(batch)
+    given = (batch, pictures[:4], pictures[4:8], pictures[8:], edits)
+    terms = critic.terms(*given, kept)
+    elsewhere, lips = misplaced_paint(kept, Brightness()(pictures[8:]).landmarks)
+    assert terms["E/painted"].item() == pytest.approx(ELSEWHERE * 3 * elsewhere.item())
+    assert terms["E/lips"].item() == pytest.approx(LIPS_WEIGHT * 3 * lips.item())
+    # Where the lips are found is no way to make paint cheaper.
+    assert not terms["E/painted"].requires_grad and not terms["E/lips"].requires_grad
+    assert "E/painted" not in critic.terms(*given)  # architectures that paint all
+    assert "E/lips" not in critic_of(canonical).terms(*given, kept)
 
 
 def test_the_neutral_pictures_term_has_a_factor_of_its_own(canonical: np.ndarray) -> None:

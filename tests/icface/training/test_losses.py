@@ -1,14 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
+from torch import Tensor
 
+from icface.errors import IcfaceError
 from icface.networks.discriminator import DiscriminatorOutput
 from icface.training.batch import mean_weights
-from icface.training.losses import AttributeLoss
+from icface.training.losses import ELSEWHERE, LIPS, AttributeLoss
 from icface.training.phases import Step
-from icface.training.region_weights import region_weights
+from icface.training.region_weights import LEAST_LIPS, between_lips, misplaced_paint, region_weights
 
 
 def test_null_attributes_are_masked():
@@ -77,6 +81,27 @@ def test_the_pseudo_target_is_detached():
     assert any(parameter.grad is not None for parameter in training.model.neutraliser.parameters())
 
 
+@pytest.mark.parametrize("mouths", [False, True])
+def test_with_mouths_judges_of_the_generator_do_not_teach_what_the_neutraliser_paints(mouths):
+    training = tiny_training(tiny_config(loss={"mouths": mouths}))
+    for network in (training.model.neutraliser, training.model.generator):
+        torch.nn.init.zeros_(network.flow.bias)  # half is painted
+        torch.nn.init.normal_(network.flow.weight, 0.0, 0.1)
+    terms = training.networks._generators(Step(0, synthetic_batch(0).to(torch.device("cpu")), 0.0))
+    paint, flow = training.model.neutraliser.paint.weight, training.model.neutraliser.flow.weight
+    painted = {}
+    for name in ("A/reconstruction", "A/adversarial", "N/reconstruction", "N/adversarial"):
+        found = torch.autograd.grad(terms[name], (paint, flow), retain_graph=True, allow_unused=True)
+        painted[name] = found[0] is not None and bool(found[0].abs().sum() > 0)
+        assert found[1].abs().sum() > 0, name
+    assert painted == {
+        "A/reconstruction": not mouths,
+        "A/adversarial": not mouths,
+        "N/reconstruction": True,
+        "N/adversarial": True,
+    }
+
+
 def test_the_pseudo_target_ramps_in():
     training = tiny_training(tiny_config(steps=100, loss={"pseudo_target_start": 0.1}))
     ramps = [training.networks._pseudo_ramp(step) for step in (0, 10, 15, 20, 99)]
@@ -96,8 +121,23 @@ def test_neutral_frames_are_targets_where_there_are_some():
         assert terms["N/reconstruction"].item() == pytest.approx(10 * (own.item() + ramp * 0.5), rel=1e-5)
 
 
-def test_flows_are_held_against_landmarks():
-    training = tiny_training(tiny_config(loss={"landmarks": 2.0}))
+def test_eyes_and_mouth_of_a_neutral_frame_weigh_more_and_a_pseudo_target_has_none():
+    training = tiny_training(tiny_config(loss={"regions": 3.0, "mouths": True}))
+    losses, d = training.networks.losses, training.discriminator
+    batch = synthetic_batch(0).to(torch.device("cpu"))
+    neutral, pseudo = torch.zeros_like(batch.source), torch.ones_like(batch.source)
+    encoded = training.networks.neutral_encoded.expand(4, -1)
+    readings = losses.read(d, batch, neutral)
+    terms = losses.neutralised(d, batch, neutral, encoded, pseudo, 0.5, *readings.generated, readings)
+    weighted = batch.neutral.abs() * region_weights(batch.neutral_landmarks, batch.neutral.shape[-1], 3.0)
+    own = weighted[batch.has_neutral].mean().item() / 2
+    assert own != pytest.approx(batch.neutral[batch.has_neutral].abs().mean().item() / 2, rel=1e-3)
+    assert terms["N/reconstruction"].item() == pytest.approx(10 * (own + 0.5 * 0.5), rel=1e-5)
+
+
+@pytest.mark.parametrize("mouths", [False, True])
+def test_flows_are_held_against_landmarks(mouths):
+    training = tiny_training(tiny_config(loss={"landmarks": 2.0, "mouths": mouths}))
     batch = synthetic_batch(0).to(torch.device("cpu"))  # every second sample has a neutral frame
     neutral_flow, animated_flow = torch.zeros(4, 2, 32, 32), torch.zeros(4, 2, 32, 32)
     neutral_flow[:, 0], animated_flow[:, 1] = 0.25, -0.125
@@ -109,8 +149,13 @@ def test_flows_are_held_against_landmarks():
     whole = np.abs(driving + up + right - source)
     to_neutral, to_source = np.abs(driving + up - neutral), np.abs(neutral + right - source)
     to_neutral[1::2], to_source[1::2] = 0, 0
-    assert terms["A/landmarks"].item() == pytest.approx(2 * (whole + to_neutral).mean(), rel=1e-5)
-    assert terms["N/landmarks"].item() == pytest.approx(2 * to_source.mean(), rel=1e-5)
+    weights = np.where(np.arange(68) >= 36, 3.0 if mouths else 1.0, 1.0)  # lids and lips
+
+    def mean(distances):
+        return np.average(distances.mean(axis=(0, 2)), weights=weights)
+
+    assert terms["A/landmarks"].item() == pytest.approx(2 * mean(whole + to_neutral), rel=1e-5)
+    assert terms["N/landmarks"].item() == pytest.approx(2 * mean(to_source), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -137,16 +182,95 @@ def test_eyes_and_mouth_weigh_more():
         assert weights[int(y * 64), int(x * 64)] > 2 * weights[2, 2]
 
 
+def face_with_lips(gap: float, turn: float = 0.0) -> Tensor:
+    """(68, 2) landmarks: inner lips in the middle, 0.4 wide and `gap` high, all turned clockwise by `turn` radians."""
+    points = torch.full((68, 2), 0.5)
+    x, y = torch.tensor([-2.0, -1, 0, 1, 2, 1, 0, -1]) / 10, torch.tensor([0.0, -1, -1, -1, 0, 1, 1, 1]) * gap / 2
+    cos, sin = np.cos(turn), np.sin(turn)
+    points[60:68] += torch.stack([x * cos - y * sin, x * sin + y * cos], dim=1)
+    return points
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.5, -1.0])
+def test_between_lips_is_the_mouths_opening_at_any_angle(turn):
+    inside = between_lips(torch.stack([face_with_lips(0.2, turn), face_with_lips(0.0)]), 64)
+    assert inside.shape == (2, 1, 64, 64)
+    assert inside[1].max() == 0  # a closed mouth
+    along = np.array([np.cos(turn), np.sin(turn)])
+    for across, up, wanted in ((0.0, 0.0, 1), (0.08, 0.0, 1), (0.0, 0.09, 0.6), (0.0, 0.17, 0), (0.32, 0.0, 0)):
+        x, y = 64 * (0.5 + across * along + up * np.array([-along[1], along[0]]))
+        assert inside[0, 0, int(y), int(x)].item() == pytest.approx(wanted, abs=0.25)
+    # The ellipse has its full size at a half: its area is pi / 4 x 0.4 x 0.2.
+    assert (inside[0] > 0.5).float().mean().item() == pytest.approx(np.pi / 4 * 0.08, rel=0.08)
+
+
 def test_what_is_painted_costs_by_its_share():
     losses = tiny_training(tiny_config(loss={"painted": 2.0})).networks.losses
+    batch = synthetic_batch(0, 2).to(torch.device("cpu"))
     kept = torch.ones(2, 1, 8, 8)
     kept[0, :, :4] = 0.5
-    terms = losses.painted(kept, torch.ones(2, 1, 8, 8))
+    terms = losses.painted(batch, kept, torch.ones(2, 1, 8, 8))
+    assert terms.keys() == {"A/painted", "N/painted"}
     assert terms["N/painted"].item() == pytest.approx(2 * 0.125) and terms["A/painted"] == 0
 
 
+def test_with_mouths_paint_costs_by_its_share_outside_of_the_lips():
+    losses = tiny_training(tiny_config(loss={"painted": 2.0, "mouths": True})).networks.losses
+    batch = synthetic_batch(0, 2).to(torch.device("cpu"))
+    batch = replace(batch, driving_landmarks=torch.stack([face_with_lips(0.2), face_with_lips(0.0)]))
+    kept = torch.ones(2, 1, 64, 64)
+    kept[0, :, :16] = 0.5  # far from the mouth
+    inside = between_lips(batch.driving_landmarks, 64)
+    assert losses.painted(batch, kept, kept)["A/painted"].item() == pytest.approx(ELSEWHERE * 2 * 0.5 * 0.25 / 2)
+    terms = losses.painted(batch, kept, 1 - inside)
+    assert terms["N/painted"].item() == pytest.approx(2 * 0.5 * 0.25 / 2)
+    assert terms["A/painted"].item() == pytest.approx(ELSEWHERE * 2 * (inside * (1 - inside)).mean().item())
+
+
+@pytest.mark.parametrize(("gap", "counts"), [(0.2, 1.0), (0.01, None)])
+def test_between_the_lips_costs_what_is_not_painted_by_its_logarithm(gap, counts):
+    losses = tiny_training(tiny_config(loss={"painted": 2.0, "mouths": True})).networks.losses
+    batch = synthetic_batch(0, 2).to(torch.device("cpu"))
+    lips = torch.stack([face_with_lips(gap), face_with_lips(0.0)])
+    inside = between_lips(lips, 64)[0].numpy()
+    if counts is None:  # a mouth that hardly opens counts by its area
+        counts = inside.sum() / (LEAST_LIPS * 64 * 64)
+        assert counts < 0.9
+    kept = torch.full((2, 1, 64, 64), 0.75)
+    term = losses.painted(replace(batch, driving_landmarks=lips), kept, kept)["A/lips"].item()
+    # One face of the two has its mouth open; binary cross-entropy with "painted" as the answer.
+    assert term == pytest.approx(LIPS * 2 * counts * np.log(4) / 2, rel=1e-5)
+    closed = torch.ones(2, 1, 64, 64)
+    assert np.isfinite(losses.painted(replace(batch, driving_landmarks=lips), closed, closed)["A/lips"].item())
+
+
+def test_the_cost_of_paint_opens_a_closed_mask_between_the_lips_and_closes_it_elsewhere():
+    mask = torch.full((1, 1, 64, 64), 8.0, requires_grad=True)
+    elsewhere, lips = misplaced_paint(torch.sigmoid(mask), face_with_lips(0.2)[None])
+    inside = between_lips(face_with_lips(0.2)[None], 64)
+    (opens,) = torch.autograd.grad(lips, mask, retain_graph=True)
+    (closes,) = torch.autograd.grad(elsewhere, mask)
+    # A sigmoid at 8 has a slope of 0.0003; the logarithm's gradient is that of an open mask.
+    assert opens.sum().item() == pytest.approx(1, abs=0.01)
+    assert (opens[inside == 0] == 0).all() and (closes[inside < 1] < 0).all() and (closes[inside == 1] == 0).all()
+
+
 def test_a_step_has_the_painted_terms_where_they_are_asked_for():
-    for weight in (0.0, 1.0):
-        training = tiny_training(tiny_config(loss={"painted": weight}))
+    for weight, mouths, wanted in ((0.0, False, ""), (1.0, False, "A/painted N/painted"), (1.0, True, "A/lips")):
+        training = tiny_training(tiny_config(loss={"painted": weight, "mouths": mouths}))
         training.step(synthetic_batch(0))
-        assert ("A/painted" in training.metrics()) == (weight > 0)
+        found = {"A/painted", "A/lips", "N/painted"} & set(training.metrics())
+        assert found == ({"A/painted", "N/painted"} if weight else set()) | set(wanted.split())
+    with pytest.raises(IcfaceError, match=r"loss.mouths needs loss.painted"):
+        tiny_config(loss={"painted": 0.0, "mouths": True})
+
+
+def test_with_mouths_the_heads_of_d_weigh_less_than_realism():
+    terms = {}
+    for mouths in (False, True):
+        training = tiny_training(tiny_config(loss={"adversarial": 0.25, "mouths": mouths}))
+        batch = synthetic_batch(0).to(torch.device("cpu"))
+        terms[mouths] = training.networks.losses.discriminator(training.discriminator, batch, batch.source)
+    assert terms[True]["D/adversarial"].item() == pytest.approx(4 * terms[False]["D/adversarial"].item())
+    for name in ("D/attribute", "D/identity"):
+        assert terms[True][name].item() == pytest.approx(0.1 * terms[False][name].item())
