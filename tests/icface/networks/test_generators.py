@@ -183,4 +183,4 @@ def test_a_judge_of_what_is_shown_teaches_flow_and_mask_but_no_paint():
     assert network.paint.weight.grad is None and network.paint.bias.grad is None
     assert (network.flow.bias.grad != 0).all()
     made.picture.square().mean().backward()
-    assert network.paint.weight.grad.abs().sum() > 0
+    assert network.paint.weight.grad is not None and network.paint.weight.grad.abs().sum() > 0
