@@ -44,7 +44,8 @@ class Compare:
     """Compare scores, pictures and configurations of several models."""
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required)")]
-    """Two or more models: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    """Two or more models: bundle folders, checkpoints as runs/NAME@STEP, runs:/ID/bundle, models:/NAME/VERSION or
+    models:/NAME@ALIAS."""
     dataset: str | None = None
     """Data set for a new evaluation, if the stored ones cannot be compared. Its faces are shown."""
     per_track: int = 50

@@ -1,5 +1,5 @@
-"""MODEL on the command line: `starter`, a bundle folder, `runs:/ID/PATH`, `models:/NAME/VERSION` or
-`models:/NAME@ALIAS`."""
+"""MODEL on the command line: `starter`, a bundle folder, a run's folder and a step as `runs/first@400`,
+`runs:/ID/PATH`, `models:/NAME/VERSION` or `models:/NAME@ALIAS`."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from pathlib import Path
 
 from icface import starter
 from icface.errors import IcfaceError, first_line
+from orchestration.registry.run_models import AT, bundle_of_step
 from orchestration.tracking.run_logger import use_tracking
+from pipelines.storage import Folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class ModelReference:
         """A name that means this model tomorrow too: an alias moves on, a version does not."""
         if self.name is not None:
             return f"models:/{self.name}/{self.version}"
+        if found := AT.fullmatch(self.given):
+            return f"{Folder.at(found[1]).absolute}@{found[2]}"
         return self.given if re.match(r"runs:/|starter$", self.given) else str(self.folder.absolute())
 
 
@@ -39,11 +43,13 @@ def resolve(model: str) -> ModelReference:
     if model == starter.NAME:
         return ModelReference(folder=starter.FOLDER, given=model)
     if not re.match(r"(runs|models):/", model):
+        if (found := AT.fullmatch(model)) and not Path(model).expanduser().is_dir():
+            return ModelReference(folder=bundle_of_step(found[1], int(found[2])), given=model)
         folder = Path(model).expanduser()
         if not folder.is_dir():
             raise IcfaceError(
-                f"{model} is not a model: give `starter`, a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or "
-                "models:/NAME@ALIAS"
+                f"{model} is not a model: give `starter`, a bundle folder, a run's folder and a step as runs/first@400,"
+                " runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS"
             )
         return ModelReference(folder=folder, given=model)
     uri = use_tracking()

@@ -22,6 +22,7 @@ from orchestration.cluster.versions import commit, versions
 from orchestration.config import TrainJob
 from orchestration.registry import runs
 from orchestration.registry.references import resolve
+from orchestration.registry.run_models import note_model
 from orchestration.tracking import heartbeat, run_logger
 from orchestration.train.bundle_config import check_trainable, make_bundle_config
 from orchestration.train.evaluator import validation_pairs
@@ -64,6 +65,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     pairs = validation_pairs(dataset.url) if job.evaluate_every else None
     record = _record(job, name, folder, dataset, origin, bundle_config)
     try:
+        note_model(folder, bundle_config)
         with heartbeat.heartbeat(record.mlflow_run_id):
             done = is_made(folder, job)
             if not done:

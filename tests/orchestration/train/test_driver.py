@@ -149,6 +149,23 @@ def test_stop_and_resume_equal_an_undisturbed_training(trained, job: TrainJob, w
     assert mlflow.MlflowClient().get_run(stopped.run_id).info.status == "FINISHED"
 
 
+def test_checkpoints_of_one_run_are_models(trained, job: TrainJob, workplace: Path, capsys: pytest.CaptureFixture[str]):
+    earlier, last = (load_bundle(resolve(f"runs/first@{step}").folder) for step in (4, 6))
+    assert (earlier.config.training["steps"], last.config.training["steps"]) == (4, 6)
+    final = load_bundle(trained.bundle).state_dict()
+    assert all(torch.equal(last.state_dict()[name], final[name]) for name in final)
+    assert any((earlier.state_dict()[name] != final[name]).any() for name in final)
+    assert resolve("runs/first@4").pinned == f"{workplace / 'runs/first'}@4"
+    for wrong, told in (("runs/first@5", r"no checkpoint of step 5; it has 4, 6"), ("runs/nobody@4", "no run in")):
+        with pytest.raises(IcfaceError, match=told):
+            resolve(wrong)
+    words = ["models", "compare", "runs/first@4", "runs/first@6", "--dataset", job.dataset, "--per-track", "1"]
+    assert main(words) == 0
+    assert "training.steps" in capsys.readouterr().out
+    page = (workplace / "comparison.html").read_text()
+    assert "runs/first@4 against runs/first@6" in page
+
+
 def test_evaluations_beside_a_training_change_no_weight(trained, job: TrainJob, workplace: Path):
     watched = replace(job, name="watched", register="watched", evaluate_every=2, keep="best:face_l1")
     asked = []

@@ -1,0 +1,71 @@
+"""The model of a run after some of its steps, `RUN@STEP`: from a checkpoint in the run's folder, or a kept bundle."""
+
+import atexit
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from icface.bundle import BundleConfig, ICface, save_bundle
+from icface.errors import IcfaceError
+from icface.training.checkpoint import FILE, load_state
+from pipelines.storage import Folder
+
+MODEL = "model.json"
+"""In a run's folder: what its bundle will say of itself."""
+AT = re.compile(r"(.+)@(\d+)")
+_STORED = re.compile(r"(checkpoint|bundle)_(\d{8})")
+
+
+def note_model(folder: Folder, config: BundleConfig) -> None:
+    """Keep what a bundle of the run says of itself, so that its checkpoints can be read as models."""
+    folder.write(MODEL, (json.dumps(config.to_json(), indent=2) + "\n").encode())
+
+
+def bundle_of_step(run: str, step: int) -> Path:
+    """The averaged model after so many steps of the run in the folder `run`, as a bundle on this machine.
+
+    It says that it was trained for so many steps, and is removed when this process ends. Batch norms are those of the
+    training, not estimated again as at its end. Raises IcfaceError that names the steps which there are.
+    """
+    folder = Folder.at(run)
+    stored = _stored(folder)
+    if ("bundle", step) not in stored and ("checkpoint", step) not in stored:
+        there = ", ".join(map(str, sorted({number for _, number in stored}))) or "none"
+        raise IcfaceError(f"{run} has no checkpoint of step {step}; it has {there}")
+    target = Path(tempfile.mkdtemp(prefix="icface-model-"))
+    atexit.register(shutil.rmtree, target, ignore_errors=True)
+    if ("bundle", step) in stored:
+        name = f"bundle_{step:08d}"
+        for file in folder.names(name):
+            (target / file).write_bytes(folder.read(f"{name}/{file}"))
+        return target
+    try:
+        config = BundleConfig.from_json(json.loads(folder.read(MODEL)))
+    except FileNotFoundError:
+        raise IcfaceError(
+            f"{run} was trained by an older icface and does not say what its model is: `icface train --resume` with "
+            "its --name and --storage writes that down"
+        ) from None
+    except ValueError as error:
+        raise IcfaceError(f"{folder.url}/{MODEL} is damaged: {error}") from None
+    (target / FILE).write_bytes(folder.read(f"checkpoint_{step:08d}/{FILE}"))
+    state = load_state(target)
+    (target / FILE).unlink()
+    model = ICface(replace(config, training={**config.training, "steps": step}))
+    model.load_state_dict(state["average"])
+    save_bundle(model.eval(), target / "bundle")
+    return target / "bundle"
+
+
+def _stored(folder: Folder) -> set[tuple[str, int]]:
+    """Kind and step of what a run's folder has."""
+    folder.fs.invalidate_cache()
+    try:
+        paths = folder.fs.ls(folder.root, detail=False)
+    except (FileNotFoundError, NotADirectoryError):
+        raise IcfaceError(f"there is no run in {folder.url}") from None
+    found = (_STORED.fullmatch(path.rstrip("/").rsplit("/", 1)[-1]) for path in paths)
+    return {(match[1], int(match[2])) for match in found if match}
