@@ -323,4 +323,4 @@ class DemoConfig:
     output: str = "results/demo"
     """Output folder. Results of an earlier demo in it are used again."""
     steps: int | None = None
-    """Training steps. Default: as many as two cores do in about five minutes."""
+    """Training steps. Default: 250, which begin with the starter model."""

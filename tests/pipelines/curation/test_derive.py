@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 from support.datasets import flat_config
 
@@ -56,6 +57,13 @@ def test_a_subset_has_the_frames_that_meet_the_condition(crowd: Path):
     wanted = wanted[wanted["clip"].isin(counts[counts >= 8].index)]
     assert 0 < len(part) < len(whole)
     assert part[["clip", "frame"]].equals(wanted[["clip", "frame"]].reset_index(drop=True))
+    assert verify(str(crowd / "part")).problems == []
+
+
+def test_a_function_may_choose_the_frames(crowd: Path):
+    subset(str(crowd / "data"), str(crowd / "part"), lambda table, split: table.filter(pc.greater(table["frame"], 5)))
+    whole, part = frames(crowd / "data"), frames(crowd / "part")
+    assert 0 < len(part) < len(whole) and part["frame"].min() == 6
     assert verify(str(crowd / "part")).problems == []
 
 
