@@ -17,6 +17,9 @@ from icface.options import Decides, decided
 if TYPE_CHECKING:
     from icface.analyzers.face import Analyzer
 
+LATER = {"max_clipped": 1.0, "max_jitter": None}
+"""Options that data sets of version 0.1 know nothing of, at the values that change nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
@@ -101,6 +104,11 @@ class FilterConfig:
     """Minimum sharpness of a face: variance of the Laplacian of grey values (0..255) in the stored picture."""
     max_pose: Decides[float] = 0.7
     """Maximum pitch, yaw and roll of a face, radians."""
+    max_clipped: Decides[float] = 1.0
+    """Maximum share of a face's pixels that are black or white, where no detail is left. At 1 no frame is dropped."""
+    max_jitter: Decides[float | None] = None
+    """Maximum jitter of a track's landmarks, % of the distance between the eyes. A track above it is dropped. By
+    default none is."""
     keep_truncated: Decides[bool] = False
     """Keep the frames that decode of a truncated clip. Its row says so. By default such a clip fails."""
     max_several_faces: Decides[float] = 0.2
@@ -108,8 +116,8 @@ class FilterConfig:
     a clip above the share is rejected."""
 
     def __post_init__(self) -> None:
-        _shares(self, "min_confidence", "max_several_faces")
-        _not_negative(self, "min_face", "min_sharpness", "max_pose")
+        _shares(self, "min_confidence", "max_several_faces", "max_clipped")
+        _not_negative(self, "min_face", "min_sharpness", "max_pose", "max_jitter")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,9 +250,13 @@ class PreprocessConfig:
         return record(self.analysis.analyzer, self.resolved_options(), fingerprint)
 
     def naming(self) -> dict[str, Any]:
-        """The options that decide the data set's contents: a second run into it must have the same ones."""
+        """The options that decide the data set's contents: a second run into it must have the same ones.
+
+        Options that came later are left out at their defaults: data sets of before have none of them.
+        """
         own = decided(self.resolved_options())
-        return decided(self) | {
+        named = {name: value for name, value in decided(self).items() if (name, value) not in LATER.items()}
+        return named | {
             flag: own[option] for flag, name, option in flags() if name == self.analysis.analyzer and option in own
         }
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from icface.attributes import AttributeSchema
 from icface.crop import CropRule
 from icface.errors import IcfaceError, first_line
-from pipelines.format import CLIPS, SPLITS, VERSION, read_table
+from pipelines.format import CLIPS, DROPPED, SPLITS, VERSION, read_table
 from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
@@ -184,11 +184,13 @@ class Dataset:
         return table
 
     def clips(self) -> pd.DataFrame:
-        """One row a clip that was found, sorted by clip."""
+        """One row a clip that was found, sorted by clip. Reasons that came after the data set was made count 0."""
         names = self._folder.names("clips", ".parquet")
         tables = [read_table(self._folder.read(f"clips/{name}")) for name in names]
         table = pa.concat_tables(tables, promote_options="default") if tables else CLIPS.empty_table()
-        return table.sort_by("clip").to_pandas()
+        found = table.sort_by("clip").to_pandas()
+        reasons = [f"dropped_{name}" for name in DROPPED]
+        return found.assign(**{name: 0 if name not in found else found[name].fillna(0).astype(int) for name in reasons})
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict(), "_groups": None}

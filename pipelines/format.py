@@ -25,7 +25,7 @@ ROW_GROUP_ROWS = 512
 DROPPED = (
     *("no_face", "several_faces"),
     *(known.name for known in FILTERS),
-    *("other_track", "short_track", "gap"),
+    *("jitter", "other_track", "short_track", "gap"),
 )
 """Why frames that were read were not kept: column `dropped_*` of `clips`."""
 
@@ -127,6 +127,11 @@ def clip_row(clip: Clip) -> dict[str, Any]:
     """The row of `CLIPS` of a clip of which nothing is known yet but its name."""
     row: dict[str, Any] = {"clip": clip.clip, "identity": clip.identity, "video": clip.video, "path": clip.path}
     return row | {"frames_read": 0, "frames_kept": 0, "tracks": 0} | {f"dropped_{name}": 0 for name in DROPPED}
+
+
+def with_every_reason(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `CLIPS`, also of a data set that is older than some reasons: nothing was dropped for those."""
+    return {f"dropped_{name}": 0 for name in DROPPED} | dict(row)
 
 
 def failed_row(clip: Clip, reason: str) -> dict[str, Any]:

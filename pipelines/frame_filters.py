@@ -14,6 +14,9 @@ from icface.analyzers.face import Face
 from icface.arrays import Picture
 from pipelines.config import FilterConfig
 
+BLACK, WHITE = 5, 250
+"""Values (0..255) up to which, and from which on, a pixel shows no detail."""
+
 
 @dataclass(frozen=True)
 class FrameFilter:
@@ -41,6 +44,23 @@ def sharpness(frame: Picture, box: npt.ArrayLike, size: int = 64) -> float:
     return float(cv2.Laplacian(cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA), cv2.CV_64F).var())
 
 
+def clipped_share(frame: Picture, landmarks: npt.ArrayLike) -> float:
+    """Share of the face's pixels without detail: all channels at most `BLACK`, or all at least `WHITE`.
+
+    The face is the hull of the landmarks (68, 2) in source pixels, so that the background has no part in it.
+    """
+    points = np.round(np.asarray(landmarks, np.float64)).astype(np.int32)
+    low = np.clip(points.min(0), 0, None)
+    high = np.minimum(points.max(0) + 1, (frame.shape[1], frame.shape[0]))
+    if (high <= low).any():
+        return 0.0
+    part = frame[low[1] : high[1], low[0] : high[0]]
+    inside = np.zeros(part.shape[:2], np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(points - low), 1)
+    clipped = (part.max(axis=2) <= BLACK) | (part.min(axis=2) >= WHITE)
+    return float(clipped[inside > 0].mean()) if inside.any() else 0.0
+
+
 def _small(options: FilterConfig, frame: Picture, face: Face) -> bool:
     return bool(face.box[3] < options.min_face)
 
@@ -57,9 +77,14 @@ def _blurred(options: FilterConfig, frame: Picture, face: Face) -> bool:
     return options.min_sharpness > 0 and sharpness(frame, face.box) < options.min_sharpness
 
 
+def _badly_exposed(options: FilterConfig, frame: Picture, face: Face) -> bool:
+    return options.max_clipped < 1 and clipped_share(frame, face.landmarks) > options.max_clipped
+
+
 FILTERS = (
     FrameFilter("small_face", _small),
     FrameFilter("low_confidence", _unsure),
     FrameFilter("turned", _turned),
     FrameFilter("blurred", _blurred),
+    FrameFilter("exposure", _badly_exposed),
 )

@@ -24,6 +24,7 @@ from pipelines.format import (
     FrameWriter,
     baseline_columns,
     read_table,
+    with_every_reason,
     write_table,
 )
 from pipelines.manifest import Summary, conclude
@@ -265,7 +266,7 @@ def _write(out: Folder, job: _Job, source: Folder, old: str, shard: Shard, rows:
     with out.writing(shard.index_file) as path:
         write_table(path, index, INDEX_SCHEMA)
     with out.writing(shard.clips_file) as path:
-        write_table(path, kept, CLIPS)
+        write_table(path, map(with_every_reason, kept), CLIPS)
     return True
 
 

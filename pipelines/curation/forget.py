@@ -12,7 +12,7 @@ from pipelines.curation.identity_check import forget_flags
 from pipelines.curation.links import forget_links
 from pipelines.dataset import INDEX, META, check_finished
 from pipelines.exclusions import Exclusions, name_without
-from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, read_table, write_table
+from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, read_table, with_every_reason, write_table
 from pipelines.manifest import Summary, conclude
 from pipelines.shard import Shard, remove_shard, shard_names, signature
 from pipelines.storage import Folder
@@ -111,7 +111,7 @@ def _rewrite(dataset: Folder, name: str, target: str, out: frozenset[str]) -> No
         with dataset.writing(shard.index_file) as path:
             write_table(path, index, INDEX_SCHEMA)
         with dataset.writing(shard.clips_file) as path:
-            write_table(path, kept, CLIPS)
+            write_table(path, map(with_every_reason, kept), CLIPS)
     remove_shard(name, dataset)
 
 

@@ -269,6 +269,8 @@ def dropped_words(options: Mapping[str, Any]) -> dict[str, str]:
         "low_confidence": f"confidence below {options.get('min_confidence')} (--min-confidence)",
         "turned": f"turned by more than {pose} rad (--max-pose)",
         "blurred": f"less sharp than {options.get('min_sharpness')} (--min-sharpness)",
+        "exposure": f"a larger share than {options.get('max_clipped')} of the face is black or white (--max-clipped)",
+        "jitter": f"landmarks that tremble by more than {options.get('max_jitter')} % (--max-jitter)",
         "other_track": "another track of the clip is longer (--tracks longest)",
         "short_track": f"the track has fewer than {options.get('min_frames')} frames (--min-frames)",
         "gap": "the second before the held-out frames",

@@ -17,7 +17,15 @@ from icface.analyzers.registry import SYNTHETIC, OpenFaceOptions, record
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING, check_finished
-from pipelines.format import CLIPS, INDEX_SCHEMA, FrameWriter, baseline_columns, read_table, write_table
+from pipelines.format import (
+    CLIPS,
+    INDEX_SCHEMA,
+    FrameWriter,
+    baseline_columns,
+    read_table,
+    with_every_reason,
+    write_table,
+)
 from pipelines.manifest import Summary, conclude
 from pipelines.shard import Shard, shard_names
 from pipelines.storage import Folder
@@ -170,7 +178,7 @@ def _relabel(dataset: Folder, shard: Shard, labels: ReadLabels) -> None:
             if not row["frames_kept"]:
                 row |= {"status": "rejected", "reason": "low confidence"}
     with dataset.writing(shard.clips_file) as path:
-        write_table(path, rows, CLIPS)
+        write_table(path, map(with_every_reason, rows), CLIPS)
 
 
 def _row_groups(dataset: Folder, shard: Shard) -> Iterator[pa.Table]:

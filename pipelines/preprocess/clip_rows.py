@@ -14,51 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from icface.analyzers.face import Analyzer, Face, LabelsFromFiles
-from icface.attributes import ATTRIBUTE_NAMES
+from icface.analyzers.face import Analyzer, LabelsFromFiles
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
 from icface.video.reading import TruncatedClip, VideoInfo, Window
 from icface.words import counted
 from pipelines.config import PreprocessConfig
-from pipelines.format import DROPPED, FRAMES, ROW_GROUP_ROWS, baseline_columns, clip_row, list_array
+from pipelines.format import DROPPED, ROW_GROUP_ROWS, clip_row
 from pipelines.frame_filters import drop_reason
 from pipelines.preprocess.clip_frames import ClipFrames
 from pipelines.preprocess.distant_analyzer import analysed
 from pipelines.preprocess.face_tracker import FaceTracker
+from pipelines.preprocess.track_jitter import jitter
+from pipelines.preprocess.track_rows import JPEG_QUALITY, Detection, TrackSegment, baselines, divided, frames_table
 from pipelines.sources import Clip, ClipSpan
 
-JPEG_QUALITY = 95
-HELD_OUT_SHARE = 0.1
-HELD_OUT_FROM = 50
-"""Frames that a training track must have, after `every`, for its last tenth to be held out."""
-HELD_OUT_GAP = 1.0
-"""Seconds before the held-out frames that are left out: neighbours of a held-out frame look like it."""
 WINDOW_BYTES = 48 << 20
 """Decoded frames that are looked at together, at most `Analyzer.batch_size` of them."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """The main face in one frame."""
-
-    frame: int
-    """Index in the clip."""
-    time: float
-    """When it is shown, seconds."""
-    track: int
-    face: Face
-
-
-@dataclass(frozen=True)
-class TrackSegment:
-    """Frames of a track that go into row groups together."""
-
-    detections: list[Detection]
-    squares: npt.NDArray[np.float32]
-    """(N, 3) x, y and side of the crops, source pixels."""
-    held_out: bool
 
 
 @dataclass
@@ -105,6 +78,8 @@ class _ClipWork:
         self.buffer: list[Window] | None = []
         self.largest_small = 0.0
         """Height in pixels of the largest face that was too small."""
+        self.least_jitter = np.inf
+        """Of the tracks that were dropped for it, % of the distance between the eyes."""
         self.truncated: str | None = None
         """What a file that ends too early lacks, where it is kept all the same."""
 
@@ -124,6 +99,7 @@ class _ClipWork:
             details = {
                 "short_track": lambda: self._too_short(detections),
                 "small_face": self._too_small,
+                "jitter": lambda: f"{self.least_jitter:.2f} %, --max-jitter is {self.filters.max_jitter:g}",
             }
             return self._rejected(worst, details.get(worst, str)())
         segments = [segment for track in tracks for segment in self._segments(track, info)]
@@ -210,11 +186,28 @@ class _ClipWork:
             tracks.setdefault(detection.track, []).append(detection)
         long_enough = [track for track in tracks.values() if len(track) >= self.config.pictures.min_frames]
         self.dropped["short_track"] += len(detections) - sum(map(len, long_enough))
+        long_enough = self._steady(long_enough)
         if self.config.pictures.tracks == "all" or not long_enough:
             return long_enough
         longest = max(long_enough, key=len)
         self.dropped["other_track"] += sum(map(len, long_enough)) - len(longest)
         return [longest]
+
+    def _steady(self, tracks: list[list[Detection]]) -> list[list[Detection]]:
+        """The tracks whose landmarks tremble no more than is allowed."""
+        most = self.filters.max_jitter
+        if most is None:
+            return tracks
+        kept = []
+        for track in tracks:
+            places = np.array([detection.frame for detection in track]) // self.every
+            found = jitter(np.stack([detection.face.landmarks for detection in track]), places)
+            if found > most:
+                self.dropped["jitter"] += len(track)
+                self.least_jitter = min(self.least_jitter, found)
+            else:
+                kept.append(track)
+        return kept
 
     def _segments(self, track: list[Detection], info: VideoInfo) -> list[TrackSegment]:
         """A track with its crops: the frames to train on, and the held-out ones; the gap between them is dropped."""
@@ -248,67 +241,5 @@ class _ClipWork:
                 yield frames_table(self.clip, detections, squares, pictures, segment.held_out, corner)
 
 
-def divided(track: list[Detection], squares: npt.NDArray[np.float32], split: str) -> list[TrackSegment]:
-    """The frames of a track to train on and the held-out ones; a gap between them belongs to neither."""
-    count = int(len(track) * HELD_OUT_SHARE) if split == "train" and len(track) >= HELD_OUT_FROM else 0
-    if count == 0:
-        return [TrackSegment(track, squares, held_out=False)]
-    first = track[-count].time
-    before = sum(first - detection.time > HELD_OUT_GAP for detection in track[:-count])
-    segments = [
-        TrackSegment(track[:before], squares[:before], held_out=False),
-        TrackSegment(track[-count:], squares[-count:], held_out=True),
-    ]
-    return [segment for segment in segments if segment.detections]
-
-
-def frames_table(
-    clip: Clip,
-    track: list[Detection],
-    squares: npt.NDArray[np.float32],
-    pictures: list[bytes],
-    held_out: bool,
-    corner: tuple[float, float] = (0, 0),
-) -> pa.Table:
-    """A row group: frames of one track with their crops and JPEGs; `corner`: where the frames lie in the source."""
-    rows = len(track)
-    faces = [detection.face for detection in track]
-    boxes = np.stack([face.box for face in faces])
-    indices = np.array([detection.frame for detection in track], np.int32)
-    points = (np.stack([face.landmarks for face in faces]) - squares[:, None, :2]) / squares[:, None, 2:]
-    attributes = np.stack([face.attributes for face in faces])
-    columns: dict[str, Any] = {
-        "identity": pa.array([clip.identity] * rows),
-        "video": pa.array([clip.video] * rows),
-        "clip": pa.array([clip.clip] * rows),
-        "track": np.full(rows, track[0].track, np.int16),
-        "frame": indices,
-        "timestamp": np.array([detection.time for detection in track], np.float32),
-        "held_out": np.full(rows, held_out),
-        "image": pa.array(pictures, pa.binary()),
-        "landmarks": list_array(points, rows, FRAMES.field("landmarks").type),
-        "blendshapes": list_array(_stacked(faces, "blendshapes"), rows, FRAMES.field("blendshapes").type),
-        "face_matrix": list_array(_stacked(faces, "face_matrix"), rows, FRAMES.field("face_matrix").type),
-        "confidence": np.array([face.confidence for face in faces], np.float32),
-    }
-    shift = np.array([*corner, 0, 0], np.float32)
-    columns |= dict(zip(("box_x", "box_y", "box_w", "box_h"), (boxes + shift).T.copy(), strict=True))
-    columns |= dict(zip(("crop_x", "crop_y", "crop_size"), (squares + shift[:3]).T.copy(), strict=True))
-    for name, values in zip(ATTRIBUTE_NAMES, attributes.T.copy(), strict=True):
-        columns[name] = pa.array(values, pa.float32(), mask=np.isnan(values))
-    return pa.table({name: columns[name] for name in FRAMES.names}, schema=FRAMES)
-
-
-def _stacked(faces: list[Face], name: str) -> npt.NDArray[np.float32] | None:
-    values = [getattr(face, name) for face in faces]
-    return None if any(value is None for value in values) else np.stack(values)
-
-
 def _counts(dropped: Counter[str]) -> dict[str, int]:
     return {f"dropped_{name}": dropped[name] for name in DROPPED}
-
-
-def baselines(segments: list[TrackSegment]) -> dict[str, float | None]:
-    """The columns `baseline_*` of a clip."""
-    faces = [detection.face for segment in segments if not segment.held_out for detection in segment.detections]
-    return baseline_columns(np.array([face.attributes for face in faces], np.float32).reshape(-1, len(ATTRIBUTE_NAMES)))

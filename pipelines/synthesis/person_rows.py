@@ -18,7 +18,7 @@ from icface.synthetic.motion import FPS
 from icface.synthetic.people import draw_person
 from icface.synthetic.render import render
 from pipelines.format import ROW_GROUP_ROWS, clip_row, frames_schema
-from pipelines.preprocess.clip_rows import JPEG_QUALITY, Detection, baselines, divided, frames_table
+from pipelines.preprocess.track_rows import JPEG_QUALITY, Detection, baselines, divided, frames_table
 from pipelines.sources import Clip
 from pipelines.synthesis.config import SynthesisConfig
 from pipelines.synthesis.motions import Motions

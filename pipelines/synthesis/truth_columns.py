@@ -12,7 +12,7 @@ from icface.synthetic.body import Body
 from icface.synthetic.camera import Motion
 from icface.synthetic.pixel_truth import flows, masks
 from pipelines.format import ROW_GROUP_ROWS, TRUTH, list_array
-from pipelines.preprocess.clip_rows import Detection
+from pipelines.preprocess.track_rows import Detection
 
 FLOW_STEPS = 64
 """Steps of a pixel in which flow is stored: a quarter less to store, and no coarser than float16 from 16 px on."""

@@ -98,6 +98,11 @@ def test_a_data_set_says_its_options_as_it_did(sample_clips: dict[str, Path], tm
     assert meta["options"] == own | {"shard_clips": None}
 
 
+def test_options_that_came_later_are_stored_where_they_do_something():
+    config = flat_config(source="clips", dataset="data", max_clipped=0.1, max_jitter=2.0)
+    assert config.naming() == STORED["plain"] | {"max_clipped": 0.1, "max_jitter": 2.0}
+
+
 def test_no_two_options_have_one_name():
     names = [item.name for _, item in flat_fields(PreprocessConfig)]
     assert len(set(names)) == len(names) > 30
@@ -116,7 +121,7 @@ def test_each_part_marks_what_decides():
         ({"size": 3}, "size must be even, not 3"),
         ({"size": 0}, "size must be at least 1, not 0"),
         ({"limit": 0}, "limit must be at least 1, not 0"),
-        ({"crop": "x"}, "preprocess.crop must be one of smooth, track, frame, not 'x'"),
+        ({"crop": "x"}, "preprocess.crop must be one of smooth, centred, track, frame, not 'x'"),
         ({"gpus": -1.0}, "gpus must not be negative: -1.0"),
         ({"analyzer_workers": -1}, "analyzer_workers must not be negative: -1"),
         ({"max_failed": 2.0}, "max_failed must lie in 0..1, not 2.0"),

@@ -7,7 +7,7 @@ from icface.analyzers.face import Face
 from icface.arrays import Picture
 from pipelines.config import FilterConfig
 from pipelines.format import CLIPS
-from pipelines.frame_filters import FILTERS, drop_reason, sharpness
+from pipelines.frame_filters import FILTERS, clipped_share, drop_reason, sharpness
 
 
 def face(height: float = 60, confidence: float = 0.9, yaw: float = 0.0) -> Face:
@@ -52,3 +52,38 @@ def test_blurred_faces_are_dropped_when_asked_for():
 
 def test_every_filter_is_counted_in_a_column():
     assert {f"dropped_{known.name}" for known in FILTERS} <= set(CLIPS.names)
+
+
+def square_face(left: int = 20, top: int = 20, side: int = 40) -> Face:
+    """A face whose landmarks lie on the corners of a square."""
+    far = side - 1
+    corners = np.add([(0, 0), (far, 0), (far, far), (0, far)], (left, top)).astype(np.float32)
+    attributes = np.full(20, np.nan, np.float32)
+    attributes[:3] = 0
+    return Face(landmarks=np.tile(corners, (17, 1)), attributes=attributes, confidence=0.9)
+
+
+def test_a_face_without_detail_is_badly_exposed_its_background_is_not():
+    frame = np.full((80, 80, 3), 255, np.uint8)
+    frame[20:60, 20:60] = 120
+    assert clipped_share(frame, square_face().landmarks) == 0
+    frame[20:60, 20:30] = 255  # a quarter of the face
+    assert clipped_share(frame, square_face().landmarks) == pytest.approx(0.25)
+    frame[20:60, 50:60] = 0
+    assert clipped_share(frame, square_face().landmarks) == pytest.approx(0.5)
+    options = FilterConfig(max_clipped=0.4, min_face=1)
+    assert drop_reason(options, frame, square_face()) == "exposure"
+    assert drop_reason(FilterConfig(max_clipped=0.6, min_face=1), frame, square_face()) == ""
+    assert drop_reason(FilterConfig(min_face=1), frame, square_face()) == "", "off by default"
+
+
+def test_a_strong_colour_is_well_exposed():
+    frame = np.zeros((80, 80, 3), np.uint8)
+    frame[..., 0] = 255
+    assert clipped_share(frame, square_face().landmarks) == 0
+
+
+def test_a_face_at_the_border_is_looked_at_as_far_as_it_is_seen():
+    frame = np.zeros((80, 80, 3), np.uint8)
+    assert clipped_share(frame, square_face(left=60, top=-20).landmarks) == 1
+    assert clipped_share(frame, square_face(left=200).landmarks) == 0

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from support.clip_faults import contents
 from support.datasets import changed
@@ -14,6 +15,9 @@ from support.datasets import changed
 from icface.errors import IcfaceError
 from pipelines.cluster import connect
 from pipelines.config import PreprocessConfig
+from pipelines.curation.forget import forget
+from pipelines.dataset import OPTIONS, Dataset
+from pipelines.format import read_table
 from pipelines.preprocess.job import preprocess
 from tests.pipelines.conftest import crowd_config
 
@@ -38,6 +42,28 @@ def test_a_finished_data_set_starts_no_ray(config: PreprocessConfig):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert contents(Path(config.dataset)) == before
+
+
+def without(path: Path, columns: list[str]) -> None:
+    """Take columns out of a Parquet file, those that it has."""
+    table = read_table(path.read_bytes())
+    pq.write_table(table.drop_columns([name for name in columns if name in table.column_names]), path)
+
+
+def test_a_data_set_that_is_older_than_some_filters_goes_on(config: PreprocessConfig):
+    data = Path(config.dataset)
+    later = ["dropped_exposure", "dropped_jitter"]
+    assert not {"max_clipped", "max_jitter"} & json.loads((data / OPTIONS).read_text()).keys()
+    for path in data.glob("clips/*.parquet"):
+        without(path, later)
+    assert preprocess(config).new_clips == 0
+    with pytest.raises(IcfaceError, match=r"max_clipped was None and is 0\.5 now"):
+        preprocess(changed(config, max_clipped=0.5))
+    forget(str(data), identities=["bob"])
+    without(next(data.glob("clips/*.parquet")), later)  # old shards beside new ones
+    clips = Dataset.open(str(data)).clips()
+    assert "bob" not in set(clips["identity"])
+    assert (clips[later] == 0).all().all()
 
 
 @pytest.mark.parametrize(
