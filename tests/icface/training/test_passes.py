@@ -6,6 +6,7 @@ from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
 
 from benchmarks.counting import count
 from icface.training import losses
+from icface.training.finite import DeferredCheck
 
 RAMPED = {"steps": 20, "precision": "float32", "loss": {"pseudo_target_start": 0.0, "feature_matching": 0.5}}
 
@@ -52,6 +53,14 @@ def test_a_step_takes_no_more_passes_operators_and_copies_than_it_did():
     assert counts.pictures == {"neutraliser": 4, "generator": 8, "discriminator": 24}
     assert counts.row()["operators"] <= MOST["operators"]
     assert counts.copies <= MOST["copies"]
+
+
+def test_a_step_with_the_check_of_a_gpu_waits_for_nothing():
+    training = tiny_training(tiny_config("icface", loss={"pseudo_target_start": 0.0}))
+    training.check = DeferredCheck(training.device)
+    training.step(synthetic_batch(0))
+    batch = synthetic_batch(1)
+    assert count(lambda: training.step(batch), {}).waits == {}
 
 
 def test_what_is_counted():
