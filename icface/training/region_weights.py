@@ -73,8 +73,8 @@ def misplaced_paint(kept: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
 
     `kept` (B, 1, S, S): the share of every pixel that is moved; `landmarks` (B, 68, 2), fractions of the picture. The
     first is the mean share over the picture. The second is the mean of -log of the painted share over what lies between
-    the lips, so that a mask which is all but closed learns as fast as an open one. Mouths smaller than `LEAST_LIPS`
-    count by their area. The network does not find out by itself: paint that has not learned yet what a mouth's inside
+    the lips. So a mask that is all but closed learns as fast as an open one. Mouths smaller than `LEAST_LIPS` count by
+    their area. The network does not find out by itself: paint that has not learned yet what a mouth's inside
     looks like never pays.
     """
     inside = between_lips(landmarks, kept.shape[-1])

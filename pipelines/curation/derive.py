@@ -88,8 +88,8 @@ def subset(url: str, output: str, where: str | Choose) -> Summary:
     """Write the frames for which `where` holds to the new folder `output`; clips without one are left out.
 
     `where`: an SQL expression of the columns of `frames` and of `split`, read by DuckDB, as in
-    `AU12 > 1.5 and split = 'train'`; or a function of a row group and its split that returns the rows to keep. Tracks
-    that become shorter than the data set's `--min-frames` are dropped.
+    `AU12 > 1.5 and split = 'train'`. It may also be a function of a row group and its split that returns the rows to
+    keep. Tracks that become shorter than the data set's `--min-frames` are dropped.
     Raises IcfaceError for an expression that makes no sense or holds nowhere, or an `output` that is not empty.
     """
     dataset = Dataset.open(url)

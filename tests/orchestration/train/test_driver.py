@@ -171,16 +171,16 @@ def test_evaluations_beside_a_training_change_no_weight(trained, job: TrainJob, 
     asked = []
 
     def stop_early(progress: TrainingProgress) -> None:
-        if (progress.candidate or 0) >= 2 and not asked:
+        # As soon as the ranks are there: a wish that arrives after the last step leaves the last evaluation out.
+        if progress.starts and not asked:
             asked.append(1)
             raise KeyboardInterrupt
 
     result = train(watched, stop_early)
-    assert asked
+    assert asked and result.bundle is None
     until_no_evaluator()
-    if result.bundle is None:  # it may have been over before the wish arrived
-        result = train(replace(watched, resume=True))
-        until_no_evaluator()
+    result = train(replace(watched, resume=True))
+    until_no_evaluator()
     one, other = load_bundle(result.bundle).state_dict(), load_bundle(trained.bundle).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in other)
     folder = Folder.at(str(workplace / "runs/watched"))
@@ -209,6 +209,7 @@ def test_evaluations_beside_a_training_change_no_weight(trained, job: TrainJob, 
     assert (again.version, again.kept) == (1, result.kept), "nothing is left to do"
 
 
+@pytest.mark.system
 def test_a_training_that_gets_no_better_ends_early(
     job: TrainJob, other_bundle: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ):
