@@ -79,9 +79,10 @@ def upload(tab: Tab, path: Path) -> None:
 
 
 def shown(image: Locator) -> Picture:
-    """The pixels of a picture on the page."""
+    """The pixels of a picture on the page; one that is just being replaced is waited for."""
     data = image.evaluate(
-        "(image) => { const canvas = document.createElement('canvas');"
+        "async (image) => { while (!image.complete || !image.naturalWidth) await new Promise(requestAnimationFrame);"
+        "const canvas = document.createElement('canvas');"
         "canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;"
         "canvas.getContext('2d').drawImage(image, 0, 0); return canvas.toDataURL('image/png').split(',')[1]; }"
     )
