@@ -16,7 +16,23 @@ from pipelines.storage import Folder
 MODEL = "model.json"
 """In a run's folder: what its bundle will say of itself."""
 AT = re.compile(r"(.+)@(\d+)")
-_STORED = re.compile(r"(checkpoint|bundle)_(\d{8})")
+LAST = "config.json"
+"""The file of a bundle that is written last: with it the bundle is whole."""
+_BUNDLE, _CHECKPOINT = re.compile(r"bundle_(\d{8})"), re.compile(r"checkpoint_(\d{8})")
+
+
+def bundle_at(step: int) -> str:
+    """The name of the bundle of a step in a run's folder.
+
+    >>> bundle_at(1000)
+    'bundle_00001000'
+    """
+    return f"bundle_{step:08d}"
+
+
+def bundle_steps(folder: Folder) -> list[int]:
+    """The steps of which a run's folder has a whole bundle, in order."""
+    return [step for step in _steps(folder, _BUNDLE) if folder.exists(f"{bundle_at(step)}/{LAST}")]
 
 
 def note_model(folder: Folder, config: BundleConfig) -> None:
@@ -31,16 +47,17 @@ def bundle_of_step(run: str, step: int) -> Path:
     training, not estimated again as at its end. Raises IcfaceError that names the steps which there are.
     """
     folder = Folder.at(run)
-    stored = _stored(folder)
-    if ("bundle", step) not in stored and ("checkpoint", step) not in stored:
-        there = ", ".join(map(str, sorted({number for _, number in stored}))) or "none"
+    bundles, checkpoints = bundle_steps(folder), _steps(folder, _CHECKPOINT)
+    if not bundles and not checkpoints and not folder.fs.exists(folder.root):
+        raise IcfaceError(f"there is no run in {folder.url}")
+    if step not in bundles and step not in checkpoints:
+        there = ", ".join(map(str, sorted({*bundles, *checkpoints}))) or "none"
         raise IcfaceError(f"{run} has no checkpoint of step {step}; it has {there}")
     target = Path(tempfile.mkdtemp(prefix="icface-model-"))
     atexit.register(shutil.rmtree, target, ignore_errors=True)
-    if ("bundle", step) in stored:
-        name = f"bundle_{step:08d}"
-        for file in folder.names(name):
-            (target / file).write_bytes(folder.read(f"{name}/{file}"))
+    if step in bundles:
+        for file in folder.names(bundle_at(step)):
+            (target / file).write_bytes(folder.read(f"{bundle_at(step)}/{file}"))
         return target
     try:
         config = BundleConfig.from_json(json.loads(folder.read(MODEL)))
@@ -60,12 +77,12 @@ def bundle_of_step(run: str, step: int) -> Path:
     return target / "bundle"
 
 
-def _stored(folder: Folder) -> set[tuple[str, int]]:
-    """Kind and step of what a run's folder has."""
+def _steps(folder: Folder, name: re.Pattern[str]) -> list[int]:
+    """The steps, in order, of what a run's folder has under such a name."""
     folder.fs.invalidate_cache()
     try:
         paths = folder.fs.ls(folder.root, detail=False)
     except (FileNotFoundError, NotADirectoryError):
-        raise IcfaceError(f"there is no run in {folder.url}") from None
-    found = (_STORED.fullmatch(path.rstrip("/").rsplit("/", 1)[-1]) for path in paths)
-    return {(match[1], int(match[2])) for match in found if match}
+        return []
+    found = (name.fullmatch(path.rstrip("/").rsplit("/", 1)[-1]) for path in paths)
+    return sorted(int(match[1]) for match in found if match)

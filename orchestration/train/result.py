@@ -10,8 +10,9 @@ from icface.errors import IcfaceError, first_line
 from orchestration.config import TrainJob
 from orchestration.registry import runs
 from orchestration.registry import versions as registry
+from orchestration.registry.run_models import bundle_at
 from orchestration.train.run_folder import BUNDLE, RunRecord
-from orchestration.train.stored_bundles import bundle_at, local_bundle, made_steps
+from orchestration.train.stored_bundles import local_bundle, made_steps
 from orchestration.train.validation_record import ValidationRecord
 from pipelines.storage import Folder
 

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import re
 import shutil
 import tempfile
 import uuid
@@ -12,32 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from icface.bundle import ICface, save_bundle
+from orchestration.registry.run_models import LAST, bundle_at
 from orchestration.train.run_folder import BUNDLE
 from pipelines.storage import TEMPORARY, Folder
-
-_NAME = re.compile(r"bundle_(\d{8})")
-LAST = "config.json"
-"""The file of a bundle that is written last: with it the bundle is whole."""
-
-
-def bundle_at(step: int) -> str:
-    """The name of the bundle of a step.
-
-    >>> bundle_at(1000)
-    'bundle_00001000'
-    """
-    return f"bundle_{step:08d}"
-
-
-def bundle_steps(folder: Folder) -> list[int]:
-    """The steps of which there is a whole bundle, in order."""
-    folder.fs.invalidate_cache()
-    try:
-        paths = folder.fs.ls(folder.root, detail=False)
-    except FileNotFoundError:
-        return []
-    found = (_NAME.fullmatch(path.rstrip("/").rsplit("/", 1)[-1]) for path in paths)
-    return sorted(int(match[1]) for match in found if match and folder.exists(f"{match[0]}/{LAST}"))
 
 
 def made_steps(folder: Folder) -> int | None:

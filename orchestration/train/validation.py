@@ -10,11 +10,12 @@ import ray
 
 from icface.errors import root_cause
 from orchestration.registry.evaluation import PairChoice
+from orchestration.registry.run_models import bundle_at, bundle_steps
 from orchestration.selection import Selection
 from orchestration.tracking.run_logger import RunLogger
 from orchestration.train.evaluator import Evaluator, Found
 from orchestration.train.run_logging import close_logger
-from orchestration.train.stored_bundles import bundle_at, bundle_steps, remove_bundle
+from orchestration.train.stored_bundles import remove_bundle
 from orchestration.train.validation_record import Evaluation, ValidationRecord
 from pipelines.storage import Folder
 

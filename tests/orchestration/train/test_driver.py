@@ -24,9 +24,9 @@ from orchestration.config import TrainJob
 from orchestration.registry import runs
 from orchestration.registry import versions as registry
 from orchestration.registry.references import resolve
+from orchestration.registry.run_models import bundle_steps
 from orchestration.train.driver import train
 from orchestration.train.progress import TrainingProgress
-from orchestration.train.stored_bundles import bundle_steps
 from orchestration.train.validation_record import ValidationRecord
 from pipelines.cluster import connect
 from pipelines.storage import Folder

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from orchestration.registry.evaluation import PairChoice
+from orchestration.registry.run_models import LAST, bundle_at, bundle_steps
 from orchestration.selection import Selection
 from orchestration.train import validation as module
 from orchestration.train.evaluator import Found
-from orchestration.train.stored_bundles import LAST, bundle_at, bundle_steps
 from orchestration.train.validation import Validation, wait_for_last
 from orchestration.train.validation_record import ValidationRecord
 from pipelines.storage import Folder
