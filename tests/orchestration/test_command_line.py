@@ -31,11 +31,13 @@ def test_help_imports_nothing_heavy(command: list[str]):
 def test_a_reader_that_leaves_early_is_no_error(unbuffered: str):
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     command = [sys.executable, "-m", "orchestration", "inspect", "--help"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == READER_GONE
+    read, write = os.pipe()
+    os.close(read)  # before the command starts: nothing that this process does meanwhile can keep a reader alive
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment, check=False)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (READER_GONE, b"")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str]]:
