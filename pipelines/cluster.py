@@ -16,11 +16,12 @@ import icface
 import pipelines
 from icface.errors import IcfaceError, first_line
 from icface.notices import without_notices
+from pipelines.ray_start import waiting_for_node
 from pipelines.storage import Folder
 
 NAMESPACE = "icface"
-STARTS = 3
-"""Times that a start of Ray on this machine is tried when it takes too long."""
+START_SECONDS = (60.0, 120.0, 240.0)
+"""How long Ray's node may take to start on this machine, at each try."""
 NOTICES = (b"Set ray log level from environment variable RAY_BACKEND_LOG_LEVEL",)
 """What Ray prints at its start because of the level that `_quiet` sets."""
 LONGEST_FOLDER = 36
@@ -61,15 +62,14 @@ def connect(address: str = "local", workers: int | None = None, packages: tuple[
 
 def _init(address: str, options: dict[str, Any]) -> None:
     """Start or join Ray. Raises IcfaceError."""
-    for left in reversed(range(STARTS)):
+    for seconds in START_SECONDS:
         try:
-            with without_notices(NOTICES):
+            with without_notices(NOTICES), waiting_for_node(seconds):
                 ray.init(**options)
             return
         except Exception as error:  # Ray raises what it likes, a bare Exception included
             line = first_line(error)
-            # Ray gives itself 30 s, which is too short on a machine that is busy with other things.
-            if not left or "timed out during startup" not in line:
+            if seconds == START_SECONDS[-1] or "timed out during startup" not in line:
                 raise IcfaceError(f"Ray at {address!r} cannot be reached or started: {line}") from None
             ray.shutdown()
 
@@ -120,6 +120,8 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without it every start warns of a change to come in how Ray hides GPUs from tasks without one.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's own patience with its head is 30 s, which a busy machine may need.
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
     # Ray's C++ writes errors to our standard error. Ray Data passes references to its actors, so each job would show
     # a warning about that (https://github.com/ray-project/ray/issues/57733). To debug Ray: RAY_BACKEND_LOG_LEVEL=info.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
