@@ -14,7 +14,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_json_lines_and_few_of_them():
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes: lines that come because of it do not."""
+    monkeypatch.setattr("orchestration.terminal.time.monotonic", lambda: 0.0)
+
+
+def test_json_lines_and_few_of_them(still: None):
     stream = io.StringIO()
     with Reporter(stream) as reporter:
         for done in range(1, 101):
@@ -26,7 +32,7 @@ def test_json_lines_and_few_of_them():
     assert lines[-1] == {"event": "result", "output": "x.mp4"}
 
 
-def test_plain_lines_come_every_tenth_of_the_work():
+def test_plain_lines_come_every_tenth_of_the_work(still: None):
     stream = io.StringIO()
     with Reporter(stream, plain=True) as reporter:
         for done in range(0, 2001, 20):

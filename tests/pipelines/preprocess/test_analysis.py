@@ -21,6 +21,7 @@ from icface.errors import IcfaceError
 from pipelines.cluster import connect
 from pipelines.config import AnalysisConfig, PreprocessConfig
 from pipelines.dataset import Dataset
+from pipelines.preprocess import shards_on_ray
 from pipelines.preprocess.analysis import AnalysisLost, about, actor_count
 from pipelines.preprocess.clip_rows import WINDOW_BYTES
 from pipelines.preprocess.clip_worker import ClipWorker
@@ -160,7 +161,9 @@ def test_how_many_processes_measure():
         actor_count(replace(config, gpus=0.5, analyzer_workers=3), 1)
 
 
-def test_the_job_with_actors_and_one_that_dies(folder: Path):
+def test_the_job_with_actors_and_one_that_dies(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    # The kill must come while clips are left.
+    monkeypatch.setattr(shards_on_ray, "PROGRESS_SECONDS", 0.02)
     one = options(folder, "one", every=2, workers=2)
     two = options(folder, "two", every=2, workers=1, analyzer_workers=1)
     killed = threading.Event()

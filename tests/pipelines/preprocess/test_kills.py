@@ -153,8 +153,6 @@ def disturbed(kind: str, seed: int, folder: Path) -> int:
     data = f"{kind}-{seed}"
     kills = run_node(folder, data, random) if kind == "node" else run_driver_or_worker(kind, folder, data, random)
     assert contents(folder / data) == contents(folder / "undisturbed")
-    # A run that was over before its moment shows nothing.
-    assert kills or kind != "driver"
     shutil.rmtree(folder / data)
     return kills
 
@@ -162,7 +160,8 @@ def disturbed(kind: str, seed: int, folder: Path) -> int:
 @pytest.mark.system
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_kill_of_each(kind: str, crowded: Path):
-    disturbed(kind, 0, crowded)
+    # A run that was over before its moment shows nothing: another moment is tried.
+    assert any(disturbed(kind, seed, crowded) for seed in range(5))
 
 
 @pytest.mark.soak
@@ -172,18 +171,21 @@ def test_a_hundred_kills(seed: int, crowded: Path):
     with part("kills", seed) as found:
         found["kind"] = KINDS[seed % 3]
         found["kills"] = disturbed(KINDS[seed % 3], seed, crowded)
+        assert found["kills"] or found["kind"] != "driver"
 
 
 @pytest.mark.system
-def test_work_is_seen_on_each_of_two_nodes(crowded: Path):
+def test_work_is_seen_on_each_of_two_nodes(crowded: Path, monkeypatch: pytest.MonkeyPatch):
     """Each node has one core, so that one alone would do half as much at a time."""
-    import ray
+    import ray.data
     from ray.cluster_utils import Cluster
 
     from pipelines.preprocess.job import preprocess
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     told = []
+    # A node whose process starts late would find all done by the other's.
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "wait_for_min_actors_s", round(STATED))
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1)
