@@ -43,13 +43,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory):
     # Another module's server may have been the endpoint of a file system that fsspec keeps.
     s3fs.S3FileSystem.clear_instance_cache()
     try:
-        wait_for_answer(settings["AWS_ENDPOINT_URL"], server, 120)
+        wait_for_answer(settings["AWS_ENDPOINT_URL"], server, 400)
         Folder.at("s3://bucket/x").fs.mkdir("bucket")
         with connect("local", 2):
             yield "s3://bucket"
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=300)
         log.close()
         for name, value in before.items():
             if value is None:

@@ -77,7 +77,7 @@ class Page:
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -109,7 +109,7 @@ class Page:
 
     def finished(self, path: str) -> dict[str, Any]:
         """What a background task says when it is through."""
-        for _ in range(600):
+        for _ in range(3000):
             said = self.get(path)
             if said["state"] != "working":
                 return said
@@ -119,10 +119,13 @@ class Page:
 
 def run_page(resolvers: Resolvers, **options: Any) -> Iterator[Page]:
     server = uvicorn.Server(uvicorn.Config(create_app(resolvers, **options), port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
+        assert thread.is_alive()
         time.sleep(0.02)
-    yield Page(server.servers[0].sockets[0].getsockname()[1])
-    server.should_exit = True
-    thread.join(30)
+    try:
+        yield Page(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(30)

@@ -17,6 +17,7 @@ export class Live {
   ask(body, since = performance.now()) {
     this.sequence += 1;
     this.waiting = { body: { ...body, view: this.view, sequence: this.sequence }, since };
+    this.image.setAttribute("aria-busy", "true"); // until the newest request is shown or refused
     if (!this.busy) this.run();
   }
 
@@ -36,6 +37,7 @@ export class Live {
       }
     }
     this.busy = false;
+    this.image.setAttribute("aria-busy", "false");
   }
 
   async show(blob, since) {

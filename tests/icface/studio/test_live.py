@@ -21,6 +21,9 @@ from icface.studio.resolvers import LiveSetting, ModelChoice, Resolvers
 from icface.video.camera import LiveFrame, camera_frames
 from icface.video.reading import read_frames
 
+PATIENCE = 300.0
+"""Seconds before a test gives up; none waits so long."""
+
 
 def setting(face: Picture, shown: list[Picture], **more: object) -> LiveSetting:
     """The sample's frames for ever, without waiting; edits leave everything as it is."""
@@ -89,7 +92,7 @@ def test_edits_show_and_a_lost_face_is_told(face: Picture, frames: list[Picture]
         assert decode_image(data).shape == (32, 32, 3)
         assert seen[0]["AU12"].tolist() == [4.0] and np.isfinite(seen[0]["pose_yaw"][0])
     for page in page_with(setting(face, dark), bundles):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not page.get("/api/live")["error"] and time.monotonic() < deadline:
             time.sleep(0.1)
         assert "no face" in page.get("/api/live")["error"]
@@ -98,7 +101,7 @@ def test_edits_show_and_a_lost_face_is_told(face: Picture, frames: list[Picture]
 def test_a_camera_that_is_not_there_is_told(face: Picture, bundles: dict[str, Path]) -> None:
     live = setting(face, [face], frames=lambda: camera_frames("camera:63"))
     for page in page_with(live, bundles):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while page.get("/api/live")["state"] == "working" and time.monotonic() < deadline:
             time.sleep(0.1)
         assert "no camera answers there" in page.get("/api/live")["error"]
@@ -125,7 +128,7 @@ def test_words_of_a_failure_stay_in_the_log(face: Picture, bundles: dict[str, Pa
         yield
 
     for page in page_with(setting(face, [face], frames=broken), bundles):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while page.get("/api/live")["state"] == "working" and time.monotonic() < deadline:
             time.sleep(0.1)
         assert page.get("/api/live")["error"] == "the server failed (RuntimeError); its log says more"

@@ -44,7 +44,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Iterator[str]
         )
     address = f"http://127.0.0.1:{dashboard}"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while True:
             try:
                 submission.client(address).list_jobs()
@@ -56,6 +56,6 @@ def head(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Iterator[str]
         yield address
     finally:
         os.killpg(ray.pid, signal.SIGTERM)
-        ray.wait(timeout=60)
+        ray.wait(timeout=300)
         patch.undo()
         shutil.rmtree(place, ignore_errors=True)

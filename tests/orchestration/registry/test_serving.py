@@ -46,18 +46,18 @@ def endpoint(request: pytest.FixtureRequest, workplace: Path, other_bundle: Path
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_for_answer(f"{address}/ping", server, 180)
+        wait_for_answer(f"{address}/ping", server, 400)
         yield address
     finally:
         # Ours ends the server that it started, which has a process group of its own.
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=60)
+        server.wait(timeout=300)
     assert falls_silent(address)
 
 
 def falls_silent(address: str) -> bool:
     """Whether nobody listens there any more, soon after the server's first process is gone."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             urllib.request.urlopen(f"{address}/ping", timeout=2).close()
@@ -71,7 +71,7 @@ def falls_silent(address: str) -> bool:
 def ask(endpoint: str, records: list[dict]) -> list[dict]:
     body = json.dumps({"dataframe_records": records}).encode()
     request = urllib.request.Request(f"{endpoint}/invocations", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=300) as answer:
         return json.load(answer)["predictions"]
 
 
@@ -96,7 +96,7 @@ def refusal(endpoint: str, body: bytes, headers: dict[str, str]) -> dict[str, st
     """What the server says to a request that it answers with status 400."""
     request = urllib.request.Request(f"{endpoint}/invocations", body, headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=60)
+        urllib.request.urlopen(request, timeout=300)
     text = refused.value.read().decode()
     assert refused.value.code == 400, text
     told = json.loads(text)

@@ -27,7 +27,7 @@ from pipelines.dataset import Dataset
 pytestmark = pytest.mark.system
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE = 60_000
+PATIENCE = 180_000
 """Milliseconds: machines that run tests are slow."""
 
 
@@ -63,11 +63,11 @@ def server(runs: list[str]) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_for_answer(f"{address}/health", process, 180, Path("ui.log"))
+        wait_for_answer(f"{address}/health", process, 400, Path("ui.log"))
         yield address
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=300)
 
 
 @pytest.fixture(scope="module")

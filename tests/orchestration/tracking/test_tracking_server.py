@@ -67,7 +67,7 @@ def postgresql() -> Iterator[str]:
                 **options,
             )
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while not (folder / ".s.PGSQL.5432").exists():
                 assert server.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < deadline, (folder / "log").read_text()
@@ -75,7 +75,7 @@ def postgresql() -> Iterator[str]:
             yield f"postgresql+psycopg2://mlflow@/postgres?host={folder}"
         finally:
             server.send_signal(signal.SIGINT)  # "fast": open connections are cut
-            server.wait(timeout=60)
+            server.wait(timeout=300)
     finally:
         shutil.rmtree(folder)
 

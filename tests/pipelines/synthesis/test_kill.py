@@ -14,7 +14,7 @@ from support.synthetic_people import build_people
 from benchmarks.process_tree import descendants
 from pipelines.synthesis.config import SynthesisConfig
 
-STATED = 240.0
+STATED = 600.0
 """Seconds in which something must happen, however busy the machine is."""
 OPTIONS = {"people": 20, "frames": 12, "size": 32, "seed": 3}
 
