@@ -242,10 +242,11 @@ def _watch(
                 raise
             stopping = True
             coordinator.ask_to_stop.remote()  # also where no rank is there now: those that start again must hear it
-            if ranks_live(_ranks(coordinator)):
+            if ranks_live(_ranks(coordinator) or []):
                 on_progress(replace(known, stage="stopping: a checkpoint is written (Ctrl-C again leaves without)"))
         if stopping and not ended.is_set():
-            alone = 0.0 if ranks_live(_ranks(coordinator)) else alone or time.monotonic()
+            ranks = _ranks(coordinator)
+            alone = 0.0 if ranks is None or ranks_live(ranks) else alone or time.monotonic()
             # Nobody trains, so nobody writes a checkpoint: it waits for a place, for the first time or again.
             if alone and (not known.starts or time.monotonic() - alone > ALONE_SECONDS):
                 return known, True
@@ -279,11 +280,13 @@ def _read(coordinator: Any) -> TrainingProgress | None:
         return None
 
 
-def _ranks(coordinator: Any) -> list[Any]:
-    """Handles of the ranks at work."""
+def _ranks(coordinator: Any) -> list[Any] | None:
+    """Handles of the ranks at work; None where the coordinator is too busy to tell."""
     try:
         handles: list[Any] = ray.get(coordinator.ranks.remote(), timeout=10)
         return handles
+    except ray.exceptions.GetTimeoutError:
+        return None
     except ray.exceptions.RayError:
         return []
 

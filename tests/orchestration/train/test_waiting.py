@@ -3,9 +3,11 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
+import ray
 
 import orchestration
 from icface.errors import IcfaceError
@@ -13,6 +15,7 @@ from orchestration.__main__ import main
 from orchestration.config import TrainJob
 from orchestration.registry import runs
 from orchestration.tracking.run_logger import use_tracking
+from orchestration.train import launch as launching
 from orchestration.train import waiting
 from orchestration.train.bundle_config import make_bundle_config
 from orchestration.train.launch import THREAD, Launch, launch
@@ -74,3 +77,28 @@ def test_a_cluster_is_waited_for_and_one_ctrl_c_ends_it(
     assert not any("checkpoint" in sentence for sentence in told)
     assert ended.step is None
     assert mlflow.MlflowClient().get_run(run).info.status == "KILLED"
+
+
+def test_ranks_whose_coordinator_is_too_busy_to_answer_are_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """After a Ctrl-C a training without ranks is left at once; these are there, and write a checkpoint."""
+    monkeypatch.setattr(launching, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(launching, "ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(launching, "_read", lambda _: TrainingProgress(starts=(0,)))
+    ended, told = threading.Event(), []
+
+    def late(*_: object, timeout: float) -> None:
+        told.append("late")
+        if told.count("late") == 4:
+            ended.set()  # the checkpoint was written
+        raise ray.exceptions.GetTimeoutError
+
+    def press_ctrl_c(progress: TrainingProgress) -> None:
+        if not told:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(launching.ray, "get", late)
+    there = SimpleNamespace(remote=lambda: None)
+    coordinator = SimpleNamespace(ask_to_stop=there, ranks=there)
+    waits = SimpleNamespace(sentence=lambda: None)
+    known, left = launching._watch(coordinator, ended, waits, None, press_ctrl_c)
+    assert not left and known.starts == (0,)
