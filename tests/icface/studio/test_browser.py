@@ -28,6 +28,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-dev-shm-usage",  # containers have little of it, and the browser dies when it is full
     # A picture that moves instead of a camera, without a question to the visitor.
     *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 )

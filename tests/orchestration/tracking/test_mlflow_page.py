@@ -74,7 +74,8 @@ def server(runs: list[str]) -> Iterator[str]:
 def tab() -> Iterator[Page]:
     assert CHROMIUM, "no Chromium here: `make test-system` installs it"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        arguments = ["--headless", "--no-sandbox", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         # Each page opens as it does for somebody who was never there.
         tab = browser.new_context(viewport={"width": 1600, "height": 1100}).new_page()
         tab.set_default_timeout(PATIENCE)
