@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+# Ray's patience with its head, seconds.
+os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "300")
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and with them whatever they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.ray_nodes import RAY
 from support.servers import free_ports
 
 from icface.errors import IcfaceError
@@ -32,7 +33,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Iterator[str]
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("ICFACE_TEST_SECRET", SECRET)
     gcs, dashboard, agent, client, metrics = free_ports(5)
-    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block"]
+    command = [*RAY, "start", "--head", "--block"]
     command += ["--port", str(gcs), "--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent)]
     command += ["--ray-client-server-port", str(client), "--metrics-export-port", str(metrics)]
     command += ["--num-cpus", "2", "--temp-dir", str(place), "--disable-usage-stats", "--dashboard-host", "127.0.0.1"]

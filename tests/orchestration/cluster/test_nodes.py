@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from support.ray_nodes import patient
 
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
@@ -83,9 +84,11 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     here = str(Path(__file__).resolve().parents[3])
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "env_vars": {"PYTHONPATH": here}})
+    with patient():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "env_vars": {"PYTHONPATH": here}})
     try:
-        cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": os.pathsep.join([str(folder), here])})
+        with patient():
+            cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": os.pathsep.join([str(folder), here])})
         yield cluster
     finally:
         ray.shutdown()

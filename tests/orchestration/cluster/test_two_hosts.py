@@ -19,6 +19,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from support.killed_trainings import assert_whole, progress, wait_until
+from support.ray_nodes import RAY
 
 from icface.bundle import load_bundle
 from icface.errors import IcfaceError
@@ -93,7 +94,7 @@ def cluster(hosts: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iter
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("MLFLOW_TRACKING_URI", f"http://{head.address}:5000")
     place = Path("/tmp") / f"icfh{os.getpid()}"  # Ray's sockets want a short path
-    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
+    ray = [*RAY, "start", "--block"]
     ray += ["--num-cpus", "1", "--disable-usage-stats"]
     server = [
         sys.executable,

@@ -9,6 +9,7 @@ import pytest
 import ray
 import ray.data
 from support.datasets import build_dataset, flat_config
+from support.ray_nodes import patient
 
 from icface.evaluation.report import Report
 from orchestration.__main__ import main
@@ -158,7 +159,8 @@ def test_two_nodes_find_what_one_finds(
     monkeypatch.setattr(ray.data.DataContext.get_current(), "wait_for_min_actors_s", 240)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     here = str(Path(__file__).resolve().parents[3])
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "env_vars": {"PYTHONPATH": here}})
+    with patient():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "env_vars": {"PYTHONPATH": here}})
     nodes: set[str] = set()
 
     def told(done: int, total: int) -> None:
@@ -166,7 +168,8 @@ def test_two_nodes_find_what_one_finds(
         nodes.update(each["Address"]["NodeID"] for each in actors if "PairMeasurer" in each["ActorClassName"])
 
     try:
-        cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": here})
+        with patient():
+            cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": here})
         spread = evaluated(
             str(untrained_bundle),
             two_people,

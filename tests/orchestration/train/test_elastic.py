@@ -7,6 +7,7 @@ import mlflow
 import numpy as np
 import pytest
 from support.killed_trainings import assert_whole
+from support.ray_nodes import patient
 
 import orchestration
 from orchestration.config import TrainJob
@@ -27,11 +28,13 @@ def cluster(workplace: Path):
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    with patient():
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        cluster.add_node(num_cpus=1)
-        cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
+        with patient():
+            cluster.add_node(num_cpus=1)
+            cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes(timeout=300)
         yield cluster
     finally:
         cluster.shutdown()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support.clip_faults import contents
 from support.datasets import build_dataset
+from support.ray_nodes import patient
 from support.soak import chosen, part
 
 from benchmarks.process_tree import descendants
@@ -102,8 +103,9 @@ def run_node(folder: Path, data: str, random: np.random.Generator) -> int:
     from icface.errors import IcfaceError
     from pipelines.preprocess.job import preprocess
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    with patient():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     kills = []
     ended = threading.Event()
 
@@ -182,13 +184,15 @@ def test_work_is_seen_on_each_of_two_nodes(crowded: Path, monkeypatch: pytest.Mo
 
     from pipelines.preprocess.job import preprocess
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    with patient():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     told = []
     # A node whose process starts late would find all done by the other's.
     monkeypatch.setattr(ray.data.DataContext.get_current(), "wait_for_min_actors_s", round(STATED))
     try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
+        with patient():
+            for _ in range(2):
+                cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False)
         preprocess(options(crowded, "nodes"), told.append)
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
+from support.ray_nodes import patient
 
 from pipelines.config import PreprocessConfig
 from pipelines.preprocess import job, shards_on_ray
@@ -23,13 +24,14 @@ PATIENCE = 300.0
 @pytest.fixture
 def page() -> Iterator[str]:
     """The page of a Ray of our own that reports often."""
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        _system_config={"metrics_report_interval_ms": 500},
-    )
+    with patient():
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            _system_config={"metrics_report_interval_ms": 500},
+        )
     (node,) = ray.nodes()
     yield f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     ray.shutdown()
