@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -123,7 +125,7 @@ class TrackingServer:
 def fill(disk: Path) -> Path:
     """Take all the room that is left on a file system; returns the file that takes it."""
     filler = disk / "filler"
-    with filler.open("wb", buffering=0) as stream:
+    with filler.open("ab", buffering=0) as stream:
         for size in (2**16, 2**10, 1):
             try:
                 while True:
@@ -131,6 +133,25 @@ def fill(disk: Path) -> Path:
             except OSError:
                 continue
     return filler
+
+
+@contextmanager
+def no_room(disk: Path) -> Iterator[None]:
+    """Inside the block nothing more fits on a file system: what becomes free there is taken too."""
+    over = threading.Event()
+
+    def take() -> None:
+        while not over.wait(0.02):
+            fill(disk)
+
+    filler, thread = fill(disk), threading.Thread(target=take)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        filler.unlink()
 
 
 def progress(line: str) -> dict | None:

@@ -18,7 +18,7 @@ from support.killed_trainings import (
     bundle_weights,
     checkpoints,
     command,
-    fill,
+    no_room,
     progress,
     rank_processes,
     start,
@@ -123,8 +123,8 @@ def test_a_full_storage_is_one_line_and_resumes_when_there_is_room(
     words = ["--storage", str(small_disk)]
     process = start(command(small_dataset, "full", *words), workplace)
     wait_until(lambda: checkpoints(small_disk / "full"), process)
-    filler = fill(small_disk)
-    _, errors = process.communicate()
+    with no_room(small_disk):
+        _, errors = process.communicate()
     assert process.returncode == 1
     assert "the storage is full" in errors and "make room" in errors
     assert errors.count("\n") == 1, errors
@@ -132,7 +132,6 @@ def test_a_full_storage_is_one_line_and_resumes_when_there_is_room(
     assert kept and f"the one of step {kept[-1]} is whole" in errors
     assert_whole(small_disk / "full")
     assert run_of("full").info.status == "FAILED"
-    filler.unlink()
     done = resume(small_dataset, "full", workplace, *words)
     assert done.returncode == 0, done.stderr
     assert_same(small_disk / "full", undisturbed)
