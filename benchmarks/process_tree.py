@@ -1,4 +1,4 @@
-"""Which processes a process has started."""
+"""Which processes a process has started, and which still run."""
 
 from pathlib import Path
 
@@ -22,3 +22,11 @@ def descendants(root: int) -> dict[int, str]:
         return process == root
 
     return {process: name for process, name in names.items() if process != root and descends(process)}
+
+
+def is_running(process: int) -> bool:
+    """Whether a process runs: one that has ended, and that nobody has waited for, does not."""
+    try:
+        return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:  # it may go between two looks
+        return False

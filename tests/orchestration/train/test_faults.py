@@ -25,6 +25,7 @@ from support.killed_trainings import (
     wait_until,
 )
 
+from benchmarks.process_tree import descendants, is_running
 from orchestration.__main__ import main
 
 pytestmark = pytest.mark.system
@@ -70,9 +71,11 @@ def test_a_killed_driver_resumes_to_the_bit(small_dataset: Path, workplace: Path
     process = start(command(small_dataset, "driver"), workplace)
     folder = workplace / "runs/driver"
     wait_until(lambda: checkpoints(folder), process)
-    # The driver's Ray lives in its own sessions and ends when its driver is gone.
+    below = descendants(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+    # The driver's Ray lives in its own sessions and ends when its driver is gone. Until then ranks may go on.
+    wait_until(lambda: not any(map(is_running, below)))
     assert not (folder / "bundle").exists()
     assert_whole(folder)
     run = run_of("driver")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.process_tree import is_running
 from orchestration.registry.evaluation import PairChoice
 from orchestration.registry.run_models import LAST, bundle_at, bundle_steps
 from orchestration.selection import Selection
@@ -160,10 +161,10 @@ def test_the_evaluator_ends_with_the_training(setting: SimpleNamespace):
     setting.hold.touch()
     validation.poll(setting.offer(10, 0.2))
     until(lambda: setting.process.exists() and setting.process.read_text())
-    process = Path("/proc") / setting.process.read_text()
-    assert process.exists()
+    process = int(setting.process.read_text())
+    assert is_running(process)
     validation.close()
-    until(lambda: not process.exists() or "Z" in process.joinpath("stat").read_text().rpartition(")")[2].split()[0])
+    until(lambda: not is_running(process))
 
 
 def test_ctrl_c_leaves_the_last_evaluation_out(setting: SimpleNamespace):

@@ -17,7 +17,7 @@ from support.datasets import build_dataset
 from support.ray_nodes import patient
 from support.soak import chosen, part
 
-from benchmarks.process_tree import descendants
+from benchmarks.process_tree import descendants, is_running
 
 CLIPS = 8
 KINDS = ("worker", "node", "driver")
@@ -87,7 +87,7 @@ def run_driver_or_worker(kind: str, folder: Path, data: str, random: np.random.G
             # What a dead driver leaves ends by itself; two jobs must not write one data set.
             if below:
                 process.wait()
-                wait_until(lambda pids=below: not any(Path(f"/proc/{pid}").exists() for pid in pids), lambda: False)
+                wait_until(lambda pids=below: not any(map(is_running, pids)), lambda: False)
     _, errors = process.communicate(timeout=STATED)
     if process.returncode != 0:
         assert kind == "driver" or "run the same command again" in errors, errors

@@ -11,7 +11,7 @@ import pytest
 from support.clip_faults import contents
 from support.synthetic_people import build_people
 
-from benchmarks.process_tree import descendants
+from benchmarks.process_tree import descendants, is_running
 from pipelines.synthesis.config import SynthesisConfig
 
 STATED = 600.0
@@ -50,7 +50,7 @@ def test_a_killed_job_and_a_killed_process_leave_the_same_data_set(tmp_path: Pat
     job.kill()
     job.wait()
     assert not (killed / "index.parquet").exists()
-    wait_until(lambda: not any(Path(f"/proc/{process}").exists() for process in below))
+    wait_until(lambda: not any(map(is_running, below)))
     kept = {path.name: path.stat().st_mtime_ns for path in killed.glob("clips/*.parquet")}
     again = start(killed)
     victims: list[int] = []
