@@ -124,8 +124,9 @@ def work_plainly(folder: Path, config: TrainConfig, steps: int, rounds: int, thr
 
 
 def work_under_ray(values: dict[str, Any]) -> None:
+    from orchestration.train.background_writer import BackgroundWriter
     from orchestration.train.checkpoint_store import Checkpoints
-    from orchestration.train.rank import hooks_of
+    from orchestration.train.rank_hooks import hooks_of
     from orchestration.train.run_logging import close_logger, open_logger
     from pipelines.storage import Folder
 
@@ -133,7 +134,9 @@ def work_under_ray(values: dict[str, Any]) -> None:
     rank = world()[0]
     folder = Folder.at(job.folder)
     logger = open_logger(job.mlflow_run_id, job.tracking_uri) if rank == 0 else None
-    hooks = hooks_of(job, Checkpoints(folder), rank, logger, torch.device("cpu"))
+    checkpoints = Checkpoints(folder)
+    writer = BackgroundWriter(checkpoints, lambda step: None) if rank == 0 else None
+    hooks = hooks_of(job, checkpoints, writer, logger, torch.device("cpu"))
     hooks = replace(hooks, on_checkpoint=Hooks().on_checkpoint)  # the same state goes to the same disk on both sides
     work(Path(values["turns"]), "ray", job.config, values["steps"], values["rounds"], hooks, job.threads)
     if logger is not None:
@@ -167,7 +170,7 @@ def measure(workers: int, steps: int, rounds: int, preset: str) -> dict[str, Any
     from orchestration.tracking import run_logger
     from orchestration.train.coordinator import start_coordinator
     from orchestration.train.process_group import ProcessGroup
-    from orchestration.train.rank import RankJob
+    from orchestration.train.rank_job import RankJob
     from pipelines.cluster import connect
 
     cores = os.cpu_count() or 1

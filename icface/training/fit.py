@@ -16,7 +16,7 @@ from icface.errors import IcfaceError
 from icface.networks.features import perceptual_distance
 from icface.pixels import to_bytes
 from icface.training.batch import Batch, DeviceBatch
-from icface.training.checkpoint import load_state, save_state
+from icface.training.checkpoint import HostCopy, Save, load_state
 from icface.training.config import TrainConfig
 from icface.training.critic import Critic
 from icface.training.distributed import any_rank, world
@@ -47,8 +47,10 @@ class Hooks:
     """(steps done, grid (H, W, 3) uint8 RGB, what each of its columns shows): see `edit_grid`."""
     on_step: Callable[[int, ICface], None] = _ignore
     """(steps done, averaged model): after each step. The model learns on: whoever keeps it copies it."""
-    on_checkpoint: Callable[[int, Callable[[Path], None]], None] = _ignore
-    """(steps done, save): `save(folder)` writes the state of the training into a folder."""
+    on_checkpoint: Callable[[int, Callable[[], Save]], None] = _ignore
+    """(steps done, copied): `copied()` copies the state of the training into the machine's memory and returns `save`.
+    `save(folder)` writes the copy, at once or while the training goes on. One copy at a time: the next `copied()`
+    takes the place of the last."""
     on_phase: Callable[[str, int], None] = _ignore
     """(what is begun now, step): for whoever wants to know in what a training hangs."""
     should_stop: Callable[[], bool] = lambda: False
@@ -116,6 +118,7 @@ def fit(
     sample: DeviceBatch | None = None
     saved = time.monotonic()
     rate = StepRate(training.steps_done, saved)
+    copy = HostCopy()
     iterator = prefetched(data.batches, training.device)
     stopping = False
     # Asking the other ranks makes the host wait for the device.
@@ -155,7 +158,7 @@ def fit(
         if done % config.checkpoint_every == 0 or last or stop or late:
             hooks.on_phase("writing a checkpoint", done)
             training.settle()
-            hooks.on_checkpoint(done, lambda folder: save_state(folder, training.state()))
+            hooks.on_checkpoint(done, lambda: copy.take(training.state()))
             saved = time.monotonic()
         if stop:
             break

@@ -13,6 +13,7 @@ from torch import Tensor
 from icface.bundle import BundleConfig
 from icface.networks.features import perceptual_distance
 from icface.training.batch import Batch
+from icface.training.checkpoint import HostCopy
 from icface.training.config import TrainConfig
 from icface.training.critic import make_critic
 from icface.training.trainer import prepare
@@ -25,7 +26,7 @@ class StepCost:
     seconds: float
     """Of a step, a mean over those with and without the R1 penalty. Without reading data and exchanging gradients."""
     memory_bytes: int
-    """Most that the process held: on a GPU of its memory, else all of it, libraries included."""
+    """Most that the process held: on a GPU of its memory, else all of it with libraries and a checkpoint's copy."""
     parameters: int
     """Of neutraliser and generator."""
     checkpoint_bytes: int
@@ -62,6 +63,7 @@ def step_cost(
         times.append(time.perf_counter() - began)
     with_r1, without = times[1], times[2] if interval > 1 else times[1]
     weights = training.average.model.state_dict()
+    HostCopy().take(training.state())
     return StepCost(
         seconds=without + (with_r1 - without) / interval,
         memory_bytes=_memory(device),

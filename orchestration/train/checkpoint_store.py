@@ -10,12 +10,12 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from icface.errors import IcfaceError, first_line
-from icface.training.checkpoint import FILE
+from icface.training.checkpoint import FILE, Save
 from pipelines.storage import TEMPORARY, Folder
 
 KEPT = 2
@@ -42,7 +42,7 @@ class Checkpoints:
         """The step of the newest checkpoint, or None."""
         return max(self.steps(), default=None)
 
-    def write(self, step: int, save: Callable[[Path], None]) -> None:
+    def write(self, step: int, save: Save) -> None:
         """Have `save` write a checkpoint into the folder that it is given, and keep it; older ones go.
 
         Raises IcfaceError when it cannot be stored; what was stored before is still there.
@@ -75,7 +75,7 @@ class Checkpoints:
             for path in Path(self.folder.root).glob(f"*{TEMPORARY}"):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _write_here(self, step: int, save: Callable[[Path], None]) -> None:
+    def _write_here(self, step: int, save: Save) -> None:
         target = Path(self.folder.path(_name(step)))
         if target.exists():  # written before a restart; the same step has the same state
             return

@@ -25,7 +25,8 @@ from orchestration.tracking import credentials
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import TellController, start_coordinator
 from orchestration.train.progress import OnProgress, TrainingProgress
-from orchestration.train.rank import RankJob, train_on_rank
+from orchestration.train.rank import train_on_rank
+from orchestration.train.rank_job import RankJob
 from orchestration.train.run_folder import RUN
 from orchestration.train.run_logging import open_logger
 from orchestration.train.validation import Validation, wait_for_last

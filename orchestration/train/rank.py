@@ -1,85 +1,38 @@
 """What each rank of a training does: read its slice of the batches, run `fit`, tell the driver and MLflow."""
 
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import ray.train
 import ray.train.torch
 import torch
 
-from icface.bundle import BundleConfig, ICface
+from icface.bundle import ICface
 from icface.errors import IcfaceError, first_line
-from icface.sheets import Row, contact_sheet
-from icface.training.config import TrainConfig
 from icface.training.critic import make_critic
-from icface.training.distributed import any_rank, from_first_rank
+from icface.training.distributed import from_first_rank
 from icface.training.finite import NonFiniteLoss
-from icface.training.fit import Hooks, TrainingData, fit
-from icface.training.trainer import rate_factor
-from orchestration.tracking.metric_names import all_grouped
-from orchestration.tracking.run_logger import RunLogger
-from orchestration.tracking.system_metrics import SystemMetrics
+from icface.training.fit import TrainingData, fit
+from orchestration.train.background_writer import BackgroundWriter
 from orchestration.train.checkpoint_store import Checkpoints
-from orchestration.train.coordinator import StopWanted
 from orchestration.train.phases_of_ranks import Whereabouts
-from orchestration.train.profiling import StepProfiler
+from orchestration.train.rank_hooks import StorageFailed, hooks_of, raise_on_all
+from orchestration.train.rank_job import RankJob
 from orchestration.train.run_logging import close_logger, open_logger
 from orchestration.train.stored_bundles import of_step, store_bundle, store_for_evaluation
 from pipelines.loading.mixture import Mixture
 from pipelines.loading.pairs import PairBatches
 from pipelines.loading.validation_frames import validation_frames
-from pipelines.row_cache import RowCache
 from pipelines.storage import Folder
 
 CALIBRATION_STEPS = 16
 """Batches on which the batch norms of the averaged weights are estimated again."""
 
-SAMPLES = ("source", "neutral", "animated", "driving")
-"""The columns of a sample grid."""
-CELL = 128
-"""Least side of a picture in what MLflow shows, px."""
 OVER = -1
 """Said by rank 0 in place of a first step: the training is given up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankJob:
-    """What the driver hands to every rank; pickled by Ray."""
-
-    config: TrainConfig
-    bundle_config: BundleConfig
-    dataset: str
-    mixed_with: tuple[str, ...]
-    """Other data sets, as `Mixture.open` takes them."""
-    folder: str
-    """Of the run."""
-    tracking_uri: str
-    mlflow_run_id: str
-    cache: RowCache | None
-    """Where each node keeps copies of what it reads."""
-    threads: int
-    """Torch threads a rank."""
-    gpu: bool
-    profile: bool
-    """Whether rank 0 traces some steps."""
-    evaluate_every: int
-    """Steps between two models that are stored to be evaluated; 0 stores none."""
-    ray_data: bool
-    """Whether Ray Data brings the batches."""
-    coordinator: Any
-    """Handle of a `TrainingCoordinator` actor."""
-    init: Any = None
-    """Handle of the `ICface` whose weights the training begins with; None starts from random weights."""
-
-
-class StorageFailed(IcfaceError):
-    """Rank 0 could not store something; every rank raises it."""
 
 
 def train_on_rank(values: dict[str, Any]) -> None:
@@ -143,8 +96,9 @@ def _train(job: RankJob) -> None:
             # Read at the end, and only for networks with batch norm; the first steps' batches, resumed or not.
             calibration=batches(steps=CALIBRATION_STEPS).batches(),
         )
-        logger = None
+        logger = writer = None
         if rank == 0:
+            writer = BackgroundWriter(checkpoints, lambda step: job.coordinator.post.remote(checkpoint=step))
             logger = open_logger(job.mlflow_run_id, job.tracking_uri)
             job.coordinator.post.remote(step=first_step, stage=_stage(ranks, first_step))
         last_step = first_step
@@ -163,19 +117,23 @@ def _train(job: RankJob) -> None:
                     bundle_config,
                     data,
                     hooks=replace(
-                        hooks_of(job, checkpoints, rank, logger, device), on_phase=whereabouts.begin, on_step=count
+                        hooks_of(job, checkpoints, writer, logger, device), on_phase=whereabouts.begin, on_step=count
                     ),
                     device=device,
                     resume=resume,
                     init=ray.get(job.init) if job.init is not None else None,
                     critic=make_critic(config.loss, bundle_config, device),
                 )
+                raise_on_all(writer.wait() if writer is not None else None, device)
         except NonFiniteLoss as error:
             if error.here:
                 with folder.writing(f"non-finite-batch-{rank}.pt") as path:
                     torch.save({"step": error.step, "batch": vars(error.batch)}, path)
             raise
         finally:
+            # Whatever ended the training: the checkpoint that is being written now is the one to go on from.
+            if writer is not None and (problem := writer.wait()) is not None:
+                job.coordinator.post.remote(notice=str(problem))
             if logger is not None and (unsent := close_logger(logger, folder)) is not None:
                 job.coordinator.post.remote(unsent=unsent)
     if rank == 0 and ray.get(job.coordinator.bundle_wanted.remote()):
@@ -216,78 +174,3 @@ def _first_step(job: RankJob, rank: int, checkpoints: Checkpoints, device: torch
 def _stage(ranks: int, first_step: int) -> str:
     processes = f"training with {ranks} process{'es' if ranks > 1 else ''}"
     return f"{processes}, from the checkpoint of step {first_step}" if first_step else processes
-
-
-def hooks_of(
-    job: RankJob, checkpoints: Checkpoints, rank: int, logger: RunLogger | None, device: torch.device
-) -> Hooks:
-    """What a rank does beside training: rank 0 writes checkpoints, and its logger has metrics and pictures."""
-
-    def checkpoint(step: int, save: Callable[[Path], None]) -> None:
-        problem: IcfaceError | None = None
-        if rank == 0:
-            try:
-                checkpoints.write(step, save)
-                job.coordinator.post.remote(checkpoint=step)
-            except IcfaceError as error:
-                problem = error
-        # Every rank must know, or the others would wait for rank 0 in the next step's all-reduce.
-        (failed,) = any_rank(problem is not None, device=device)
-        if failed:
-            raise StorageFailed(str(problem or "rank 0 could not store a checkpoint"))
-
-    if logger is None:
-        return Hooks(on_checkpoint=checkpoint)
-
-    def log(step: int, metrics: dict[str, float]) -> None:
-        times = {name: metrics[name] for name in ("images_per_second", "seconds_left") if name in metrics}
-        terms = {name: value for name, value in metrics.items() if name not in times}
-        job.coordinator.post.remote(step=step, metrics=terms, **times)
-        told = {name: value for name, value in metrics.items() if name != "seconds_left"}
-        if "images_per_second" in metrics:
-            told |= learning_rates(job.config, step)
-        if job.gpu:
-            told["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        logger.metrics(step, all_grouped(told) | system.sample())
-
-    def images(step: int, grid: np.ndarray) -> None:
-        logger.picture(step, titled(grid, SAMPLES, job.config.model.size), "samples")
-
-    def edits(step: int, grid: np.ndarray, names: tuple[str, ...]) -> None:
-        logger.picture(step, titled(grid, names, job.config.model.size), "single edits")
-
-    def stopped() -> bool:
-        if profiler is not None:
-            profiler.step()
-            if profiler.problem:
-                job.coordinator.post.remote(stage=f"the profile could not be kept: {profiler.problem}")
-                profiler.problem = None
-        return stop_wanted()
-
-    system = SystemMetrics()
-    stop_wanted = StopWanted(job.coordinator)
-    left = job.config.steps - (checkpoints.newest() or 0)
-    profiler = StepProfiler(job.mlflow_run_id, left, job.gpu) if job.profile else None
-    return Hooks(
-        on_log=log,
-        on_images=images,
-        on_edits=edits,
-        on_checkpoint=checkpoint,
-        should_stop=stopped,
-    )
-
-
-def learning_rates(config: TrainConfig, step: int) -> dict[str, float]:
-    """Those of the last of `step` steps, under the names of metrics."""
-    factor = rate_factor(config, step - 1)
-    rates = {"A": config.optimiser.generator_lr, "D": config.optimiser.discriminator_lr}
-    return {f"{network}/learning_rate": rate * factor for network, rate in rates.items()}
-
-
-def titled(grid: np.ndarray, names: Sequence[str], size: int) -> np.ndarray:
-    """A grid of pictures of `size` px with the name of each column above it: (H, W, 3) uint8 RGB."""
-    rows = []
-    for top in range(0, len(grid), size):
-        pictures = [grid[top : top + size, left : left + size] for left in range(0, grid.shape[1], size)]
-        rows.append(Row(heading="", pictures=pictures, captions=names))
-    return contact_sheet(rows, cell=max(size, CELL))

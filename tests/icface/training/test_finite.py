@@ -122,7 +122,7 @@ def test_no_checkpoint_is_written_after_a_bad_step(monkeypatch, tmp_path):
                 identities=3,
                 deviations=np.full(20, 0.2, np.float32),
             ),
-            hooks=Hooks(on_checkpoint=lambda step, save: saved.append(step)),
+            hooks=Hooks(on_checkpoint=lambda step, copied: saved.append(step)),
         )
     assert saved == [2]
 

@@ -62,7 +62,7 @@ def test_another_seed_gives_other_weights():
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_resuming_continues_to_the_bit(tmp_path, preset):
     config = tiny_config(preset)
-    whole = run(config, hooks=Hooks(on_checkpoint=lambda step, save: save(tmp_path / str(step))))
+    whole = run(config, hooks=Hooks(on_checkpoint=lambda step, copied: copied()(tmp_path / str(step))))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4", "6"]
     resumed = run(config, first=4, resume=tmp_path / "4")
     assert_equal(weights(whole), weights(resumed))
@@ -71,8 +71,8 @@ def test_resuming_continues_to_the_bit(tmp_path, preset):
 def test_stopping_writes_a_checkpoint_and_ends(tmp_path):
     saved = []
 
-    def checkpoint(step, save):
-        save(tmp_path / str(step))
+    def checkpoint(step, copied):
+        copied()(tmp_path / str(step))
         saved.append(step)
 
     asked = iter([False, False, True])
@@ -83,7 +83,7 @@ def test_stopping_writes_a_checkpoint_and_ends(tmp_path):
 
 def test_a_checkpoint_is_written_when_its_time_has_come(tmp_path):
     saved = []
-    hooks = Hooks(on_checkpoint=lambda step, save: saved.append(step))
+    hooks = Hooks(on_checkpoint=lambda step, copied: saved.append(step))
     run(tiny_config(checkpoint_every=100, checkpoint_minutes=1e-9), hooks=hooks)
     assert saved == [1, 2, 3, 4, 5, 6]
     saved.clear()
@@ -265,7 +265,7 @@ def test_an_attribute_that_d_does_not_read_teaches_no_generator():
 
 def test_what_is_heard_resumes(tmp_path):
     config = tiny_config(validate_every=2, loss={"readable_from": 0.001})
-    hooks = Hooks(on_checkpoint=lambda step, save: save(tmp_path / str(step)))
+    hooks = Hooks(on_checkpoint=lambda step, copied: copied()(tmp_path / str(step)))
     whole = run(config, validation=synthetic_frames(12), hooks=hooks)
     attribute_mask = load_state(tmp_path / "4")["heard"]
     assert 0 < attribute_mask.sum() < len(attribute_mask)
