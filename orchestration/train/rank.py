@@ -13,13 +13,13 @@ import torch
 from icface.bundle import ICface
 from icface.errors import IcfaceError, first_line
 from icface.training.critic import make_critic
-from icface.training.distributed import from_first_rank
+from icface.training.distributed import any_rank, from_first_rank
 from icface.training.finite import NonFiniteLoss
 from icface.training.fit import TrainingData, fit
 from orchestration.train.background_writer import BackgroundWriter
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.phases_of_ranks import Whereabouts
-from orchestration.train.rank_hooks import StorageFailed, hooks_of, raise_on_all
+from orchestration.train.rank_hooks import NodeGoes, StorageFailed, hooks_of, raise_on_all, ranks_to_go
 from orchestration.train.rank_job import RankJob
 from orchestration.train.run_logging import close_logger, open_logger
 from orchestration.train.stored_bundles import of_step, store_bundle, store_for_evaluation
@@ -136,6 +136,8 @@ def _train(job: RankJob) -> None:
                 job.coordinator.post.remote(notice=str(problem))
             if logger is not None and (unsent := close_logger(logger, folder)) is not None:
                 job.coordinator.post.remote(unsent=unsent)
+    if last_step < config.steps:
+        _raise_if_a_node_goes(job, rank, last_step, device)
     if rank == 0 and ray.get(job.coordinator.bundle_wanted.remote()):
         made = of_step(model, last_step)
         try:
@@ -148,6 +150,19 @@ def _train(job: RankJob) -> None:
             ) from None
         if job.evaluate_every:
             _offer(job, made, folder, last_step)
+
+
+def _raise_if_a_node_goes(job: RankJob, rank: int, step: int, device: torch.device) -> None:
+    """Raise NodeGoes on every rank if the training ended after `step` for that, and not because somebody stopped it."""
+    gone = ranks_to_go()
+    (goes,) = any_rank(bool(gone), device=device)
+    stopped = rank == 0 and ray.get(job.coordinator.stop_wanted.remote())
+    if not goes or from_first_rank(int(stopped), device):
+        return
+    line = f"a node is about to be taken away: the training goes on from step {step} as soon as others have room"
+    if rank == 0:
+        ray.get(job.coordinator.post.remote(notice=line))
+    raise NodeGoes(line)
 
 
 def _offer(job: RankJob, model: ICface, folder: Folder, step: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from ray.train.v2._internal.execution.context import get_train_context
 
 from icface.errors import IcfaceError
 from icface.sheets import Row, contact_sheet
@@ -31,6 +32,23 @@ class StorageFailed(IcfaceError):
     """Rank 0 could not store something; every rank raises it."""
 
 
+class NodeGoes(Exception):
+    """A node of the training is about to be taken away.
+
+    Every rank raises it when the checkpoint of its last step is written, so that Ray Train starts them on other nodes.
+    """
+
+
+def ranks_to_go() -> list[int]:
+    """The ranks whose nodes are about to be taken away, as far as this rank was told; none while all stay.
+
+    Ray tells its ranks when a node drains: its `ray start --block` got SIGTERM, as a pod's does, or somebody called
+    `ray drain-node`. Ray's public function is a barrier of all ranks, which each step would have to wait for.
+    """
+    told = get_train_context().preemption_context.preemption_info
+    return [] if told is None else told.preempted_ranks
+
+
 def hooks_of(
     job: RankJob,
     checkpoints: Checkpoints,
@@ -47,7 +65,7 @@ def hooks_of(
             writer.begin(step, copied())
 
     if logger is None or writer is None:
-        return Hooks(on_checkpoint=checkpoint)
+        return Hooks(on_checkpoint=checkpoint, should_stop=lambda: bool(ranks_to_go()))
 
     def log(step: int, metrics: dict[str, float]) -> None:
         times = {name: metrics[name] for name in ("images_per_second", "seconds_left") if name in metrics}
@@ -73,7 +91,7 @@ def hooks_of(
                 job.coordinator.post.remote(stage=f"the profile could not be kept: {profiler.problem}")
                 profiler.problem = None
         # Where a checkpoint was lost, the next one, which a stop asks for, finds that out on every rank.
-        return stop_wanted() or writer.has_failed
+        return stop_wanted() or writer.has_failed or bool(ranks_to_go())
 
     system = SystemMetrics()
     stop_wanted = StopWanted(job.coordinator)

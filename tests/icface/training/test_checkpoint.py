@@ -1,6 +1,7 @@
 """A checkpoint is a copy of the training's state: whoever writes it later writes the state of its step."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
@@ -44,7 +45,11 @@ def test_a_copy_that_is_written_later_is_that_of_its_step(tmp_path: Path):
 
 def test_the_next_copy_takes_the_memory_of_the_last(tmp_path: Path):
     copy = HostCopy()
-    state = {"a": torch.arange(6.0).reshape(2, 3).t(), "steps_done": 1, "parts": [{"b": torch.tensor(2)}]}
+    state: dict[str, Any] = {
+        "a": torch.arange(6.0).reshape(2, 3).t(),
+        "steps_done": 1,
+        "parts": [{"b": torch.tensor(2)}],
+    }
     copy.take(state)(tmp_path / "first")
     places = {name: tensor.data_ptr() for name, tensor in copy._kept.items()}
     assert places and not {state["a"].data_ptr(), state["parts"][0]["b"].data_ptr()} & set(places.values())

@@ -26,7 +26,11 @@ from support.killed_trainings import (
 )
 
 from benchmarks.process_tree import descendants, is_running
+from icface.bundle import load_bundle
 from orchestration.__main__ import main
+from orchestration.registry.run_models import bundle_at, bundle_steps
+from orchestration.train.validation_record import ValidationRecord
+from pipelines.storage import Folder
 
 pytestmark = pytest.mark.system
 
@@ -106,6 +110,31 @@ def test_ctrl_c_writes_a_checkpoint(small_dataset: Path, workplace: Path, how: s
     assert len(checkpoints(workplace / "runs" / name)) == 1
     assert_whole(workplace / "runs" / name)
     assert run_of(name).info.status == "KILLED"
+
+
+def test_sigterm_in_the_middle_of_an_evaluation_beside_the_training(small_dataset: Path, workplace: Path):
+    words = ["--checkpoint-every", "50000", "--evaluate-every", "2", "--keep", "best:face_l1"]
+    process = start(command(small_dataset, "watched", *words, steps=100000), workplace)
+
+    def evaluators() -> list[str]:
+        return [name for name in descendants(process.pid).values() if "Evaluator" in name]
+
+    wait_until(lambda: any("evaluate" in name for name in evaluators()), process)  # Ray names what an actor is doing
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "was stopped at step" in errors and errors.count("\n") == 1, errors
+    folder = workplace / "runs/watched"
+    (step,) = checkpoints(folder)
+    assert_whole(folder)
+    assert run_of("watched").info.status == "KILLED"
+    assert not (folder / "bundle").exists()
+    # Whatever had been found is whole, and the newest model waits for the training to go on.
+    record = ValidationRecord.read(Folder.at(str(folder)))
+    left = bundle_steps(Folder.at(str(folder)))
+    assert left and max(left) <= step
+    assert all(load_bundle(folder / bundle_at(each)).config.training["steps"] == each for each in left)
+    assert record.last <= max(left)
 
 
 @pytest.fixture

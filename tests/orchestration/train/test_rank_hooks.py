@@ -13,6 +13,7 @@ from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.training.checkpoint import FILE, load_state
 from icface.training.fit import TrainingData, fit
+from orchestration.train import rank_hooks as module
 from orchestration.train.background_writer import BackgroundWriter
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import start_coordinator
@@ -31,8 +32,9 @@ class Log:
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> SimpleNamespace:
-    """A rank alone whose second checkpoint, of step 4, cannot be written."""
+def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A rank alone, outside Ray Train, whose second checkpoint, of step 4, cannot be written."""
+    monkeypatch.setattr(module, "ranks_to_go", list)
     checkpoints = Checkpoints(Folder.at(tmp_path))
     plainly = checkpoints.write
 
