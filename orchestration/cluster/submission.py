@@ -33,7 +33,7 @@ ENTRY = "python -m orchestration"
 DONE = ("SUCCEEDED", "FAILED", "STOPPED")
 POLL_SECONDS = 1.0
 NO_AGENT = "No available agent"
-AGENT_SECONDS = 60.0
+AGENT_SECONDS = 180.0
 """How long a job waits for a head that was just started: its server answers before it can take jobs."""
 PENDING_SECONDS = 30.0
 """Between two lines about a job that has no place yet."""
