@@ -8,6 +8,7 @@ import pytest
 import ray
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # type: ignore[attr-defined]
 from support.killed_trainings import assert_whole, checkpoints
+from support.ray_nodes import patient
 
 import orchestration
 from orchestration.config import TrainJob
@@ -28,10 +29,12 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        with patient():
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         try:
-            cluster.add_node(num_cpus=1)
-            cluster.wait_for_nodes()
+            with patient():
+                cluster.add_node(num_cpus=1)
+            cluster.wait_for_nodes(timeout=300)
             yield cluster
         finally:
             cluster.shutdown()
@@ -58,7 +61,8 @@ def test_a_node_that_gets_notice_is_left_with_a_checkpoint(cluster, small_datase
         told.append(progress)
         if not done and (progress.step or 0) >= 3:
             done.append("notice")
-            cluster.add_node(num_cpus=1)
+            with patient():
+                cluster.add_node(num_cpus=1)
             give_notice(doomed.node_id)
         elif len(progress.starts) == 2 and (progress.step or 0) > progress.starts[1] and "stop" not in done:
             done.append("stop")
