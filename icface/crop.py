@@ -17,6 +17,8 @@ from icface.errors import IcfaceError
 from icface.mappings import read
 
 CropMode = Literal["smooth", "track", "frame", "centred"]
+FOLLOWING: tuple[CropMode, ...] = ("smooth", "centred")
+"""Modes whose square follows the face from frame to frame."""
 Squares = npt.NDArray[np.float32]
 
 
@@ -36,7 +38,7 @@ class CropRule:
     scale: float = 1.6
     """Side of the square over the longer side of the landmarks' box."""
     smoothing_seconds: float = 1.0
-    """Width of the smoothing window of `smooth`, in seconds; 0 follows the box of every frame."""
+    """Width of the smoothing window of `smooth` and `centred`, in seconds; 0 follows the box of every frame."""
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(CropMode):
@@ -66,7 +68,7 @@ class CropRule:
         elif self.mode == "track" and count:
             centres = np.broadcast_to(np.median(centres, axis=0), (count, 2))
             sides = np.full(count, np.median(sides))
-        elif self.mode in ("smooth", "centred"):
+        elif self.mode in FOLLOWING:
             frames = fps * self.smoothing_seconds
             smoothed = smooth(np.column_stack([centres, sides]), frames)
             centres, sides = smoothed[:, :2], smoothed[:, 2]

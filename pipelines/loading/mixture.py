@@ -14,6 +14,7 @@ import numpy as np
 
 from icface.analyzers.registry import SYNTHETIC
 from icface.attributes import TRAINED_FROM_SHARE, Attribute, AttributeSchema, Seen, unit_of
+from icface.crop import FOLLOWING
 from icface.errors import IcfaceError
 from icface.licences import most_restrictive
 from pipelines.dataset import Dataset
@@ -209,7 +210,7 @@ def check_fits(first: Dataset, other: Dataset) -> None:
     both = f"{first.url} and {other.url} cannot be mixed:"
     if first.size != other.size:
         raise IcfaceError(f"{both} their pictures have {first.size} and {other.size} px; make both in one size")
-    if first.crop_rule != other.crop_rule:
+    if not _same_squares(first, other):
         raise IcfaceError(
             f"{both} they are cropped as {first.crop_rule.to_json()} and as {other.crop_rule.to_json()}; make one "
             "with the other's rule"
@@ -230,6 +231,15 @@ def check_fits(first: Dataset, other: Dataset) -> None:
         f"{both} their labels are by {analyzers[0].get('fingerprint')} and by {analyzers[1].get('fingerprint')}, whose "
         "scales differ; synthetic people go with labels by MediaPipe, all others with labels by the same analyzer"
     )
+
+
+def _same_squares(first: Dataset, other: Dataset) -> bool:
+    """Whether both crop rules lay the same square around a face."""
+    rules = (first.crop_rule, other.crop_rule)
+    if any(dataset.analyzer.get("name") == SYNTHETIC for dataset in (first, other)):
+        # The frames of synthetic people are such squares: there is nothing to smooth, and no edge to leave.
+        return rules[0].scale == rules[1].scale and all(rule.mode in FOLLOWING for rule in rules)
+    return rules[0] == rules[1]
 
 
 def _seen(parts: list[tuple[float, Seen]]) -> Seen:

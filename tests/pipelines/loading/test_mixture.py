@@ -144,6 +144,22 @@ def test_what_does_not_fit_is_refused_by_name(small_dataset: Path, synthetic_dat
         assert str(small_dataset) in str(error.value)
 
 
+@pytest.mark.parametrize("crop", [{"mode": "centred"}, {"smoothing_seconds": 0.3}], ids=str)
+def test_synthetic_people_go_with_any_crop_that_follows_the_face(
+    crop: dict, small_dataset: Path, synthetic_dataset: Path, tmp_path: Path
+):
+    """Their frames are the squares: nothing to smooth, no edge. Two data sets of real clips must have one rule."""
+    rule = Dataset.open(str(small_dataset)).meta["crop"] | crop
+    real = changed(small_dataset, tmp_path / "real", crop=rule)
+    mixed = Mixture.open(real, [f"{synthetic_dataset}:0.3"])
+    assert mixed.first.crop_rule.to_json() == rule
+    with pytest.raises(IcfaceError, match="cropped as"):
+        Mixture.open(real, [f"{small_dataset}:0.3"])
+    wider = changed(synthetic_dataset, tmp_path / "wider", crop=rule | {"scale": 2.0})
+    with pytest.raises(IcfaceError, match="cropped as"):
+        Mixture.open(real, [f"{wider}:0.3"])
+
+
 def test_a_person_on_both_sides_of_the_split_is_refused(synthetic_dataset: Path, tmp_path: Path):
     from pipelines.curation.derive import split
 
