@@ -16,8 +16,9 @@ from icface.options import Decides, decided
 
 if TYPE_CHECKING:
     from icface.analyzers.face import Analyzer
+    from icface.crop import CropRule
 
-LATER = {"max_clipped": 1.0, "max_jitter": None}
+LATER = {"crop_smoothing": 1.0, "max_clipped": 1.0, "max_jitter": None}
 """Options that data sets of version 0.1 know nothing of, at the values that change nothing."""
 
 
@@ -78,9 +79,11 @@ class PictureConfig:
     size: Decides[int] = 128
     """Width and height of the stored pictures, pixels."""
     crop: Decides[Literal["smooth", "centred", "track", "frame"]] = "smooth"
-    """`smooth`: the crop follows the face, smoothed over a second, and stays within the frame. `centred`: it may leave
-    the frame, whose edges are repeated: for faces that fill the frame. `track`: one crop per track. `frame`: the whole
-    frame."""
+    """`smooth`: the crop follows the face and stays within the frame. `centred`: it may leave the frame, whose edges
+    are repeated: for faces that fill the frame. `track`: one crop per track. `frame`: the whole frame."""
+    crop_smoothing: Decides[float] = 1.0
+    """Seconds over which `smooth` and `centred` average. With less, 0.3 for instance, the face strays less in the
+    picture, and the attributes explain more of what changes."""
     tracks: Decides[Literal["longest", "all"]] = "longest"
     """Tracks kept of a clip: the longest one, or all that have `min_frames`."""
     min_frames: Decides[int] = 8
@@ -90,6 +93,14 @@ class PictureConfig:
         _at_least_1(self, "size", "min_frames")
         if self.size % 2:
             raise ValueError(f"size must be even, not {self.size}")
+        if not 0 <= self.crop_smoothing <= 60:
+            raise ValueError(f"crop_smoothing must lie in 0..60 seconds, not {self.crop_smoothing}")
+
+    def rule(self) -> "CropRule":
+        """Which square of a frame is stored."""
+        from icface.crop import CropRule
+
+        return CropRule(mode=self.crop, smoothing_seconds=self.crop_smoothing)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 import icface
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
-from icface.crop import CropRule
 from icface.spread import evenly
 from pipelines.card import CARD, card
 from pipelines.config import PreprocessConfig
@@ -72,7 +71,7 @@ def manifest_facts(signature: str, config: PreprocessConfig, analyzer: dict[str,
     """What `dataset.json` says beside the counts."""
     return {
         "analyzer": analyzer,
-        "crop": CropRule(mode=config.pictures.crop).to_json(),
+        "crop": config.pictures.rule().to_json(),
         "options": config.naming(),
         "sources": [config.source],
         "licence": config.selection.licence,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from icface.analyzers.face import Analyzer, LabelsFromFiles
-from icface.crop import CropRule, crop_image
+from icface.crop import crop_image
 from icface.errors import IcfaceError
 from icface.images import encode_jpeg
 from icface.video.reading import TruncatedClip, VideoInfo, Window
@@ -222,7 +222,7 @@ class _ClipWork:
         boxes = np.stack([detection.face.box for detection in track])
         grid = np.arange(places[0], places[-1] + 1)
         filled = np.column_stack([np.interp(grid, places, column) for column in boxes.T])
-        rule = CropRule(mode=self.config.pictures.crop)
+        rule = self.config.pictures.rule()
         return rule.squares(filled, info.fps / self.every, info.width, info.height)[places - places[0]]
 
     def _tables(self, segments: list[TrackSegment], info: VideoInfo) -> Iterator[pa.Table]:

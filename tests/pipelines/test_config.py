@@ -18,6 +18,7 @@ from pipelines.config import (
     RunningConfig,
     SelectionConfig,
 )
+from pipelines.dataset import Dataset
 
 # As version 0.1 stored them, when all options were fields of one class.
 STORED: dict[str, dict[str, Any]] = {
@@ -98,9 +99,26 @@ def test_a_data_set_says_its_options_as_it_did(sample_clips: dict[str, Path], tm
     assert meta["options"] == own | {"shard_clips": None}
 
 
+def test_the_crop_is_smoothed_as_asked(sample_clips: dict[str, Path], tmp_path: Path):
+    """Without smoothing the square is the face's box 1.6 times as large, in each frame."""
+    (tmp_path / "clips/a/v").mkdir(parents=True)
+    (tmp_path / "clips/a/v/1.mp4").symlink_to(sample_clips["single_face.mp4"])
+    config = flat_config(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data"), every=24, size=32)
+    build_dataset(changed(config, min_frames=2, val_fraction=0.0, crop="centred", crop_smoothing=0.0))
+    dataset = Dataset.open(str(tmp_path / "data"))
+    assert dataset.crop_rule.smoothing_seconds == 0
+    (group,) = dataset.row_groups("train")
+    rows = dataset.read(group, ["box_x", "box_y", "box_w", "box_h", "crop_x", "crop_y", "crop_size"]).to_pandas()
+    assert len(rows) >= 2
+    assert rows.crop_size.to_numpy() == pytest.approx(1.6 * rows[["box_w", "box_h"]].max(axis=1).to_numpy(), rel=1e-5)
+    for corner, start, side in (("crop_x", "box_x", "box_w"), ("crop_y", "box_y", "box_h")):
+        middle = rows[corner] + rows.crop_size / 2
+        assert middle.to_numpy() == pytest.approx((rows[start] + rows[side] / 2).to_numpy(), abs=1e-3)
+
+
 def test_options_that_came_later_are_stored_where_they_do_something():
-    config = flat_config(source="clips", dataset="data", max_clipped=0.1, max_jitter=2.0)
-    assert config.naming() == STORED["plain"] | {"max_clipped": 0.1, "max_jitter": 2.0}
+    config = flat_config(source="clips", dataset="data", max_clipped=0.1, max_jitter=2.0, crop_smoothing=0.3)
+    assert config.naming() == STORED["plain"] | {"max_clipped": 0.1, "max_jitter": 2.0, "crop_smoothing": 0.3}
 
 
 def test_no_two_options_have_one_name():
@@ -110,7 +128,7 @@ def test_no_two_options_have_one_name():
 
 def test_each_part_marks_what_decides():
     assert deciding(RunningConfig) == ("shard_clips",)
-    assert set(deciding(PictureConfig)) == {"size", "crop", "tracks", "min_frames"}
+    assert set(deciding(PictureConfig)) == {"size", "crop", "crop_smoothing", "tracks", "min_frames"}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +140,7 @@ def test_each_part_marks_what_decides():
         ({"size": 0}, "size must be at least 1, not 0"),
         ({"limit": 0}, "limit must be at least 1, not 0"),
         ({"crop": "x"}, "preprocess.crop must be one of smooth, centred, track, frame, not 'x'"),
+        ({"crop_smoothing": -1.0}, "crop_smoothing must lie in 0..60 seconds, not -1.0"),
         ({"gpus": -1.0}, "gpus must not be negative: -1.0"),
         ({"analyzer_workers": -1}, "analyzer_workers must not be negative: -1"),
         ({"max_failed": 2.0}, "max_failed must lie in 0..1, not 2.0"),
