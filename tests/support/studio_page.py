@@ -128,4 +128,4 @@ def run_page(resolvers: Resolvers, **options: Any) -> Iterator[Page]:
         yield Page(server.servers[0].sockets[0].getsockname()[1])
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(300)
