@@ -21,6 +21,7 @@ from icface.training.critic import Critic
 from icface.training.distributed import RanksMean, average_statistics, broadcast_parameters, mean_over_ranks, world
 from icface.training.ema import AveragedModel
 from icface.training.finite import DeferredCheck, NonFiniteLoss
+from icface.training.fused_adam import FusedAdam
 from icface.training.init_from import init_from
 from icface.training.losses import AttributeLoss, Losses
 from icface.training.phases import Networks, Phase, Step
@@ -256,9 +257,9 @@ def _optimiser(config: OptimiserConfig, name: str, network: nn.Module) -> torch.
     rate = config.discriminator_lr if name == "discriminator" else config.generator_lr
     groups = [{"params": list(network.parameters()), "lr": rate, "initial_lr": rate}]
     if config.name == "adam":
-        return torch.optim.Adam(groups, betas=(0.5, 0.99), fused=True)
+        return FusedAdam(groups, betas=(0.5, 0.99))
     if name == "encoder":
-        return torch.optim.Adam(groups, betas=(0.5, 0.999), fused=True)
+        return FusedAdam(groups, betas=(0.5, 0.999))
     return torch.optim.RMSprop(groups, alpha=0.99, foreach=True)
 
 
