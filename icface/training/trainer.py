@@ -24,6 +24,7 @@ from icface.training.finite import DeferredCheck, NonFiniteLoss
 from icface.training.fused_adam import FusedAdam
 from icface.training.init_from import init_from
 from icface.training.losses import AttributeLoss, Losses
+from icface.training.memory import keep_freed_memory
 from icface.training.phases import Networks, Phase, Step
 from icface.training.seeds import seed_of
 
@@ -208,6 +209,8 @@ def prepare(
 ) -> Training:
     """Build networks, losses and optimisers; every rank begins with the same weights, those of `start` if given."""
     config = for_device(config, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(config.seed)
     schema: AttributeSchema = bundle_config.schema
     model = ICface(bundle_config)
