@@ -78,8 +78,7 @@ class Batch:
         """Move to the device; pictures become float32 in [-1, 1]. `trained` (n,) bool, all by default."""
         moved = {item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(Batch)}
         for name in ("source", "driving", "neutral"):
-            picture = to_range(moved[name])
-            moved[name] = picture.contiguous(memory_format=torch.channels_last)
+            moved[name] = to_range(moved[name], torch.channels_last)
         measured = moved["driving_measured"]
         if trained is not None:
             measured = measured & trained

@@ -87,7 +87,7 @@ class Losses:
         self.config = config
         self.attribute_loss = attribute_loss
         self.perceptual = perceptual
-        self._landmark_weights = landmark_weights() if config.mouths else torch.ones(1, 1)
+        self._landmark_weights = landmark_weights() if config.mouths else None
         self.attribute_mask = torch.ones_like(attribute_loss.scale)
         """(n,) 1 or 0: the attributes that D reads well enough to teach the generators
         (`icface.training.validation.ValidationMetrics.reliable_attributes`)."""
@@ -124,12 +124,14 @@ class Losses:
         )
         between = followed(animated_flow, driving)
         own = batch.has_neutral[:, None, None]
-        weights = self._landmark_weights.to(driving.device)
         distances = {
             "A/landmarks": (followed(neutral_flow, between) - source).abs() + own * (between - neutral).abs(),
             "N/landmarks": own * (followed(neutral_flow, neutral) - source).abs(),
         }
-        return {name: self.config.landmarks * (distance * weights).mean() for name, distance in distances.items()}
+        if self._landmark_weights is not None:
+            weights = self._landmark_weights.to(driving.device)
+            distances = {name: distance * weights for name, distance in distances.items()}
+        return {name: self.config.landmarks * distance.mean() for name, distance in distances.items()}
 
     def painted(self, batch: DeviceBatch, neutral_kept: Tensor, animated_kept: Tensor) -> Terms:
         """What is painted costs, so that it is painted where it pays: L1 likes a thin, blurring coat everywhere.
@@ -158,7 +160,7 @@ class Losses:
             "D/identity": F.cross_entropy(d.identity_logits(real.identity).float(), batch.identity),
         }
         factors = D_WEIGHTS if weights.mouths else {"D/adversarial": weights.adversarial}
-        return {name: factors.get(name, 1.0) * term for name, term in terms.items()}
+        return {name: factors[name] * term if name in factors else term for name, term in terms.items()}
 
     def gradient_penalty(self, d: Discriminator, batch: DeviceBatch) -> Terms:
         """R1: squared norm of the realness' gradient on real pictures, in float32; lazily, so scaled up.
