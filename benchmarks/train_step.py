@@ -36,6 +36,7 @@ from torch.profiler import ProfilerActivity, profile
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.errors import IcfaceError
+from icface.networks import small_maps
 from icface.networks.discriminator import DiscriminatorOutput
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
@@ -119,7 +120,7 @@ def repeating(training: Training) -> Training:
 
 
 def convolutions(training: Training, batch: Batch) -> Counter[Convolution]:
-    """Every convolution of one step, and how often."""
+    """Every convolution of one step, and how often. R1's are left out: it comes with the first step and every 8th."""
     found: Counter[Convolution] = Counter()
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -129,6 +130,7 @@ def convolutions(training: Training, batch: Batch) -> Counter[Convolution]:
         needs = learns and x.requires_grad, learns and module.weight.requires_grad
         found[*shapes, module.stride[0], int(module.padding[0]), *needs] += 1
 
+    training.step(batch)
     modules = [*training.model.modules(), *training.discriminator.modules()]
     hooks = [module.register_forward_pre_hook(note) for module in modules if isinstance(module, nn.Conv2d)]
     training.step(batch)
@@ -232,6 +234,7 @@ def counted(config: TrainConfig, batch: Batch, critic: Critic | None = None) -> 
     """What one step asks of its device, as it would on a GPU: the finite check stays there, R1 is not due."""
     training = training_of(replace(config, precision="bf16", compile="never"), torch.device("cpu"), critic)
     training.check = DeferredCheck(training.device)
+    small_maps.LARGEST = 0  # what it does is for CPUs
     training.step(batch)
     networks = {
         "neutraliser": training.model.neutraliser,

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icface.networks.config import ModelConfig
+from icface.networks.small_maps import SmallMapConv2d
 
 MASK_BIAS = 8.0
 """Logit of the mask at the start: all of the picture is the moved input. The lower it is, the sooner the network paints
@@ -70,7 +71,11 @@ class ModulatedConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, condition: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.conv = (
+            SmallMapConv2d(inputs, outputs)
+            if stride == 1
+            else nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        )
         self.modulation = Modulation(outputs, condition)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
