@@ -12,6 +12,7 @@ needs no target: random edits of a neutral face, for which no frame exists, are 
 | `A/shape` `N/shape` | the landmarks of the first two | those of the driving and of the track's neutral frame |
 | `E/shape` | the landmarks of the edited picture | the neutral picture's, where the edit leaves them |
 | `E/painted` `E/lips` | what is painted of the edited picture, with `mouths` | what lies between the lips in it |
+| `E/inside` | what is painted between and on those lips | a real mouth of the batch; the lips that are moved |
 
 An edit is one action unit, two of them, or all attributes of another pair's driving frame. Half of the first two kinds
 turn the head too. D judges the edited pictures for realism and person (`Losses.edited`). Only the generator learns from
@@ -35,11 +36,13 @@ from icface.analyzers.mediapipe_torch.crop_reader import CropReader
 from icface.analyzers.mediapipe_torch.task import load_task
 from icface.attributes import LABEL_NAMES, POSE_NAMES, SIDE_NAMES, AttributeSchema, unit_of
 from icface.bundle import BundleConfig
+from icface.networks.warp import Warped
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
 from icface.training.jitter import Look
-from icface.training.losses import ELSEWHERE, LIPS
-from icface.training.region_weights import misplaced_paint
+from icface.training.losses import ELSEWHERE, INSIDE, LIPS
+from icface.training.mouth_colours import borrowed_mouths, inside_error
+from icface.training.region_weights import between_lips, misplaced_paint, on_lips
 
 Terms = dict[str, Tensor]
 
@@ -216,11 +219,11 @@ class Critic:
         neutral: Tensor,
         edited: Tensor,
         edits: Edits,
-        edited_kept: Tensor | None = None,
+        changed: Warped | None = None,
     ) -> Terms:
         """The terms of `animated` and `neutral` pictures (B, 3, S, S) and of the `edited` ones (R, 3, S, S).
 
-        `edited_kept` (R, 1, S, S): the share of every pixel of the edited ones that is moved, for architecture `warp`.
+        `changed` is what is behind the edited ones, for architecture `warp`.
         """
         config, rows = self.config, len(edited)
         pictures = torch.cat([animated[:rows], neutral[:rows], edited])
@@ -242,9 +245,8 @@ class Critic:
         }
         landmarks = reading.landmarks if look is None else look.back(reading.landmarks)
         animated_points, neutral_points, edited_points = landmarks.chunk(3)
-        if config.mouths and edited_kept is not None:
-            elsewhere, lips = misplaced_paint(edited_kept, edited_points.detach())
-            terms |= {"E/painted": ELSEWHERE * config.painted * elsewhere, "E/lips": LIPS * config.painted * lips}
+        if config.mouths and changed is not None:
+            terms |= self._paint(batch, changed, edited_points.detach())
         if config.critic_shape:
             own = batch.has_neutral[:rows, None, None]
             distances = {
@@ -258,6 +260,22 @@ class Critic:
             moved = (after - before.detach()).abs() * edits.held[..., None]
             terms["E/shape"] = config.critic_hold * 2 * moved.mean()
         return terms
+
+    def _paint(self, batch: DeviceBatch, changed: Warped, points: Tensor) -> Terms:
+        """Where paint of random edits goes and what is painted between the lips; `points` (R, 68, 2) of the edited."""
+        elsewhere, lips = misplaced_paint(changed.kept, points)
+        real = torch.cat([batch.source, batch.driving]), torch.cat([batch.source_landmarks, batch.driving_landmarks])
+        target, worth = borrowed_mouths(changed.picture, points, *real)
+        inside, ring = between_lips(points, target.shape[-1]), on_lips(points, target.shape[-1])
+        kept, moved = changed.kept.detach(), changed.moved.detach()
+        # Lips that are painted over keep their colour.
+        colours = inside_error(changed.painted, target, inside, worth)
+        colours = colours + inside_error(changed.painted, moved, ring * (1 - kept))
+        return {
+            "E/painted": ELSEWHERE * self.config.painted * elsewhere,
+            "E/lips": LIPS * self.config.painted * lips,
+            "E/inside": INSIDE * colours,
+        }
 
     def _raw(self, encoded: Tensor) -> Tensor:
         """(R, m) raw values of what is read, of the model's encoded attributes (R, n)."""

@@ -17,6 +17,7 @@ G_N is the neutraliser, G_A the generator, D the shared discriminator, I_E the o
 | `A/landmarks` `N/landmarks` | - | where the flows take the landmarks from |
 | `A/painted` `N/painted` | - | how much of the picture is painted, not moved; of G_A's, not between the lips |
 | `A/lips` | - | how much between the lips is moved, not painted |
+| `A/inside` | - | L1 of what is painted there to the driving frame |
 | `E/adversarial` `E/identity` | - | D's realism and person of random edits, which have no target |
 
 A frozen analyzer's terms are in `icface.training.critic`.
@@ -36,13 +37,18 @@ from icface.networks.discriminator import Discriminator, DiscriminatorOutput
 from icface.networks.warp import followed
 from icface.training.batch import DeviceBatch
 from icface.training.config import LossConfig
-from icface.training.region_weights import landmark_weights, misplaced_paint, region_weights
+from icface.training.mouth_colours import inside_error
+from icface.training.region_weights import between_lips, landmark_weights, misplaced_paint, region_weights
 
 Terms = dict[str, Tensor]
 D_WEIGHTS = {"D/adversarial": 1.0, "D/attribute": 0.1, "D/identity": 0.1}
 """With `mouths`: what D's tasks weigh in D. Heads that weigh more than realism left it at chance for 500 steps."""
-LIPS, ELSEWHERE = 0.1, 3.0
+LIPS, ELSEWHERE = 0.5, 3.0
 """With `mouths`: weights of what G_A does not paint between the lips, and of what it paints elsewhere."""
+INSIDE = 10.0
+"""With `mouths`: weight of the L1 of what is painted between the lips to a real mouth."""
+LIDS = 2.0
+"""With `mouths`: a closed eye of the driving frame counts 1 + this times as much as an open one, beyond 1."""
 
 
 class Readings(NamedTuple):
@@ -110,7 +116,8 @@ class Losses:
         """L1 between pictures, heavier on the eyes and the mouth of the target."""
         error = (output - target).abs()
         if self.config.regions:
-            error = error * region_weights(landmarks, error.shape[-1], self.config.regions)
+            lids = LIDS if self.config.mouths else 0.0
+            error = error * region_weights(landmarks, error.shape[-1], self.config.regions, lids)
         return error.mean()
 
     def landmark_flow(self, batch: DeviceBatch, neutral_flow: Tensor, animated_flow: Tensor) -> Terms:
@@ -144,6 +151,11 @@ class Losses:
             return terms | {"A/painted": weight * (1 - animated_kept).mean()}
         elsewhere, lips = misplaced_paint(animated_kept, batch.driving_landmarks)
         return terms | {"A/painted": ELSEWHERE * weight * elsewhere, "A/lips": LIPS * weight * lips}
+
+    def inside(self, batch: DeviceBatch, painted: Tensor) -> Terms:
+        """With `mouths`: what G_A paints (B, 3, S, S) between the lips is what the driving frame shows there."""
+        lips = between_lips(batch.driving_landmarks, painted.shape[-1])
+        return {"A/inside": INSIDE * inside_error(painted, batch.driving, lips)}
 
     def discriminator(self, d: Discriminator, batch: DeviceBatch, *generated: Tensor) -> Terms:
         """D: real against all generated pictures; attributes and identity are learned on the real picture only.

@@ -132,6 +132,8 @@ class Networks:
             terms = self.losses.landmark_flow(batch, faces.flow, driven.flow)
             if self.config.loss.painted:
                 terms |= self.losses.painted(batch, faces.kept, driven.kept)
+            if mouths:
+                terms |= self.losses.inside(batch, driven.painted)
         else:
             neutral = self.neutralise(batch)
             animated = self.animate(step, neutral)
@@ -145,7 +147,7 @@ class Networks:
                 changed = self.generator(start, edits.encoded, with_flow=True)
                 edited = changed.picture
                 # Taught by the critic, paint would turn into whatever colour pleases it.
-                terms |= self.critic.terms(batch, driven.shown, faces.shown, changed.shown, edits, changed.kept)
+                terms |= self.critic.terms(batch, driven.shown, faces.shown, changed.shown, edits, changed)
             else:
                 edited = self.generator(start, edits.encoded)
                 terms |= self.critic.terms(batch, animated, neutral, edited, edits)

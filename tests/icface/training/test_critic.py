@@ -15,6 +15,7 @@ from icface.analyzers.mediapipe_torch.task import load_task
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
 from icface.bundle import BundleConfig
 from icface.networks.config import ModelConfig
+from icface.networks.warp import Warped
 from icface.training.config import LossConfig
 from icface.training.critic import (
     EDITED_WEIGHT,
@@ -25,9 +26,10 @@ from icface.training.critic import (
     moved_points,
     why_no_critic,
 )
-from icface.training.losses import ELSEWHERE
+from icface.training.losses import ELSEWHERE, INSIDE
 from icface.training.losses import LIPS as LIPS_WEIGHT
-from icface.training.region_weights import misplaced_paint
+from icface.training.mouth_colours import borrowed_mouths
+from icface.training.region_weights import LEAST_LIPS, between_lips, misplaced_paint, on_lips
 
 SEEN = {
     **{name: Seen(min=-0.6, p01=-0.4, p50=0.0, p99=0.4, max=0.6) for name in ATTRIBUTE_NAMES[:3]},
@@ -188,17 +190,54 @@ def test_paint_of_edits_costs_but_between_the_lips_that_are_found(canonical: np.
     critic = critic_of(canonical, mouths=True, painted=3.0, landmarks=1.0)
     batch = synthetic_batch(1, 4).to(torch.device("cpu"))
     pictures = torch.rand(12, 3, 32, 32, requires_grad=True)
-    kept = torch.rand(4, 1, 32, 32)
+    changed = changed_pictures(pictures[8:].detach())
+    kept = changed.kept.detach()
     edits = critic.draw_edits(batch)
     given = (batch, pictures[:4], pictures[4:8], pictures[8:], edits)
-    terms = critic.terms(*given, kept)
+    terms = critic.terms(*given, changed._replace(kept=kept))
     elsewhere, lips = misplaced_paint(kept, Brightness()(pictures[8:]).landmarks)
     assert terms["E/painted"].item() == pytest.approx(ELSEWHERE * 3 * elsewhere.item())
     assert terms["E/lips"].item() == pytest.approx(LIPS_WEIGHT * 3 * lips.item())
     # Where the lips are found is no way to make paint cheaper.
     assert not terms["E/painted"].requires_grad and not terms["E/lips"].requires_grad
     assert "E/painted" not in critic.terms(*given)  # architectures that paint all
-    assert "E/lips" not in critic_of(canonical).terms(*given, kept)
+    assert "E/lips" not in critic_of(canonical).terms(*given, changed)
+
+
+def changed_pictures(pictures: Tensor) -> Warped:
+    """Edited pictures (B, 3, S, S) of which random shares are painted, in random colours."""
+    draw = torch.Generator().manual_seed(3)
+    kept = torch.rand(len(pictures), 1, *pictures.shape[2:], generator=draw)
+    moved, painted = (torch.rand(pictures.shape, generator=draw) * 2 - 1 for _ in range(2))
+    flow = torch.zeros(len(pictures), 2, *pictures.shape[2:])
+    learning = [tensor.requires_grad_(True) for tensor in (kept, moved, painted)]
+    return Warped(pictures, flow, *learning)
+
+
+def test_paint_of_edits_has_the_colours_of_real_mouths_and_leaves_the_lips_theirs(canonical: np.ndarray) -> None:
+    critic = critic_of(canonical, mouths=True, painted=3.0, landmarks=1.0)
+    batch = synthetic_batch(1, 4).to(torch.device("cpu"))
+    pictures = torch.rand(12, 3, 32, 32)
+    changed = changed_pictures(pictures[8:])
+    edits = critic.draw_edits(batch)
+    term = critic.terms(batch, pictures[:4], pictures[4:8], pictures[8:], edits, changed)["E/inside"]
+    found = Brightness()(pictures[8:]).landmarks
+    real = torch.cat([batch.source, batch.driving]), torch.cat([batch.source_landmarks, batch.driving_landmarks])
+    target, worth = borrowed_mouths(changed.picture, found, *real)
+    expected = []
+    for row in range(4):
+        inside, lips = (of(found[row : row + 1], 32)[0, 0].double().numpy() for of in (between_lips, on_lips))
+        paint = changed.painted[row].detach().double().numpy()
+        wrong = np.abs(paint - target[row].numpy()).mean(axis=0) * inside
+        over = np.abs(paint - changed.moved[row].detach().numpy()).mean(axis=0)
+        over *= lips * (1 - changed.kept[row, 0].detach().numpy())
+        least = LEAST_LIPS * 32**2
+        covered = (lips * (1 - changed.kept[row, 0].detach().numpy())).sum()
+        expected.append(worth[row].item() * wrong.sum() / max(inside.sum(), least) + over.sum() / max(covered, least))
+    assert term.item() == pytest.approx(INSIDE * np.mean(expected), rel=1e-4)
+    # It teaches what paint looks like: not where it goes, nor what moves.
+    gradients = torch.autograd.grad(term, (changed.kept, changed.moved, changed.painted), allow_unused=True)
+    assert [gradient is not None for gradient in gradients] == [False, False, True]
 
 
 def test_the_neutral_pictures_term_has_a_factor_of_its_own(canonical: np.ndarray) -> None:

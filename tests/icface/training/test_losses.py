@@ -10,9 +10,9 @@ from torch import Tensor
 from icface.errors import IcfaceError
 from icface.networks.discriminator import DiscriminatorOutput
 from icface.training.batch import mean_weights
-from icface.training.losses import ELSEWHERE, LIPS, AttributeLoss
+from icface.training.losses import ELSEWHERE, INSIDE, LIDS, LIPS, AttributeLoss
 from icface.training.phases import Step
-from icface.training.region_weights import LEAST_LIPS, between_lips, misplaced_paint, region_weights
+from icface.training.region_weights import LEAST_LIPS, between_lips, closed_eyes, misplaced_paint, region_weights
 
 
 def test_null_attributes_are_masked():
@@ -191,6 +191,52 @@ def face_with_lips(gap: float, turn: float = 0.0) -> Tensor:
     return points
 
 
+def test_with_mouths_what_is_painted_between_the_lips_is_the_driving_frames():
+    losses = tiny_training(tiny_config(loss={"mouths": True})).networks.losses
+    batch = synthetic_batch(0, 2).to(torch.device("cpu"))
+    batch = replace(batch, driving_landmarks=torch.stack([face_with_lips(0.2), face_with_lips(0.0)]))
+    painted = torch.zeros_like(batch.driving).requires_grad_(True)
+    term = losses.inside(batch, painted)["A/inside"]
+    inside = between_lips(batch.driving_landmarks, painted.shape[-1])[0, 0].numpy()
+    error = np.average(batch.driving[0].abs().mean(dim=0).numpy(), weights=inside)  # one of two mouths is open
+    assert term.item() == pytest.approx(INSIDE * error / 2, rel=1e-5)
+    (gradient,) = torch.autograd.grad(term, painted)
+    assert (gradient[0, 0] != 0).numpy()[inside == 1].all() and (gradient[0, 0] == 0).numpy()[inside == 0].all()
+
+
+def face_with_eyes(*shapes: float) -> Tensor:
+    """(68, 2) landmarks: two eyes, 0.2 wide, with these heights over their width; all else in the middle."""
+    points = torch.full((68, 2), 0.5)
+    for first, middle, shape in zip((36, 42), (0.3, 0.7), shapes, strict=True):
+        x = torch.tensor([-0.1, -0.03, 0.03, 0.1, 0.03, -0.03])
+        y = torch.tensor([0.0, -0.1, -0.1, 0.0, 0.1, 0.1]) * shape
+        points[first : first + 6] = torch.stack([middle + x, 0.3 + y], dim=1)
+    return points
+
+
+def test_a_closed_eye_weighs_more():
+    faces = torch.stack([face_with_eyes(0.35, 0.35), face_with_eyes(0.155, 0.05)])
+    assert closed_eyes(faces).numpy() == pytest.approx(np.array([[0, 0], [0.5, 1]]), abs=1e-5)
+    plain, lids = region_weights(faces, 64, 3.0), region_weights(faces, 64, 3.0, 2.0)
+    assert torch.equal(plain[0], lids[0])
+    right, left, corner = lids[1, 0, 19, 19], lids[1, 0, 19, 44], lids[1, 0, 63, 0]
+    # On an eye 1 + 3 x (1 + 2 x closed), in the picture's corner 1.
+    assert (right / corner).item() == pytest.approx(7, rel=0.03) and (left / corner).item() == pytest.approx(
+        10, rel=0.03
+    )
+    assert lids.mean(dim=(1, 2, 3)).numpy() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("mouths", [False, True])
+def test_with_mouths_the_reconstruction_sees_closed_eyes(mouths):
+    losses = tiny_training(tiny_config(loss={"regions": 3.0, "mouths": mouths})).networks.losses
+    faces = face_with_eyes(0.05, 0.35)[None]
+    output, target = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    target[..., 15:24, 12:26] = 1.0  # on the closed eye
+    expected = region_weights(faces, 64, 3.0, LIDS if mouths else 0.0)[0, 0, 15:24, 12:26].sum() / 64**2
+    assert losses.reconstruction(output, target, faces).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("turn", [0.0, 0.5, -1.0])
 def test_between_lips_is_the_mouths_opening_at_any_angle(turn):
     inside = between_lips(torch.stack([face_with_lips(0.2, turn), face_with_lips(0.0)]), 64)
@@ -256,10 +302,14 @@ def test_the_cost_of_paint_opens_a_closed_mask_between_the_lips_and_closes_it_el
 
 
 def test_a_step_has_the_painted_terms_where_they_are_asked_for():
-    for weight, mouths, wanted in ((0.0, False, ""), (1.0, False, "A/painted N/painted"), (1.0, True, "A/lips")):
+    for weight, mouths, wanted in (
+        (0.0, False, ""),
+        (1.0, False, "A/painted N/painted"),
+        (1.0, True, "A/lips A/inside"),
+    ):
         training = tiny_training(tiny_config(loss={"painted": weight, "mouths": mouths}))
         training.step(synthetic_batch(0))
-        found = {"A/painted", "A/lips", "N/painted"} & set(training.metrics())
+        found = {"A/painted", "A/lips", "A/inside", "N/painted"} & set(training.metrics())
         assert found == ({"A/painted", "N/painted"} if weight else set()) | set(wanted.split())
     with pytest.raises(IcfaceError, match=r"loss.mouths needs loss.painted"):
         tiny_config(loss={"painted": 0.0, "mouths": True})
