@@ -43,9 +43,9 @@ from icface.training.region_weights import between_lips, landmark_weights, mispl
 Terms = dict[str, Tensor]
 D_WEIGHTS = {"D/adversarial": 1.0, "D/attribute": 0.1, "D/identity": 0.1}
 """With `mouths`: what D's tasks weigh in D. Heads that weigh more than realism left it at chance for 500 steps."""
-LIPS, ELSEWHERE = 0.5, 3.0
+LIPS, ELSEWHERE = 0.1, 3.0
 """With `mouths`: weights of what G_A does not paint between the lips, and of what it paints elsewhere."""
-INSIDE = 10.0
+INSIDE = 4.0
 """With `mouths`: weight of the L1 of what is painted between the lips to a real mouth."""
 LIDS = 2.0
 """With `mouths`: a closed eye of the driving frame counts 1 + this times as much as an open one, beyond 1."""
