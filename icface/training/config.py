@@ -97,8 +97,8 @@ class LossConfig:
     """Share of the picture that is painted, of both networks, where `landmarks` is above 0. Without it a thin coat lies
     over the whole picture and blurs it."""
     mouths: bool = False
-    """With `painted`, for 3000 steps or more: between open lips the generator paints, and real mouths teach it what paint
-    looks like, not the critic. Lips, lids and units that a frame shows or an edit asks for count more."""
+    """With `painted`, for 3000 steps or more: between open lips the generator paints, and real mouths teach it what
+    paint looks like, not the critic. Lips, lids and units that a frame shows or an edit asks for count more."""
     critic: float = 0.0
     """A frozen MediaPipe reads the outputs: smooth L1 to the attributes asked for. Animated and neutral pictures are
     read, and random edits, which have no target. Needs MediaPipe's labels; not with `data.baselines`."""
