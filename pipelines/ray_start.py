@@ -18,7 +18,7 @@ def waiting_for_node(seconds: float) -> Iterator[None]:
     """Inside the block Ray's start waits up to `seconds` for its node, as long as the node's process lives.
 
     Ray gives the node 30 s, a constant inside `ray._private.node.Node`. A node that is starved needs more: it waits for
-    two Python programs of its own. A start that is given up is begun anew, and needs as long again.
+    two Python programs of its own. A start that is given up is begun again, and needs as long.
     """
     asked: Callable[..., Any] = services.get_node
 

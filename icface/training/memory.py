@@ -11,8 +11,8 @@ KEPT = 1 << 30
 def keep_freed_memory() -> bool:
     """Let this process keep memory that it frees, up to 1 GiB at the heap's end; False where there is no glibc.
 
-    By default glibc gives large pieces back at once, and every step gets them anew: the kernel clears each page. That
-    took 5 to 25 % of a step's CPU time, the more the fuller the machine. The memory at the peak stays the same.
+    By default glibc gives large pieces back at once, and every step asks for them again. The kernel clears each page.
+    That took 5 to 25 % of a step's CPU time, the more the fuller the machine. The memory at the peak stays the same.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
