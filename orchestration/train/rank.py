@@ -111,14 +111,18 @@ def _train(job: RankJob) -> None:
                 _offer(job, average, folder, step)
 
         try:
+            hooks = hooks_of(job, checkpoints, writer, logger, device)
             with Whereabouts(job.coordinator, rank) as whereabouts:
+
+                def phase(name: str, step: int) -> None:
+                    whereabouts.begin(name, step)
+                    hooks.on_phase(name, step)
+
                 model = fit(
                     config,
                     bundle_config,
                     data,
-                    hooks=replace(
-                        hooks_of(job, checkpoints, writer, logger, device), on_phase=whereabouts.begin, on_step=count
-                    ),
+                    hooks=replace(hooks, on_phase=phase, on_step=count),
                     device=device,
                     resume=resume,
                     init=ray.get(job.init) if job.init is not None else None,

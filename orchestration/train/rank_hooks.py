@@ -19,6 +19,7 @@ from orchestration.tracking.system_metrics import SystemMetrics
 from orchestration.train.background_writer import BackgroundWriter
 from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.coordinator import StopWanted
+from orchestration.train.phase_seconds import PhaseSeconds
 from orchestration.train.profiling import StepProfiler
 from orchestration.train.rank_job import RankJob
 
@@ -73,7 +74,7 @@ def hooks_of(
         job.coordinator.post.remote(step=step, metrics=terms, **times)
         told = {name: value for name, value in metrics.items() if name != "seconds_left"}
         if "images_per_second" in metrics:
-            told |= learning_rates(job.config, step)
+            told |= learning_rates(job.config, step) | seconds.taken(step)
         if job.gpu:
             told["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         logger.metrics(step, all_grouped(told) | system.sample())
@@ -93,7 +94,7 @@ def hooks_of(
         # Where a checkpoint was lost, the next one, which a stop asks for, finds that out on every rank.
         return stop_wanted() or writer.has_failed or bool(ranks_to_go())
 
-    system = SystemMetrics()
+    system, seconds = SystemMetrics(), PhaseSeconds()
     stop_wanted = StopWanted(job.coordinator)
     left = job.config.steps - (checkpoints.newest() or 0)
     profiler = StepProfiler(job.mlflow_run_id, left, job.gpu) if job.profile else None
@@ -102,6 +103,7 @@ def hooks_of(
         on_images=images,
         on_edits=edits,
         on_checkpoint=checkpoint,
+        on_phase=seconds.begin,
         should_stop=stopped,
     )
 

@@ -1,6 +1,6 @@
 """What a rank does beside training, around the real loop: a checkpoint that is lost ends the training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +26,11 @@ pytestmark = pytest.mark.usefixtures("ray_here")
 class Log:
     """In place of a `RunLogger`."""
 
-    def metrics(self, step: int, values: object) -> None: ...
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.names |= values.keys()
 
     def picture(self, step: int, picture: object, name: str) -> None: ...
 
@@ -53,7 +57,8 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_a_checkpoint_that_is_lost_ends_the_training_and_costs_none_before(setting: SimpleNamespace):
-    hooks = hooks_of(setting.job, setting.checkpoints, setting.writer, Log(), torch.device("cpu"))
+    log = Log()
+    hooks = hooks_of(setting.job, setting.checkpoints, setting.writer, log, torch.device("cpu"))
 
     def batches() -> Iterator[object]:
         while True:
@@ -67,6 +72,8 @@ def test_a_checkpoint_that_is_lost_ends_the_training_and_costs_none_before(setti
     with pytest.raises(StorageFailed, match=told):
         fit(config, bundle, data, hooks=hooks)
     assert setting.steps < 10**6
+    phases = ("reading_a_batch", "training", "writing_a_checkpoint")
+    assert {f"train/seconds_a_step/{phase}" for phase in phases} <= log.names
     assert setting.writer.wait() is None, "it was told"
     assert setting.checkpoints.steps() == [2]
     assert load_state(setting.folder / "checkpoint_00000002")["steps_done"] == 2
