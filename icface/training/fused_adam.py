@@ -10,10 +10,9 @@ class FusedAdam(torch.optim.Adam):
     """`torch.optim.Adam(..., fused=True)` with the same state and the same numbers.
 
     PyTorch's CPU kernel walks through weights, gradients and averages side by side, as they lie in memory. It copies
-    each gradient that is not contiguous and does not use the copy: for channels-last weights 8 % of a training step.
-    A gradient in another order than its weight would be added to the wrong weights, without a word. So channels-last
-    weights are handed over as the contiguous tensors (out, height, width, in) that they are, and gradients in their
-    order.
+    each gradient that is not contiguous, as those of channels-last weights are, and does not use the copy. A gradient
+    in another order than its weight would be added to the wrong weights, without a word. So channels-last weights are
+    handed over as the contiguous tensors (out, height, width, in) that they are, and gradients in their order.
     """
 
     def __init__(self, params: Any, **options: Any) -> None:
