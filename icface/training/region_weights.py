@@ -58,9 +58,8 @@ def region_weights(landmarks: Tensor, size: int, extra: float, lids: float = 0.0
     """
     centres = (torch.arange(size, device=landmarks.device, dtype=torch.float32) + 0.5) / size
     weights = torch.ones(len(landmarks), size, size, device=landmarks.device)
-    mouths = torch.ones(len(landmarks), 1, device=landmarks.device)
-    factors = torch.cat([1 + lids * closed_eyes(landmarks), mouths], dim=1)
-    for (first, last), factor in zip((*EYES, MOUTH), factors.T, strict=True):
+    closed = closed_eyes(landmarks).T[:, :, None, None] if lids else ()
+    for number, (first, last) in enumerate((*EYES, MOUTH)):
         points = landmarks[:, first:last].float()
         low, high = points.amin(dim=1), points.amax(dim=1)
         middle, half = (low + high) / 2, (high - low).clamp(min=0.04) / 2
@@ -69,7 +68,9 @@ def region_weights(landmarks: Tensor, size: int, extra: float, lids: float = 0.0
             ((centres[None] - middle[:, axis : axis + 1]) / (SPREAD * half[:, axis : axis + 1])) for axis in (0, 1)
         ]
         bump = torch.exp(-0.5 * (distance[0][:, None, :] ** 2 + distance[1][:, :, None] ** 2))
-        weights += extra * factor[:, None, None] * bump
+        if number < len(closed):
+            bump = bump * (1 + lids * closed[number])
+        weights += extra * bump
     return (weights / weights.mean(dim=(1, 2), keepdim=True))[:, None]
 
 
