@@ -166,6 +166,7 @@ def test_checkpoints_of_one_run_are_models(trained, job: TrainJob, workplace: Pa
     assert "runs/first@4 against runs/first@6" in page
 
 
+@pytest.mark.system
 def test_evaluations_beside_a_training_change_no_weight(trained, job: TrainJob, workplace: Path):
     # A wish to stop that arrives after the last step leaves the last evaluation out: then it is tried again.
     for attempt in range(5):
@@ -254,6 +255,7 @@ def test_a_training_that_gets_no_better_ends_early(
     assert told["next"].startswith(f"icface evaluate {result.kept.bundle}")
 
 
+@pytest.mark.system
 def test_two_data_sets_train_one_model_and_are_both_recorded(
     job: TrainJob, synthetic_dataset: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ):
