@@ -2,7 +2,8 @@
 
 For a GPU that is lent for minutes, on a machine without this project's environment: torch, pyarrow, OpenCV and pandas
 are enough. The data set and MediaPipe's face_landmarker.task (`--landmarker`) travel with the code. The program times
-some steps, trains as many as fit (no Ray), and renders the evaluation pairs and sweeps of single attributes. OUT holds:
+some steps, trains as many as fit (no Ray), and renders the evaluation pairs and sweeps of single attributes. With
+`--with SYNTHETIC:SHARE` other data sets have a share of the pairs, as in `icface train`. OUT holds:
 
 - `bundle`: the averaged weights. `icface evaluate OUT/bundle DATASET` scores them on a machine without a GPU.
 - `log.csv`: losses and validation metrics by step; `samples/`: sample grids; `timing.json`: where the time went.
@@ -93,6 +94,7 @@ from icface.training.trainer import prepare  # noqa: E402
 from orchestration.train.bundle_config import make_bundle_config  # noqa: E402
 from pipelines.dataset import Dataset  # noqa: E402
 from pipelines.loading.evaluation_pairs import EvaluationPairs  # noqa: E402
+from pipelines.loading.mixture import Mixture  # noqa: E402
 from pipelines.loading.pairs import PairBatches  # noqa: E402
 from pipelines.loading.validation_frames import validation_frames  # noqa: E402
 
@@ -132,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--with", dest="others", nargs="+", default=[], metavar="DATASET:SHARE", help="other data sets")
     parser.add_argument("--seconds", type=float, default=540, help="all in all, from start to end")
     parser.add_argument("--preset", default="icface")
     parser.add_argument("--config", default="{}", help='JSON over the preset, as {"data": {"batch_size": 32}}')
@@ -147,29 +150,29 @@ def run(options: argparse.Namespace) -> None:
     out, device = options.out, torch.device(options.device)
     (out / "samples").mkdir(parents=True, exist_ok=True)
     timing = Timing(out / "timing.json")
-    dataset = Dataset.open(options.dataset)
+    mixture = Mixture.open(options.dataset, options.others)
     config = TrainConfig.preset(options.preset).merge(json.loads(options.config))
-    size = min(config.model.size, dataset.size)
+    size = min(config.model.size, mixture.first.size)
     config = config.merge({"model": {"size": size}, "checkpoint_every": 10**9, "checkpoint_minutes": 1e9})
-    described = make_bundle_config(config, dataset)
+    described = make_bundle_config(config, mixture)
     critic = make_critic(config.loss, described, device, options.landmarker)
-    deviations, people = statistics(config, dataset, described.schema)
-    frames = validation_frames(dataset, config.data, described.schema, size)
+    deviations, people = statistics(config, mixture, described.schema)
+    frames = validation_frames(mixture, config.data, described.schema, size)
     timing.done("opening", device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu")
 
-    seconds = seconds_a_step(config, described, dataset, deviations, people, device, critic)
+    seconds = seconds_a_step(config, described, mixture, deviations, people, device, critic)
     timing.done("calibrating", seconds_a_step=round(seconds, 4))
     deadline = options.seconds * (1 - RENDERING)
     steps = max(1, int(MARGIN * (deadline - timing.elapsed) / seconds))
     every = max(1, steps // 20)
     config = config.merge({"steps": steps, "log_every": every, "validate_every": every, "images_every": every})
-    described = make_bundle_config(config, dataset)
+    described = make_bundle_config(config, mixture)
     log = Log(out / "log.csv")
     model = fit(
         config,
         described,
         TrainingData(
-            batches=batches(config, dataset, described.schema),
+            batches=batches(config, mixture, described.schema),
             identities=people,
             deviations=deviations,
             validation=frames,
@@ -184,25 +187,25 @@ def run(options: argparse.Namespace) -> None:
     )
     timing.done("training", steps=steps, batch=config.data.batch_size)
     save_bundle(model, out / "bundle")
-    render(model.to(device), dataset, out / "predictions", options, device)
+    render(model.to(device), mixture.first, out / "predictions", options, device)
     timing.done("rendering", of=options.seconds)
 
 
-def batches(config: TrainConfig, dataset: Dataset, schema: AttributeSchema) -> Iterator[Batch]:
-    pairs = PairBatches(dataset, config.data, schema, config.model.size, seed=config.seed, steps=config.steps)
+def batches(config: TrainConfig, mixture: Mixture, schema: AttributeSchema) -> Iterator[Batch]:
+    pairs = PairBatches(mixture, config.data, schema, config.model.size, seed=config.seed, steps=config.steps)
     return pairs.batches()
 
 
-def statistics(config: TrainConfig, dataset: Dataset, schema: AttributeSchema) -> tuple[Any, int]:
+def statistics(config: TrainConfig, mixture: Mixture, schema: AttributeSchema) -> tuple[Any, int]:
     """The attributes' deviations and the number of training identities."""
-    pairs = PairBatches(dataset, config.data, schema, config.model.size, seed=config.seed, steps=1)
+    pairs = PairBatches(mixture, config.data, schema, config.model.size, seed=config.seed, steps=1)
     return pairs.deviations(), len(pairs.identities)
 
 
 def seconds_a_step(
     config: TrainConfig,
     described: BundleConfig,
-    dataset: Dataset,
+    mixture: Mixture,
     deviations: Any,
     people: int,
     device: torch.device,
@@ -212,7 +215,7 @@ def seconds_a_step(
     config = config.merge({"steps": WARM_UP + TIMED})
     training = prepare(config, described, people, deviations, device, critic=critic)
     started = 0.0
-    for step, batch in enumerate(batches(config, dataset, described.schema)):
+    for step, batch in enumerate(batches(config, mixture, described.schema)):
         if step == WARM_UP:
             _wait(device)
             started = time.monotonic()
