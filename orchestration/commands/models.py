@@ -173,6 +173,7 @@ def _compare(options: Compare) -> None:
     from icface.images import encode_png
     from orchestration.devices import device_asked
     from orchestration.registry.comparison import compare
+    from orchestration.tracking import pages
     from orchestration.tracking.run_logger import use_tracking
     from pipelines.storage import Folder
 
@@ -191,11 +192,15 @@ def _compare(options: Compare) -> None:
         reporter.table("What differs in their making", found.configs())
         page = Path(options.output).absolute()
         found.write(page)
-        picture = {}
+        facts: dict[str, object] = {}
         if found.samples is not None:
             Folder.at(page.parent).write(f"{page.stem}.png", encode_png(found.samples))
-            picture = {"picture": page.with_suffix(".png")}
-        reporter.result(page=page, **picture)
+            facts["picture"] = page.with_suffix(".png")
+        if (address := found.mlflow_page()) is not None:
+            facts["mlflow_page"] = address
+            if command := pages.starting():
+                facts["mlflow_server"] = command
+        reporter.result(page=page, **facts)
 
 
 def _export(options: Export) -> None:

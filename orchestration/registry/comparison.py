@@ -19,6 +19,7 @@ from orchestration.registry import versions as registry
 from orchestration.registry.evaluation import PairChoice, evaluate_alike
 from orchestration.registry.gate import Kept, differences, direction, people_in_words, verdict
 from orchestration.registry.references import ModelReference, resolve
+from orchestration.tracking import pages
 from orchestration.tracking.run_logger import flat
 from pipelines.dataset import Dataset
 from pipelines.html_report import image, table, write_page
@@ -35,6 +36,7 @@ class ComparedModel:
 
     label: str
     """As it was asked for."""
+    reference: ModelReference
     model: ICface
     kept: Kept
 
@@ -104,6 +106,21 @@ class Comparison:
         stored = f" The stored evaluation of {kept} is left as it was." if kept else ""
         return f"All models were evaluated now, on the same pairs.{stored}"
 
+    def mlflow_page(self) -> str | None:
+        """MLflow's own page with the same scores side by side: of versions if all are of one registered model, else of
+        runs. None where MLflow has not these scores of every model.
+        """
+        run_ids = [compared.reference.run_id for compared in self.compared_models]
+        for run_id, compared in zip(run_ids, self.compared_models, strict=True):
+            stored = store.stored_evaluation(run_id) if run_id else None
+            if stored is None or stored.metrics() != compared.report.metrics():
+                return None
+        versions = {(c.reference.name, c.reference.version): str(c.reference.run_id) for c in self.compared_models}
+        (name, _), *others = versions
+        if name is None or any(other != name for other, _ in others):
+            return pages.comparison_page([str(run_id) for run_id in run_ids])
+        return pages.versions_comparison_page(name, {int(number or 0): run for (_, number), run in versions.items()})
+
     def write(self, path: str | Path) -> None:
         """Everything as one self-contained HTML page."""
         sections = [f"<p>{self.origin()} {self.counts()}.</p><h2>Metrics</h2>{table(self.metrics())}"]
@@ -167,8 +184,8 @@ def compare(
         alike = dict(zip(models, zip(references, bundles, strict=True), strict=True))
         kept = list(evaluate_alike(alike, choice, progress, device))
     compared_models = tuple(
-        ComparedModel(label=label, model=model, kept=each)
-        for label, model, each in zip(models, bundles, kept, strict=True)
+        ComparedModel(label=label, reference=reference, model=model, kept=each)
+        for label, reference, model, each in zip(models, references, bundles, kept, strict=True)
     )
     samples = None
     if choice is not None:

@@ -4,7 +4,7 @@ Without `workflowType=machine_learning` MLflow 3 shows an experiment as one of l
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from icface.words import python_command
@@ -48,6 +48,14 @@ def comparison_page(run_ids: Sequence[str]) -> str | None:
     """The page that shows runs side by side."""
     runs, experiments = quote(json.dumps(list(run_ids))), quote(json.dumps([experiment_id()]))
     return _page("compare-runs", f"runs={runs}&experiments={experiments}&")
+
+
+def versions_comparison_page(name: str, run_ids: Mapping[int, str]) -> str | None:
+    """The page that shows versions of a registered model side by side; `run_ids`: the run of each."""
+    # The page takes the name encoded once more, and as its first argument.
+    versions = {str(number): run_id for number, run_id in run_ids.items()}
+    asked = f"name={quote(json.dumps(quote(name)))}&runs={quote(json.dumps(versions))}&"
+    return _page("compare-model-versions", asked)
 
 
 def facts(run_id: str) -> dict[str, str]:

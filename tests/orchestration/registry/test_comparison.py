@@ -78,7 +78,11 @@ def test_stored_evaluations_are_used_where_they_are_of_the_same_pairs(
     assert stored.samples is not None
     assert (stored.samples == again.samples).all(), "the same faces, of the data set that the evaluation was on"
     assert not compare(models, str(small_dataset), per_track=2).evaluated
-    assert compare(models, str(small_dataset), per_track=1).evaluated, "these are other pairs"
+    address = stored.mlflow_page()
+    assert address is not None and "/#/compare-model-versions?name=%22compared%22&runs=" in address
+    others = compare(models, str(small_dataset), per_track=1)
+    assert others.evaluated, "these are other pairs"
+    assert others.mlflow_page() is None, "MLflow keeps the scores of the first ones"
 
 
 def test_runs_that_are_not_registered_are_compared_by_their_stored_evaluations(

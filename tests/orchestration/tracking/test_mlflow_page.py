@@ -18,9 +18,10 @@ from support.servers import free_port, wait_for_answer
 
 from orchestration.registry import descriptions
 from orchestration.registry import versions as registry
+from orchestration.registry.comparison import Comparison, compare
 from orchestration.registry.runs import end_run, start_run
 from orchestration.tracking import pages
-from orchestration.tracking.metric_names import all_grouped
+from orchestration.tracking.metric_names import EVALUATION, all_grouped
 from orchestration.tracking.run_logger import RunLogger, experiment_id, tracking_uri
 from pipelines.dataset import Dataset
 
@@ -109,7 +110,8 @@ def test_logged_models_have_names_data_metrics_and_versions(tab: Page, server: s
     page = opened(tab, server, pages.models_page(), "models")
     for words in ("first1, step", "first2, step", "Model training"):
         expect(page.get_by_text(words).first).to_be_visible()
-    found = mlflow.search_logged_models(experiment_ids=[experiment_id()], output_format="list")
+    logged = mlflow.search_logged_models(experiment_ids=[experiment_id()], output_format="list")
+    found = [model for model in logged if model.source_run_id in runs]
     assert len(found) == 2
     for model in found:
         assert re.fullmatch(r"first\d, step \d+", model.name)
@@ -124,6 +126,75 @@ def test_two_runs_side_by_side(tab: Page, server: str, runs: list[str]):
     page = opened(tab, server, pages.comparison_page(runs), "compare")
     for words in ("first1", "first2", "train/generator/reconstruction"):
         expect(page.get_by_text(words).first).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def compared(
+    server: str, small_dataset: Path, untrained_bundle: Path, other_bundle: Path
+) -> tuple[Comparison, list[str]]:
+    """What `icface models compare` says of two versions, and their runs."""
+    models, made = [], []
+    for bundle in (untrained_bundle, other_bundle):
+        run = start_run(f"pair{len(made)}", {"preset": "small"}, {}, None, Dataset.open(str(small_dataset)))
+        models.append(f"models:/pair/{registry.register(run, bundle, 'pair')}")
+        end_run(run, "FINISHED")
+        made.append(run)
+    compare(models, str(small_dataset), per_track=2)
+    return compare(models), made
+
+
+def last_digit(value: float) -> float:
+    """The place to which MLflow rounds a metric: three digits behind the point, fewer from 10 on."""
+    size = abs(value)
+    return 1e-3 * size if size < 0.001 else 1e-3 if size < 10 else 1e-2 if size < 100 else 0.1
+
+
+ROWS = """names => {
+    const seen = window.seen ??= {}, text = cell => cell.innerText.trim();
+    for (const row of document.querySelectorAll("tr"))
+        if (row.checkVisibility()) {
+            const [name, ...values] = [...row.children].map(text);
+            seen[name] = values;
+        }
+    const [titles, scores] = document.querySelectorAll("[role=grid]");
+    if (scores) {
+        const left = cell => parseFloat(cell.style.left);
+        for (const title of titles.firstChild.children) {
+            const beside = [...scores.firstChild.children].filter(cell => cell.style.top === title.style.top);
+            if (beside.length === 2) seen[text(title)] = beside.sort((a, b) => left(a) - left(b)).map(text);
+        }
+        const end = scores.scrollHeight - scores.clientHeight;
+        scores.scrollTop = scores.scrollTop < end ? scores.scrollTop + 100 : 0;
+    }
+    return names.every(name => name in seen) ? seen : null;
+}"""
+"""Cells by the name of their row, once all `names` were seen; until then null.
+
+The page of versions has a table. That of runs has a grid of names and one of scores, and draws only the rows in sight:
+so the grid is scrolled on, and from its end to the start, until nothing is missing.
+"""
+
+
+@pytest.mark.parametrize("of", ["versions", "runs"])
+def test_the_saved_comparison_says_what_the_command_says(
+    tab: Page, server: str, compared: tuple[Comparison, list[str]], of: str
+):
+    found, made = compared
+    address = found.mlflow_page() if of == "versions" else pages.comparison_page(made)
+    page = opened(tab, server, address, f"comparison of {of}")
+    switches = page.get_by_role("switch")
+    expect(switches.first).to_be_visible()
+    for place in range(switches.count()):
+        switches.nth(place).uncheck()  # rows of equal scores are hidden at first
+    heading, *rows = found.metrics()
+    assert heading[2:4] == ("models:/pair/1", "models:/pair/2")
+    names = [row[0] for row in rows]
+    assert "held_out/face_l1" in names
+    shown = page.wait_for_function(ROWS, arg=[f"{EVALUATION}{name}" for name in names], polling=100).json_value()
+    first, second = (compared.report.metrics() for compared in found.compared_models)
+    for name in names:
+        for cell, score in zip(shown[f"{EVALUATION}{name}"], (first[name], second[name]), strict=True):
+            assert float(cell) == pytest.approx(score, rel=0, abs=0.51 * last_digit(score)), name
 
 
 def test_a_version_says_what_it_is_in_its_first_line(tab: Page, server: str, runs: list[str]):
