@@ -33,13 +33,16 @@ WORN = len(PARTS)
 LID_LANDMARKS = (((43, 47), (44, 46)), ((37, 41), (38, 40)))
 """Upper and lower lid of the person's left eye and of the right one, iBUG points."""
 GAINS = {
-    "browInnerUp": 2.0,
+    "browInnerUp": 2.4,
     "browOuterUp": 1.8,
     "browDown": 1.8,
     "mouthUpperUp": 1.4,
     "mouthLowerDown": 1.6,
 }
 """How much further brows and lips move than by these targets, 5 to 7 mm: to about 10 mm, as people can."""
+INNER_BROW = ((0.20, 0.35), (1.0, 0.3))
+"""Distance to the side, decimetres, and share of browInnerUp's movement there. ARKit's unit raises the inner part
+alone. The target lifts the middle of the brow, too, and MediaPipe reads that as a raised outer brow."""
 UPPER_TEETH, LOWER_TEETH = 0.03, 0.07
 """How far they are lowered, decimetres."""
 TEETH_BACK = 0.04
@@ -95,6 +98,8 @@ def build_body(person: Person, device: str | torch.device = "cpu") -> Body:
     units = _fitted_lids(head, rest, head.unit_basis())
     for name, gain in GAINS.items():
         units[[index for index, unit in enumerate(UNIT_NAMES) if unit.startswith(name)]] *= np.float32(gain)
+    aside = np.interp(np.abs(head.vertices[:, 0]), *INNER_BROW)
+    units[UNIT_NAMES.index("browInnerUp")] *= aside[:, None].astype(np.float32)
     rest = rest + _teeth_moved(head)
     rest = rest + _hair_relief(head, rest, person)
     corner_vertex, uv, triangles, part = head.corner_vertex, corner_uv(head), head.triangles, head.triangle_part

@@ -104,16 +104,20 @@ def single_moves() -> tuple[Motion, tuple[str, ...]]:
 def draw_stills(frames: int, *seed: int) -> Motion:
     """Frames that have nothing to do with each other, to measure analyzers on.
 
-    In each, brows, eyes and mouth do one of `STILLS` each, as strongly as it comes; every pose within `STILL_POSE`
-    is as likely as another. So no unit undoes or always goes with another one.
+    In each, brows, eyes and mouth do one of `STILLS` each. So no unit undoes or always goes with another one. Every
+    choice comes as often as another, and as often weakly as strongly: by chance alone some people would never raise a
+    brow. Every pose within `STILL_POSE` is as likely as another.
     """
     rng = np.random.default_rng([*seed, 7])
     units = np.zeros((frames, len(UNIT_NAMES)))
-    for row in units:
-        for choices in STILLS:
-            strength = rng.uniform(0, 1)
-            for name in choices[rng.integers(len(choices))]:
-                row[[index for index, unit in enumerate(UNIT_NAMES) if unit in _sides(name)]] += strength
+    for choices in STILLS:
+        rounds = -(-frames // len(choices))
+        chosen = np.concatenate([rng.permutation(len(choices)) for _ in range(rounds)])[:frames]
+        for number, names in enumerate(choices):
+            (rows,) = np.nonzero(chosen == number)
+            strength = (rng.permutation(len(rows)) + rng.uniform(0, 1, len(rows))) / max(len(rows), 1)
+            sides = [index for index, unit in enumerate(UNIT_NAMES) for name in names if unit in _sides(name)]
+            units[np.ix_(rows, sides)] = strength[:, None]
     pose = rng.uniform(-1, 1, (frames, 3)) * np.radians(STILL_POSE)
     return Motion(units.astype(np.float32), pose.astype(np.float32), np.zeros((frames, 3), np.float32))
 

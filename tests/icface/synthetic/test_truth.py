@@ -8,6 +8,7 @@ from icface.analyzers.blendshapes import BLENDSHAPE_NAMES, attributes_from_blend
 from icface.analyzers.pose import euler_from_rotation, pose_from_matrix
 from icface.attributes import ATTRIBUTE_NAMES
 from icface.synthetic.camera import FIELD, FRAME, landmarks, posed
+from icface.synthetic.head import UNIT_NAMES
 from icface.synthetic.labels import OWN, attributes, blendshapes, face_matrices
 from icface.synthetic.motion import draw_motion, draw_stills
 
@@ -85,6 +86,12 @@ def test_units_move_the_face_as_facs_says(body, make_still, unit, name, moved, d
     assert label(make_still(), name) == 0
 
 
+def test_the_inner_brow_leaves_the_middle_and_the_outer_one(body, make_still):
+    """MediaPipe reads the middle of a brow as AU02."""
+    up = (landmarks(body, make_still())[0] - landmarks(body, make_still({"browInnerUp": 1}))[0])[:, 1]
+    assert up[[21, 22]].min() > 5 * np.abs(up[[17, 18, 19, 24, 25, 26]]).max()
+
+
 def test_mouth_corners_go_aside_when_smiling_stretching_and_dimpling(body, make_still):
     rest = landmarks(body, make_still())[0]
     for unit in ("mouthSmile", "mouthStretch", "mouthDimple"):
@@ -135,6 +142,15 @@ def test_every_unit_moves_in_drawn_motions():
     named = [name for name in BLENDSHAPE_NAMES[1:] if not name.startswith(("jawForward", "jawLeft", "jawRight"))]
     moving = {name for name, largest in zip(BLENDSHAPE_NAMES[1:], units.max(axis=0), strict=False) if largest > 0.3}
     assert set(named) - moving <= {"mouthClose", "mouthLeft", "mouthRight", "mouthShrugUpper"}
+
+
+def test_everybody_raises_and_lowers_brows_in_stills_weakly_and_strongly():
+    for person in range(6):
+        stills = draw_stills(12, 8, person)
+        brows = stills.units[:, [UNIT_NAMES.index(name) for name in ("browInnerUp", "browOuterUpLeft", "browDownLeft")]]
+        assert ((brows > 0).sum(axis=0) >= [4, 4, 2]).all(), person
+        assert (brows.max(axis=0) > 0.5).all(), person
+        assert not (brows[:, :2].any(axis=1) & (brows[:, 2] > 0)).any(), "nobody raises and lowers a brow at once"
 
 
 def test_motions_are_smooth_and_within_limits():
