@@ -117,7 +117,7 @@ def draw_stills(frames: int, *seed: int) -> Motion:
             (rows,) = np.nonzero(chosen == number)
             strength = (rng.permutation(len(rows)) + rng.uniform(0, 1, len(rows))) / max(len(rows), 1)
             sides = [index for index, unit in enumerate(UNIT_NAMES) for name in names if unit in _sides(name)]
-            units[np.ix_(rows, sides)] = strength[:, None]
+            units[rows[:, None], sides] = strength[:, None]
     pose = rng.uniform(-1, 1, (frames, 3)) * np.radians(STILL_POSE)
     return Motion(units.astype(np.float32), pose.astype(np.float32), np.zeros((frames, 3), np.float32))
 
