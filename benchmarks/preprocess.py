@@ -5,6 +5,9 @@ filters, hashes or Parquet. Rounds of both alternate. Two ratios are printed: of
 started (goal 0.9), and of the CPU time a frame, which another program on the machine disturbs less. Start-up and the
 end (the index, Ray's farewell) are shown apart. Memory: the peak of the largest process that reads clips (goal under
 1 GB).
+
+Beside them runs a naive peer, plain `ray.data.read_videos` (`preprocess_peer.py`). For it the whole time and the CPU
+time of all processes count. `--no-peer` leaves it out.
 """
 
 import argparse
@@ -15,32 +18,15 @@ import statistics
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from process_tree import descendants
+from job_usage import JobUsage, Round, usage_of
+from preprocess_peer import ray_data
 
 GOAL_RATIO, GOAL_MEGABYTES = 0.9, 1000.0
 SIZE = 128
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    start: float
-    """Seconds until the processes worked."""
-    seconds: float
-    """From then until the last clip was done."""
-    end: float
-    """From then until all was written and Ray was gone."""
-    frames: int
-    cpu: float
-    """Seconds of CPU time of the processes that read clips, imports included."""
-    other_cpu: float
-    """Seconds of CPU time of all other processes (Ray's)."""
-    peak_megabytes: float
-    """Of the largest process that reads clips."""
+PEER = "ray.data"
 
 
 def plain(clips: Any, every: int, ready: Any, go: Any, answers: Any) -> None:
@@ -73,7 +59,7 @@ def plain(clips: Any, every: int, ready: Any, go: Any, answers: Any) -> None:
             squares = rule.squares(np.stack(boxes), info.fps / every, info.width, info.height)
             for frame, square in zip(kept, squares, strict=True):
                 encode_jpeg(crop_image(frame, square, SIZE))
-    answers.put((count, *_usage(os.getpid())))
+    answers.put((count, *usage_of(os.getpid())))
 
 
 def limit(paths: list[str], every: int, workers: int) -> Round:
@@ -134,7 +120,7 @@ def _pipeline(source: str, count: int | None, every: int, workers: int, answers:
     from pipelines.dataset import Dataset
     from pipelines.preprocess.job import preprocess
 
-    usage = _Usage()
+    usage = JobUsage("pipelines.preprocess.clip_process")
     with tempfile.TemporaryDirectory() as folder:
         config = PreprocessConfig(
             source=source,
@@ -160,65 +146,48 @@ def _pipeline(source: str, count: int | None, every: int, workers: int, answers:
             end=ended - worked,
             frames=frames,
             cpu=readers,
-            other_cpu=others,
+            other_cpu=others + time.process_time(),
             peak_megabytes=usage.peak,
         )
     )
 
 
-class _Usage:
-    """CPU time and memory of this process's descendants, looked at a few times a second."""
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.working: float | None = None
-        """When as many processes as were asked for had the analyzer loaded and read clips."""
-        self.worked: float | None = None
-        """When one of them was last seen to read a clip."""
-        self.peak = 0.0
-        self._seconds: dict[int, tuple[bool, float]] = {}
-
-    def watch(self, workers: int) -> None:
-        while not self.stop.wait(0.5):
-            opened = 0
-            for pid, words in descendants(os.getpid()).items():
-                try:
-                    # One that has ended, and is still listed, has no command line any more.
-                    reader = "pipelines.preprocess.clip_process" in words or self._seconds.get(pid, (False, 0.0))[0]
-                    seconds, peak = _usage(pid)
-                    if reader:
-                        self.peak = max(self.peak, peak)
-                        # The first process only says what the analyzer is; those of the job are Ray's grandchildren.
-                        opened += _parent(_parent(pid)) != os.getpid() and _reads_a_clip(pid)
-                except (OSError, ValueError, IndexError):
-                    continue
-                self._seconds[pid] = (reader, seconds)
-            if self.working is None and opened >= workers:
-                self.working = time.monotonic()
-            if opened:
-                self.worked = time.monotonic()
-
-    def sums(self) -> tuple[float, float]:
-        """Seconds of the processes that read clips, and of all others."""
-        readers = sum(seconds for reader, seconds in self._seconds.values() if reader)
-        return readers, sum(seconds for _, seconds in self._seconds.values()) - readers
+def peer(paths: list[str], every: int, workers: int) -> Round:
+    """The naive peer in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=_peer, args=(paths, every, workers, answers))
+    process.start()
+    found: Round = _answer(answers, [process])
+    process.join()
+    return found
 
 
-def _reads_a_clip(pid: int) -> bool:
-    return any(".mp4" in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
+def _peer(paths: list[str], every: int, workers: int, answers: Any) -> None:
+    from pyarrow.dataset import dataset
 
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def _usage(pid: int) -> tuple[float, float]:
-    """Seconds of CPU time and megabytes at the peak of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    status = Path(f"/proc/{pid}/status").read_text()
-    # A process that has ended and waits for its parent has no memory any more.
-    peak = max((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), default=0)
-    return (int(fields[11]) + int(fields[12])) / TICKS, peak / 1024
+    usage = JobUsage("ray::")
+    thread = threading.Thread(target=usage.watch, args=(workers,), daemon=True)
+    thread.start()
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        ray_data(paths, every, workers, folder)
+        seconds = time.monotonic() - began
+        usage.stop.set()
+        thread.join()
+        frames = dataset(folder, format="parquet").count_rows()
+    readers, others = usage.sums()
+    answers.put(
+        Round(
+            start=0.0,
+            seconds=seconds,
+            end=0.0,
+            frames=frames,
+            cpu=readers + time.process_time(),
+            other_cpu=others,
+            peak_megabytes=max(usage.peak, usage_of(os.getpid())[1]),
+        )
+    )
 
 
 def main() -> None:
@@ -228,6 +197,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--no-peer", action="store_true", help="leave the naive peer out")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         _measure(arguments, arguments.source or _samples(Path(folder)))
@@ -253,25 +223,37 @@ def _measure(arguments: argparse.Namespace, source: str) -> None:
     paths = [folder.path(clip.path) for clip in clips]
     rounds: dict[str, list[Round]] = {"limit": [], "pipeline": []}
     for _ in range(arguments.rounds):
-        rounds["limit"].append(limit(paths, arguments.every, arguments.workers))
-        rounds["pipeline"].append(pipeline(source, arguments.limit, arguments.every, arguments.workers))
-        for name, runs in rounds.items():
-            run = runs[-1]
-            print(
-                f"{name:8}  start-up {run.start:5.1f} s, then {run.frames} frames in {run.seconds:6.1f} s: "
-                f"{run.frames / run.seconds:5.1f} frames/s, {1000 * run.cpu / run.frames:.1f} ms CPU a frame "
-                f"(and {1000 * run.other_cpu / run.frames:.1f} of other processes), peak {run.peak_megabytes:.0f} MB, "
-                f"end {run.end:.1f} s",
-                flush=True,
-            )
+        _show(rounds, "limit", limit(paths, arguments.every, arguments.workers))
+        _show(rounds, "pipeline", pipeline(source, arguments.limit, arguments.every, arguments.workers))
+        if not arguments.no_peer:
+            _show(rounds, PEER, peer(paths, arguments.every, arguments.workers))
     rate = {name: statistics.median(run.frames / run.seconds for run in runs) for name, runs in rounds.items()}
     cost = {name: statistics.median(run.cpu / run.frames for run in runs) for name, runs in rounds.items()}
+    whole = {name: statistics.median(run.whole_rate for run in runs) for name, runs in rounds.items()}
+    whole_cost = {name: statistics.median(run.whole_cpu for run in runs) for name, runs in rounds.items()}
     peak = max(run.peak_megabytes for run in rounds["pipeline"])
     print(
         f"pipeline/limit: {rate['pipeline'] / rate['limit']:.2f} of the rate (goal {GOAL_RATIO}); "
         f"limit/pipeline: {cost['limit'] / cost['pipeline']:.2f} of the CPU time a frame"
     )
+    if not arguments.no_peer:
+        print(
+            f"pipeline/{PEER}: {whole['pipeline'] / whole[PEER]:.2f} times the rate of the whole job; "
+            f"{PEER}/pipeline: {whole_cost[PEER] / whole_cost['pipeline']:.2f} times the CPU time a frame; "
+            f"peak of its largest process {max(run.peak_megabytes for run in rounds[PEER]):.0f} MB"
+        )
     print(f"peak memory of a process that reads clips: {peak:.0f} MB (goal under {GOAL_MEGABYTES:.0f})")
+
+
+def _show(rounds: dict[str, list[Round]], name: str, run: Round) -> None:
+    rounds.setdefault(name, []).append(run)
+    print(
+        f"{name:18}  start-up {run.start:5.1f} s, then {run.frames} frames in {run.seconds:6.1f} s: "
+        f"{run.frames / run.seconds:5.1f} frames/s, {1000 * run.cpu / run.frames:.1f} ms CPU a frame "
+        f"(and {1000 * run.other_cpu / run.frames:.1f} of other processes), peak {run.peak_megabytes:.0f} MB, "
+        f"end {run.end:.1f} s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
