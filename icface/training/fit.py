@@ -21,6 +21,7 @@ from icface.training.config import TrainConfig
 from icface.training.critic import Critic
 from icface.training.distributed import any_rank, world
 from icface.training.ema import estimate_batch_norms
+from icface.training.operations import OperationCounter
 from icface.training.prefetch import prefetched
 from icface.training.step_rate import StepRate
 from icface.training.trainer import Metrics, prepare
@@ -40,7 +41,7 @@ class Hooks:
 
     on_log: Callable[[int, Metrics], None] = _ignore
     """(steps done, metrics): losses averaged since the last call; `images_per_second` and `seconds_left` at the pace
-    of the last minute."""
+    of the last minute; `tflops`, trillions of operations a second of all ranks since the last call."""
     on_images: Callable[[int, npt.NDArray[np.uint8]], None] = _ignore
     """(steps done, sample grid (H, W, 3) uint8 RGB): see `sample_grid`."""
     on_edits: Callable[[int, npt.NDArray[np.uint8], tuple[str, ...]], None] = _ignore
@@ -118,6 +119,9 @@ def fit(
     sample: DeviceBatch | None = None
     saved = time.monotonic()
     rate = StepRate(training.steps_done, saved)
+    if torch.device(device).type == "cuda" or training.config.compile == "never":
+        # Elsewhere a step that is not compiled would round another way, and a resumed training end with other weights.
+        training.operations = OperationCounter(saved)
     copy = HostCopy()
     iterator = prefetched(data.batches, training.device)
     stopping = False
@@ -140,8 +144,11 @@ def fit(
             late = time.monotonic() - saved > 60 * config.checkpoint_minutes
             stop, late = any_rank(stopping, late, device=training.device)
         if done % config.log_every == 0 or last:
-            seconds = rate.update(done, time.monotonic())
+            now = time.monotonic()
+            seconds = rate.update(done, now)
             metrics = training.metrics()
+            if training.operations is not None:
+                metrics["tflops"] = training.operations.rate(now) * world()[1] / 1e12
             metrics["images_per_second"] = len(batch) * world()[1] / seconds
             metrics["seconds_left"] = seconds * (config.steps - done)
             hooks.on_log(done, metrics)

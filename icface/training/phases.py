@@ -112,6 +112,11 @@ class Networks:
     def _neutral(self, count: int) -> Tensor:
         return self.neutral_encoded.expand(count, -1)
 
+    def kind(self, number: int) -> tuple[bool, bool]:
+        """Steps of one kind run the same networks in each phase. Whether pseudo targets and R1 are among them."""
+        r1 = bool(self.config.loss.r1) and number % self.config.loss.r1_interval == 0
+        return self._pseudo_ramp(number) > 0, r1
+
     def _pseudo_ramp(self, number: int) -> float:
         start = self.config.loss.pseudo_target_start * self.config.steps
         return 1.0 if start == 0 else min(max(number / start - 1, 0.0), 1.0)

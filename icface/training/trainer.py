@@ -1,6 +1,7 @@
 """A training: networks, losses and optimisers, and what one step does with a batch."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from icface.training.fused_adam import FusedAdam
 from icface.training.init_from import init_from
 from icface.training.losses import AttributeLoss, Losses
 from icface.training.memory import keep_freed_memory
+from icface.training.operations import OperationCounter
 from icface.training.phases import Networks, Phase, Step
 from icface.training.seeds import seed_of
 
@@ -63,6 +65,8 @@ class Training:
     steps_done: int = 0
     check: DeferredCheck | None = None
     """On a GPU: what is not finite is found without waiting for it. None looks before each backward."""
+    operations: OperationCounter | None = None
+    """Counts what the phases compute; None counts nothing."""
     totals: dict[tuple[str, ...], tuple[Tensor, int]] = field(default_factory=dict)
     """By the names of a phase's terms: their sums on the device since the last `metrics`, and of how many steps."""
 
@@ -121,7 +125,9 @@ class Training:
             if update is not None and not phase.overlaps:
                 self._apply(update)
                 update = None
-            following = self._backward(phase, steps, batch)
+            kind = (phase.name, *self.networks.kind(number))
+            with self.operations.counting(kind) if self.operations is not None else nullcontext():
+                following = self._backward(phase, steps, batch)
             if update is not None:
                 self._apply(update)
             update = following

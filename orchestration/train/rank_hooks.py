@@ -70,7 +70,7 @@ def hooks_of(
 
     def log(step: int, metrics: dict[str, float]) -> None:
         times = {name: metrics[name] for name in ("images_per_second", "seconds_left") if name in metrics}
-        terms = {name: value for name, value in metrics.items() if name not in times}
+        terms = {name: value for name, value in metrics.items() if name not in {*times, "tflops"}}
         job.coordinator.post.remote(step=step, metrics=terms, **times)
         told = {name: value for name, value in metrics.items() if name != "seconds_left"}
         if "images_per_second" in metrics:

@@ -1,13 +1,16 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from support.synthetic_pairs import synthetic_batch, synthetic_frames, tiny_config, tiny_training
+from torch.utils.flop_counter import FlopCounterMode
 
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.errors import IcfaceError
+from icface.training import fit as fit_module
 from icface.training.checkpoint import load_state
 from icface.training.compiling import COMPILE_FROM, for_device
 from icface.training.config import TrainConfig
@@ -49,9 +52,26 @@ def test_the_same_seed_gives_the_same_weights_and_losses(preset):
     ]
     assert_equal(weights(models[0]), weights(models[1]))
     for (step, first), (_, second) in zip(*logs, strict=True):
-        timed = {"images_per_second", "seconds_left"}
+        timed = {"images_per_second", "seconds_left", "tflops"}
         assert {k: v for k, v in first.items() if k not in timed} == {k: v for k, v in second.items() if k not in timed}
         assert step % 2 == 0
+
+
+def test_the_operations_of_a_log_interval_by_its_seconds(monkeypatch):
+    clock, logged = [100.0], []
+
+    def pass_seconds(*_):
+        clock[0] += 2.0
+
+    monkeypatch.setattr(fit_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    config = tiny_config("small").merge({"loss": {"r1": 0.0, "pseudo_target_start": 0.0}})
+    hooks = Hooks(on_step=pass_seconds, on_log=lambda step, metrics: logged.append((step, metrics["tflops"])))
+    run(config, hooks=hooks)
+    with FlopCounterMode(display=False) as library:
+        tiny_training(config).step(synthetic_batch(0))
+    step = library.get_total_flops()
+    # The time of a step passes after it: one has passed at the first log, and two more at each later one.
+    assert logged == [(2, pytest.approx(2 * step / 2e12)), (4, pytest.approx(2 * step / 4e12)), (6, logged[1][1])]
 
 
 def test_another_seed_gives_other_weights():

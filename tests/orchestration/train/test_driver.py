@@ -61,6 +61,7 @@ def test_the_run_is_recorded(trained, job: TrainJob, told, workplace: Path):
     assert run.data.tags["icface.workers"] == "2"
     assert run.data.metrics["train/generator/reconstruction"] > 0
     assert run.data.metrics["train/images_per_second"] > 0
+    assert run.data.metrics["train/tflops"] > 0
     assert 0 < run.data.metrics["train/generator/learning_rate"] < job.training.optimiser.generator_lr
     assert run.data.metrics["system/cpu_utilization_percentage"] >= 0
     assert run.data.tags["mlflow.note.content"].startswith("Preset custom, 32 px, 6 steps. Not evaluated yet.")

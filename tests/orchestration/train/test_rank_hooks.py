@@ -73,7 +73,7 @@ def test_a_checkpoint_that_is_lost_ends_the_training_and_costs_none_before(setti
         fit(config, bundle, data, hooks=hooks)
     assert setting.steps < 10**6
     phases = ("reading_a_batch", "training", "writing_a_checkpoint")
-    assert {f"train/seconds_a_step/{phase}" for phase in phases} <= log.names
+    assert {"train/tflops", *(f"train/seconds_a_step/{phase}" for phase in phases)} <= log.names
     assert setting.writer.wait() is None, "it was told"
     assert setting.checkpoints.steps() == [2]
     assert load_state(setting.folder / "checkpoint_00000002")["steps_done"] == 2
