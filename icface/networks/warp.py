@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from icface.networks import fused_modulation
 from icface.networks.config import ModelConfig
 from icface.networks.small_maps import SmallMapConv2d
 
@@ -24,8 +25,6 @@ MASK_BIAS = 8.0
 over what it has not yet learned to move, in the mean of the colours that may come there: blurred."""
 COARSE = 8
 """Pixels that share a colour in the ground of the painted picture."""
-EPSILON = 1e-5
-"""Added to the variance in group norm, as PyTorch does."""
 LARGEST_FLOW = 0.5
 """Farthest that a pixel moves, as a share of half the picture's width."""
 
@@ -129,11 +128,15 @@ class WarpGenerator(nn.Module):
     picture's size, and the painted picture is unfolded from there.
     """
 
+    averaging: Tensor | None
+
     def __init__(self, config: ModelConfig, attributes: int) -> None:
         super().__init__()
         condition = 128
         self.gain = config.attribute_gain
-        self.smooth = config.painting == "smooth"
+        self.register_buffer(
+            "averaging", averaging_filter(3) if config.painting == "smooth" else None, persistent=False
+        )
         self.condition = nn.Sequential(
             nn.Linear(attributes, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU()
         )
@@ -191,7 +194,7 @@ class WarpGenerator(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             flow, mask = self._flow(attributes, x.float(), lowest)
             moved = warp(image.float(), flow).clamp(-1, 1)
-            details = without_chequer(painted.float()) if self.smooth else painted.float()
+            details = painted.float() if self.averaging is None else without_chequer(painted.float(), self.averaging)
             painted = (_coarse(moved) + details).clamp(-1, 1)
             return Warped(mask * moved + (1 - mask) * painted, flow, mask, moved, painted)
 
@@ -216,11 +219,13 @@ def modulate(x: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
     """SiLU of `x` (B, C, H, W), normalised in groups of channels, times 1 + `scale` plus `shift`, both (B, C, 1, 1).
 
     Called outside of autocast, with all three of one type; the result has the type and the memory order of `x`.
-    Statistics are float32. On a CPU it is PyTorch's own group norm, which changes the memory order elsewhere. There
-    the same is written out, in operations that torch.compile fuses.
+    Statistics are float32. On a CPU it is PyTorch's own group norm, which changes the memory order elsewhere. There it
+    is one kernel, or the same written out, in operations that torch.compile fuses.
     """
     if x.device.type == "cpu":
         return F.silu(torch.addcmul(shift, F.group_norm(x, groups), 1 + scale))
+    if x.is_cuda and fused_modulation.AVAILABLE and not torch.compiler.is_compiling():
+        return fused_modulation.modulate(x, scale, shift, groups)
     return modulate_written_out(x, scale, shift, groups)
 
 
@@ -228,7 +233,7 @@ def modulate_written_out(x: Tensor, scale: Tensor, shift: Tensor, groups: int) -
     """`modulate` in operations that torch.compile fuses."""
     grouped, of_groups = x.unflatten(1, (groups, -1)).float(), (1, (groups, -1))
     variance, mean = torch.var_mean(grouped, dim=(2, 3, 4), correction=0, keepdim=True)
-    normalised = (grouped - mean) * torch.rsqrt(variance + EPSILON)
+    normalised = (grouped - mean) * torch.rsqrt(variance + fused_modulation.EPSILON)
     y = normalised * (1 + scale.unflatten(*of_groups).float()) + shift.unflatten(*of_groups).float()
     return F.silu(y).to(x.dtype).flatten(1, 2)
 
@@ -272,16 +277,20 @@ def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:
     return grid.permute(0, 3, 1, 2)
 
 
-def without_chequer(picture: Tensor) -> Tensor:
-    """(B, C, H, W) averaged over neighbours by 1 2 1 both ways: a pattern of every other pixel is gone.
+def averaging_filter(channels: int) -> Tensor:
+    """(channels, 1, 3, 3) float32: 1 2 1 both ways over 16, for each channel by itself."""
+    weights = torch.tensor([0.25, 0.5, 0.25])
+    return (weights[:, None] * weights).expand(channels, 1, 3, 3).contiguous()
 
-    >>> without_chequer(torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]]).repeat(1, 1, 2, 2))[0, 0, 1, 1:3].tolist()
+
+def without_chequer(picture: Tensor, weights: Tensor) -> Tensor:
+    """(B, C, H, W) averaged over neighbours by an `averaging_filter`: a pattern of every other pixel is gone.
+
+    >>> chequered = torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]]).repeat(1, 1, 2, 2)
+    >>> without_chequer(chequered, averaging_filter(1))[0, 0, 1, 1:3].tolist()
     [0.0, 0.0]
     """
-    weights = picture.new_tensor([0.25, 0.5, 0.25])
-    channels = picture.shape[1]
-    kernel = (weights[:, None] * weights).expand(channels, 1, 3, 3)
-    return F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), kernel, groups=channels)
+    return F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), weights, groups=len(weights))
 
 
 def _coarse(picture: Tensor) -> Tensor:
