@@ -5,11 +5,12 @@ the operators that PyTorch dispatches are the same, forward and backward.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -27,6 +28,9 @@ WAITS = frozenset(
     | {"__int__", "__index__", "equal", "allclose"}
 )
 """Functions whose result the host needs before it can go on."""
+FROM_HOST = frozenset({"tensor", "new_tensor", "as_tensor", "where"})
+"""Functions that bring numbers of the host to the device, as an index by a list does too. That waits for the device and
+cannot be recorded as a CUDA graph. `where` makes a tensor on the host of each number that it is given."""
 
 
 @dataclass
@@ -78,7 +82,16 @@ class _Waits(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in WAITS and args and isinstance(args[0], torch.Tensor) and not getattr(args[0], "on_host", False):
             self.counts.waits[name] += 1
+        if _brings_numbers(name, args):
+            self.counts.waits[name] += 1
         return func(*args, **(kwargs or {}))
+
+
+def _brings_numbers(name: str, args: Sequence[Any]) -> bool:
+    if name == "__getitem__":
+        places = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return any(isinstance(place, (list, np.ndarray)) for place in places)
+    return name in FROM_HOST and any(isinstance(value, (int, float, list, np.ndarray)) for value in args)
 
 
 def count(work: Callable[[], object], networks: Mapping[str, nn.Module]) -> Counts:

@@ -115,7 +115,7 @@ class ICface(nn.Module):
         neutral = self._neutral.expand(len(source), -1)
         if self.config.model.neutraliser_input == "neutral":
             return neutral
-        return torch.where(self._trained, 0.5 + (neutral - source) / 2, 0.5)
+        return (0.5 + (neutral - source) / 2).masked_fill(~self._trained, 0.5)
 
     def neutralise(self, image: Tensor, source: Tensor) -> Tensor:
         """Neutral faces (B, 3, S, S) of pictures in [-1, 1] whose own coded attributes are `source` (B, n)."""

@@ -204,7 +204,8 @@ class Critic:
         borrowed = kind >= SINGLE + PAIR
         theirs = batch.driving_encoded.roll(1, dims=0)[:rows]
         free = (edited.float() @ self._followers > 0) & ~edited
-        weights = torch.where(edited, EDITED_WITH_MOUTHS if self.config.mouths else EDITED_WEIGHT, 1.0) * ~free
+        weight = EDITED_WITH_MOUTHS if self.config.mouths else EDITED_WEIGHT
+        weights = (1 + (weight - 1) * edited) * ~free
         return Edits(
             encoded=torch.where(borrowed[:, None], theirs, encoded),
             wanted=torch.where(borrowed[:, None], self._raw(theirs), wanted),

@@ -25,6 +25,8 @@ class AveragedModel:
     def __init__(self, model: ICface, halflife_share: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.halflife_share = halflife_share
+        saved = self.model.state_dict()
+        self._buffers = [name for name, _ in self.model.named_buffers() if name in saved]  # the rest is constant
 
     @torch.no_grad()
     def update(self, model: ICface, step: int) -> None:
@@ -34,8 +36,8 @@ class AveragedModel:
         # One kernel for all weights.
         average = get_ema_multi_avg_fn(decay)
         average(list(self.model.parameters()), list(model.parameters()), 0)
-        for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
-            kept.copy_(buffer)
+        for name in self._buffers:
+            self.model.get_buffer(name).copy_(model.get_buffer(name))
 
 
 @torch.no_grad()

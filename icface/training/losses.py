@@ -93,7 +93,7 @@ class Losses:
         self.config = config
         self.attribute_loss = attribute_loss
         self.perceptual = perceptual
-        self._landmark_weights = landmark_weights() if config.mouths else None
+        self._landmark_weights = landmark_weights().to(attribute_loss.scale.device) if config.mouths else None
         self.attribute_mask = torch.ones_like(attribute_loss.scale)
         """(n,) 1 or 0: the attributes that D reads well enough to teach the generators
         (`icface.training.validation.ValidationMetrics.reliable_attributes`)."""
@@ -136,8 +136,7 @@ class Losses:
             "N/landmarks": own * (followed(neutral_flow, neutral) - source).abs(),
         }
         if self._landmark_weights is not None:
-            weights = self._landmark_weights.to(driving.device)
-            distances = {name: distance * weights for name, distance in distances.items()}
+            distances = {name: distance * self._landmark_weights for name, distance in distances.items()}
         return {name: self.config.landmarks * distance.mean() for name, distance in distances.items()}
 
     def painted(self, batch: DeviceBatch, neutral_kept: Tensor, animated_kept: Tensor) -> Terms:
@@ -269,7 +268,7 @@ class Losses:
         neutral: Tensor,
         neutral_encoded: Tensor,
         pseudo: Tensor,
-        ramp: float,
+        ramp: Tensor | float,
         output: DiscriminatorOutput,
         readings: Readings,
     ) -> Terms:
@@ -285,7 +284,7 @@ class Losses:
         terms = self.discriminator_feedback(d, "N", output, neutral_encoded, weight, batch, readings.person)
         own = (batch.has_neutral & weights.neutral_frames)[:, None, None, None]
         target = torch.where(own, batch.neutral, pseudo.detach())
-        share = torch.where(own, 1.0, ramp)
+        share = own + ~own * ramp
         if weights.mouths and weights.regions:  # a pseudo target has no landmarks
             regions = region_weights(batch.neutral_landmarks, neutral.shape[-1], weights.regions)
             share = torch.where(own, regions, share)

@@ -1,5 +1,7 @@
 """The numpy mapping of `blendshapes` and `pose` in torch: the same constants, with gradients."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -39,10 +41,15 @@ def sides_of_units(blendshapes: Tensor) -> Tensor:
     return torch.stack([units[name] for name in SIDE_NAMES], dim=1)
 
 
+def _at(points: Tensor, places: Sequence[int]) -> Tensor:
+    """(B, n, 2) of points (B, 68, 2). A list as an index would travel from the host to the device each time."""
+    return torch.stack([points[:, place] for place in places], dim=1)
+
+
 def _brow_to_nostril(points: Tensor, pose: Tensor) -> Tensor:
     """(B,) see `blendshapes`."""
-    centre = points[:, INNER_BROWS].mean(dim=1) - points[:, NOSTRILS].mean(dim=1)
+    centre = _at(points, INNER_BROWS).mean(dim=1) - _at(points, NOSTRILS).mean(dim=1)
     height = centre.norm(dim=1) / pose[:, 0].cos().clamp_min(LEAST_COSINE)
-    outer = points[:, OUTER_EYES]
+    outer = _at(points, OUTER_EYES)
     width = (outer[:, 1] - outer[:, 0]).norm(dim=1) / pose[:, 1].cos().clamp_min(LEAST_COSINE)
     return height / width.clamp_min(1e-6)

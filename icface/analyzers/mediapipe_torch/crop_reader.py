@@ -91,6 +91,7 @@ class CropReader(nn.Module):
     """
 
     points: Tensor
+    middle: Tensor
     ibug: Tensor
 
     def __init__(self, weights: str | Path | None = None) -> None:
@@ -101,6 +102,7 @@ class CropReader(nn.Module):
         self.blendshapes = TfliteNetwork(task.graphs["face_blendshapes"])
         self.geometry = FaceGeometry(task)
         self.register_buffer("points", torch.tensor(BLENDSHAPE_POINTS), persistent=False)
+        self.register_buffer("middle", torch.tensor([0.5, 0.5, 0.0]), persistent=False)
         self.register_buffer("ibug", torch.from_numpy(IBUG_FROM_MESH), persistent=False)
 
     def forward(self, images: Tensor) -> CropReading:
@@ -117,7 +119,7 @@ class CropReader(nn.Module):
             mesh = mesh.reshape(-1, 478, 3)
             (blendshapes,) = self.blendshapes(mesh[:, self.points, :2])
             mesh = mesh / NETWORK_SIZE
-            centred = (mesh - mesh.new_tensor([0.5, 0.5, 0.0])) * CROP_HEIGHT
+            centred = (mesh - self.middle) * CROP_HEIGHT
             pose = pose_of(self.geometry(centred)[1])
             landmarks = mesh[:, self.ibug, :2]
             unclipped = torch.cat([pose, action_units_of(blendshapes, pose, landmarks)], dim=1)

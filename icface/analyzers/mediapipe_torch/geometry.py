@@ -26,6 +26,8 @@ class FaceGeometry(nn.Module):
     share: Tensor
     basis: Tensor
     middle: Tensor
+    flip: Tensor
+    towards: Tensor
 
     def __init__(self, task: FaceTask) -> None:
         super().__init__()
@@ -37,6 +39,9 @@ class FaceGeometry(nn.Module):
         canonical = torch.from_numpy(task.canonical)[basis]
         self.register_buffer("canonical", canonical - (share[:, None] * canonical).sum(0), persistent=False)
         self.register_buffer("middle", (share[:, None] * canonical).sum(0), persistent=False)
+        # On the device, as all constants here: a copy from the host cannot be part of a CUDA graph.
+        self.register_buffer("flip", torch.tensor([NEAR_HEIGHT, -NEAR_HEIGHT, NEAR_HEIGHT]), persistent=False)
+        self.register_buffer("towards", torch.tensor([1.0, 1.0, -1.0]), persistent=False)
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scale (B,), rotation (B, 3, 3) and translation (B, 3), centimetres, of the canonical face.
@@ -45,11 +50,10 @@ class FaceGeometry(nn.Module):
         camera, in heights of the frame. MediaPipe's matrix is scale * rotation with the translation beside it.
         """
         points = points[:, :MESH_POINTS]
-        flip = points.new_tensor([NEAR_HEIGHT, -NEAR_HEIGHT, NEAR_HEIGHT])
-        screen = points * flip
+        screen = points * self.flip
         offset = screen[..., 2].mean(dim=1)[:, None]
         screen = screen[:, self.basis]
-        first = self._fit(screen * screen.new_tensor([1.0, 1.0, -1.0]))[0]
+        first = self._fit(screen * self.towards)[0]
         second = self._fit(_metric(screen, offset, first))[0]
         return self._fit(_metric(screen, offset, first * second))
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
 from torch import Tensor
 
+from benchmarks.counting import count
 from icface.analyzers.blendshapes import MEASURES
 from icface.analyzers.mediapipe_torch.task import load_task
 from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema, Seen
@@ -26,6 +27,7 @@ from icface.training.critic import (
     moved_points,
     why_no_critic,
 )
+from icface.training.finite import DeferredCheck
 from icface.training.losses import ELSEWHERE, INSIDE
 from icface.training.losses import LIPS as LIPS_WEIGHT
 from icface.training.mouth_colours import borrowed_mouths
@@ -293,6 +295,19 @@ def test_a_training_step_reads_edits_and_lets_d_judge_them(canonical: np.ndarray
     assert wanted <= set(terms)
     assert np.isfinite(list(terms.values())).all()
     assert 4 + 4 + 4 + 4 in judged  # real, animated, neutral, edited
+
+
+def test_a_step_with_mediapipes_networks_waits_for_nothing() -> None:
+    """As on a GPU: the check stays on the device, and no number comes from the host."""
+    described = BundleConfig(model=ModelConfig(size=32), schema=SCHEMA, analyzer={"name": "mediapipe"})
+    training = tiny_training(
+        tiny_config("icface", loss={"critic": 1.0, "mouths": True, "pseudo_target_start": 0.0}),
+        critic=make_critic(LossConfig(critic=1.0), described),
+    )
+    training.check = DeferredCheck(training.device)
+    training.step(synthetic_batch(0))
+    batch = synthetic_batch(1)
+    assert count(lambda: training.step(batch), {}).waits == {}
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,13 @@ def test_a_step_with_the_check_of_a_gpu_waits_for_nothing():
     assert count(lambda: training.step(batch), {}).waits == {}
 
 
+def test_numbers_that_come_from_the_host_are_waits():
+    a, index = torch.randn(3, 4), torch.tensor([0, 2])
+    numbers = count(lambda: (torch.where(a > 0, a, 0.5), a[:, [1, 2]], a.new_tensor([1.0]), torch.tensor([2.0])), {})
+    assert numbers.waits == {"where": 1, "__getitem__": 1, "new_tensor": 1, "tensor": 1}
+    assert count(lambda: (torch.where(a > 0, a, -a), a[:, index], a[1:, 0], a.masked_fill(a > 0, 0.5)), {}).waits == {}
+
+
 def test_what_is_counted():
     a = torch.randn(2, 3, 4, 4)
     layer = torch.nn.Conv2d(3, 1, 1)
