@@ -188,8 +188,10 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """`bf16` runs the networks in autocast. Flows, masks, losses and R1 stay in float32. `auto`: bf16 on a GPU."""
     compile: Literal["auto", "always", "never"] = "auto"
-    """Compile the networks with torch.compile, except for R1, which needs a double backward. `auto`: on a GPU, from
-    5000 steps on."""
+    """Compile the networks with torch.compile, except for R1, which needs a double backward. `auto`: on GPUs, from
+    5000 steps on, where steps cannot be recorded (`graphs`)."""
+    graphs: Literal["auto", "never"] = "auto"
+    """Record a step as a CUDA graph, which starts all its kernels at once. `auto`: on one GPU, with recipe `icface`."""
     accumulate: int = 1
     """Gradient accumulation: parts into which each rank's share of a batch is split. Less memory, same gradients."""
     log_every: int = 50
@@ -275,7 +277,7 @@ ICFACE_LOSS = LossConfig(
     r1_interval=8,
 )
 """The weights of preset `icface`; docs/results.md says what they were chosen by."""
-FREE = ("log_every", "images_every", "checkpoint_every", "checkpoint_minutes", "data.workers")
+FREE = ("graphs", "log_every", "images_every", "checkpoint_every", "checkpoint_minutes", "data.workers")
 """Fields that touch no weight: a run that goes on may change them."""
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(

@@ -16,6 +16,9 @@ from torch import Tensor
 from icface.errors import IcfaceError
 from icface.training.batch import Batch
 
+Seen = tuple[tuple[str, ...], Tensor]
+"""Of a phase: the terms' names, and (2, terms) on the device, as in `_Record`."""
+
 
 class NonFiniteLoss(IcfaceError):
     """A loss term became infinite or not a number on some rank; every rank raises it, with its slice of the batch."""
@@ -58,7 +61,8 @@ class DeferredCheck:
         self.bad = torch.zeros((), device=device)
         """() float32 on the device: 1 after a loss or a gradient that is not finite, on any rank."""
         self._one = torch.ones((), device=device)
-        self._phases: list[tuple[tuple[str, ...], Tensor]] = []
+        self.seen: list[Seen] = []
+        """What this step's phases have shown so far."""
         self._records: deque[_Record] = deque()
 
     def see(self, phase: str, names: Sequence[str], means: Tensor, own: Tensor, gradients: Iterable[Tensor]) -> None:
@@ -67,10 +71,10 @@ class DeferredCheck:
         # GradScaler's check: one launch over all gradients. Multiplying by 1 leaves them as they are.
         torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), found, self._one)
         # What comes of a bad loss needs no name of its own.
-        gradient = torch.where((found > 0) & means.isfinite().all(), torch.nan, 0.0)
+        gradient = torch.zeros_like(found).masked_fill_((found > 0) & means.isfinite().all(), torch.nan)
         values = torch.stack([torch.cat([means, gradient[None]]), torch.cat([own, gradient[None]])])
         self.bad.copy_(torch.maximum(self.bad, (~values.isfinite().all()).float()))
-        self._phases.append(((*names, f"{phase}/gradient"), values))
+        self.seen.append(((*names, f"{phase}/gradient"), values))
 
     def hold_back(self, optimisers: Iterable[torch.optim.Optimizer]) -> None:
         """Make the next step of each optimiser change no weight if `bad` is set."""
@@ -85,9 +89,9 @@ class DeferredCheck:
 
     def end_step(self, step: int, batch: Batch) -> None:
         """Send what was seen in a step to the host; `batch` is kept until it has arrived."""
-        names = tuple(name for phase, _ in self._phases for name in phase)
-        values = torch.cat([values for _, values in self._phases], dim=1)
-        self._phases.clear()
+        names = tuple(name for phase, _ in self.seen for name in phase)
+        values = torch.cat([values for _, values in self.seen], dim=1)
+        self.seen = []
         on_gpu = values.device.type == "cuda"
         copy = torch.empty(values.shape, pin_memory=on_gpu).copy_(values, non_blocking=True)
         copy.on_host = True  # type: ignore[attr-defined]  # benchmarks/counting.py

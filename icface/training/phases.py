@@ -29,6 +29,8 @@ class Step:
     batch: DeviceBatch
     noise: Tensor | float
     """Added to the generator's input; like the picture."""
+    ramp: Tensor | float | None = None
+    """0..1, what the neutraliser's pseudo target counts; None before it begins."""
     neutral: Tensor | None = None
     animated: Tensor | None = None
     edited: Tensor | None = None
@@ -115,11 +117,13 @@ class Networks:
     def kind(self, number: int) -> tuple[bool, bool]:
         """Steps of one kind run the same networks in each phase. Whether pseudo targets and R1 are among them."""
         r1 = bool(self.config.loss.r1) and number % self.config.loss.r1_interval == 0
-        return self._pseudo_ramp(number) > 0, r1
+        return self.pseudo_ramp(number) is not None, r1
 
-    def _pseudo_ramp(self, number: int) -> float:
+    def pseudo_ramp(self, number: int) -> float | None:
+        """What the neutraliser's pseudo target counts in step `number`, from 0: None, and from its start on 0..1."""
         start = self.config.loss.pseudo_target_start * self.config.steps
-        return 1.0 if start == 0 else min(max(number / start - 1, 0.0), 1.0)
+        ramp = 1.0 if start == 0 else min(number / start - 1, 1.0)
+        return ramp if ramp > 0 else None
 
     def _generators(self, step: Step) -> Terms:
         batch = step.batch
@@ -166,9 +170,10 @@ class Networks:
         return terms | self._neutral_terms(step, neutral, of_neutral, readings)
 
     def _neutral_terms(self, step: Step, neutral: Tensor, output: DiscriminatorOutput, readings: Readings) -> Terms:
-        ramp = self._pseudo_ramp(step.number)
-        with torch.no_grad():  # detached: a target that learns would meet its pupil at one constant picture
-            pseudo = self.generator(neutral.detach(), self._neutral(len(step.batch))) if ramp else neutral.detach()
+        pseudo, ramp = neutral.detach(), step.ramp if step.ramp is not None else 0.0
+        if step.ramp is not None:
+            with torch.no_grad():  # detached: a target that learns would meet its pupil at one constant picture
+                pseudo = self.generator(pseudo, self._neutral(len(step.batch)))
         encoded = self._neutral(len(step.batch))
         return self.losses.neutralised(self.discriminator, step.batch, neutral, encoded, pseudo, ramp, output, readings)
 

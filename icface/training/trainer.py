@@ -23,6 +23,7 @@ from icface.training.distributed import RanksMean, average_statistics, broadcast
 from icface.training.ema import AveragedModel
 from icface.training.finite import DeferredCheck, NonFiniteLoss
 from icface.training.fused_adam import FusedAdam
+from icface.training.graphs import Given, Outcomes, StepGraphs, can_record
 from icface.training.init_from import init_from
 from icface.training.losses import AttributeLoss, Losses
 from icface.training.memory import keep_freed_memory
@@ -66,7 +67,9 @@ class Training:
     check: DeferredCheck | None = None
     """On a GPU: what is not finite is found without waiting for it. None looks before each backward."""
     operations: OperationCounter | None = None
-    """Counts what the phases compute; None counts nothing."""
+    """Counts what steps compute; None counts nothing."""
+    graphs: StepGraphs | None = None
+    """On one GPU: replays what was recorded of a step like this one. None launches every operator anew."""
     totals: dict[tuple[str, ...], tuple[Tensor, int]] = field(default_factory=dict)
     """By the names of a phase's terms: their sums on the device since the last `metrics`, and of how many steps."""
 
@@ -80,7 +83,7 @@ class Training:
             "discriminator": self.discriminator.state_dict(),
             "heard": self.networks.losses.attribute_mask,
             "warmup": self.warmup,
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "optimisers": {name: _plain_state(optimiser) for name, optimiser in self.optimisers.items()},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -107,37 +110,65 @@ class Training:
             raise IcfaceError(
                 f"each rank has {len(batch)} pairs a step, which --accumulate {config.accumulate} does not part evenly"
             )
-        on_device = batch.to(self.device, self.networks.losses.attribute_loss.trained)
-        noise = _noise(config, number, on_device, rank, ranks)
-        steps = [
-            Step(
-                number, part, noise if isinstance(noise, float) else noise[index * len(part) : (index + 1) * len(part)]
-            )
-            for index, part in enumerate(on_device.parts(config.accumulate))
-        ]
-        for optimiser in self.optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * rate_factor(config, number)
-        update: _Update | None = None
-        for phase in self.phases:
-            if number % phase.interval or (number < self.warmup and phase.networks != ("discriminator",)):
-                continue
-            if update is not None and not phase.overlaps:
-                self._apply(update)
-                update = None
-            kind = (phase.name, *self.networks.kind(number))
-            with self.operations.counting(kind) if self.operations is not None else nullcontext():
-                following = self._backward(phase, steps, batch)
-            if update is not None:
-                self._apply(update)
-            update = following
-        if update is not None:
-            self._apply(update)
+        self._set_rates(rate_factor(config, number))
+        due = [phase for phase in self.phases if self._is_due(phase)]
+        given = Given(
+            batch,
+            _noise(config, number, batch.source.shape, self.device, rank, ranks),
+            self.networks.pseudo_ramp(number),
+        )
+        names = tuple(phase.name for phase in due)
+        kind = (names, *self.networks.kind(number))
+        with self.operations.counting(kind) if self.operations is not None else nullcontext():
+            if self.graphs is None:
+                outcomes = self._run(due, given)
+            else:
+                outcomes = self.graphs.run(names, given, lambda given: self._run(due, given))
+        for terms, means in outcomes:
+            total, count = self.totals.get(terms, (torch.zeros_like(means), 0))
+            self.totals[terms] = total + means, count + 1
         if self.check is not None:
             self.check.end_step(number, batch)
         average_statistics(self.model)
         self.average.update(self.model, number)
         self.steps_done += 1
+
+    def _set_rates(self, factor: float) -> None:
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                rate = group["initial_lr"] * factor
+                if isinstance(group["lr"], Tensor):  # a recorded step reads it there
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+
+    def _is_due(self, phase: Phase) -> bool:
+        if self.steps_done % phase.interval:
+            return False
+        return self.steps_done >= self.warmup or phase.networks == ("discriminator",)
+
+    def _run(self, phases: Sequence[Phase], given: Given) -> Outcomes:
+        """All that the device does in a step: the phases' backwards and optimisers, in order."""
+        on_device = given.batch.to(self.device, self.networks.losses.attribute_loss.trained)
+        steps = []
+        for index, part in enumerate(on_device.parts(self.config.accumulate)):
+            noise = given.noise
+            if isinstance(noise, Tensor):
+                noise = noise[index * len(part) : (index + 1) * len(part)]
+            steps.append(Step(self.steps_done, part, noise, given.ramp))
+        outcomes: Outcomes = []
+        update: _Update | None = None
+        for phase in phases:
+            if update is not None and not phase.overlaps:
+                outcomes.append(self._apply(update))
+                update = None
+            following = self._backward(phase, steps, given.batch)
+            if update is not None:
+                outcomes.append(self._apply(update))
+            update = following
+        if update is not None:
+            outcomes.append(self._apply(update))
+        return outcomes
 
     def _backward(self, phase: Phase, steps: Sequence[Step], batch: Batch) -> _Update:
         """One phase's backwards on the parts of this rank's share; the all-reduce of its gradients begins."""
@@ -170,8 +201,8 @@ class Training:
         mean = total.clone()  # travels with the gradients
         return _Update(phase, names, total, mean, gradients, RanksMean([*gradients, mean]))
 
-    def _apply(self, update: _Update) -> None:
-        """One phase's optimiser steps, and its terms' part in the metrics."""
+    def _apply(self, update: _Update) -> tuple[tuple[str, ...], Tensor]:
+        """One phase's optimiser steps."""
         update.averaging.wait()
         optimisers = [self.optimisers[name] for name in update.phase.networks]
         if self.check is not None:
@@ -184,8 +215,7 @@ class Training:
             self.check.hold_back(optimisers)
         for optimiser in optimisers:
             optimiser.step()
-        total, count = self.totals.get(update.names, (torch.zeros_like(update.means), 0))
-        self.totals[update.names] = total + update.means, count + 1
+        return update.names, update.means
 
     def settle(self) -> None:
         """Wait until all steps are known to have been finite. Raises NonFiniteLoss when one was not."""
@@ -248,6 +278,8 @@ def prepare(
         torch.as_tensor(schema.neutral_encoded(), device=device)[None],
         critic,
     )
+    check = DeferredCheck(device) if device.type == "cuda" else None
+    optimisers = {name: _optimiser(config.optimiser, name, network) for name, network in networks.learners.items()}
     return Training(
         config=config,
         model=model,
@@ -255,11 +287,20 @@ def prepare(
         discriminator=discriminator,
         phases=networks.phases(),
         networks=networks,
-        optimisers={name: _optimiser(config.optimiser, name, network) for name, network in networks.learners.items()},
+        optimisers=optimisers,
         device=device,
-        check=DeferredCheck(device) if device.type == "cuda" else None,
+        check=check,
+        graphs=StepGraphs(optimisers, check, device) if check is not None and can_record(config) else None,
         warmup=0 if start is None else round(config.optimiser.warmup * config.steps),
     )
+
+
+def _plain_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimiser's state with its rates as numbers, wherever they are kept."""
+    state = optimiser.state_dict()
+    for group in state["param_groups"]:
+        group["lr"] = float(group["lr"])
+    return state
 
 
 def _optimiser(config: OptimiserConfig, name: str, network: nn.Module) -> torch.optim.Optimizer:
@@ -279,11 +320,12 @@ def rate_factor(config: TrainConfig, number: int) -> float:
     return 1.0 if done < start else (1 - done) / (1 - start)
 
 
-def _noise(config: TrainConfig, number: int, batch: Batch, rank: int, ranks: int) -> Tensor | float:
+def _noise(
+    config: TrainConfig, number: int, shape: Sequence[int], device: torch.device, rank: int, ranks: int
+) -> Tensor | float:
     if not config.loss.neutral_noise:
         return 0.0
     # Drawn for the whole batch and sliced, so that the number of ranks changes nothing.
-    device = batch.source.device
     generator = torch.Generator(device).manual_seed(seed_of(config.seed, number))
-    noise = torch.randn((ranks, *batch.source.shape), generator=generator, device=device)[rank]
+    noise = torch.randn((ranks, *shape), generator=generator, device=device)[rank]
     return noise * (config.loss.neutral_noise / HALF)

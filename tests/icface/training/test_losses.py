@@ -73,7 +73,7 @@ def test_the_pseudo_target_is_detached():
     training = tiny_training(tiny_config(loss={"pseudo_target_start": 0.0}))
     networks = training.networks
     batch = synthetic_batch(0).to(torch.device("cpu"))
-    step = Step(5, batch, 0.0)
+    step = Step(5, batch, 0.0, ramp=1.0)
     neutral = networks.neutralise(batch)
     readings = networks.losses.read(networks.discriminator, batch, neutral)
     networks._neutral_terms(step, neutral, *readings.generated, readings)["N/reconstruction"].backward()
@@ -104,8 +104,8 @@ def test_with_mouths_judges_of_the_generator_do_not_teach_what_the_neutraliser_p
 
 def test_the_pseudo_target_ramps_in():
     training = tiny_training(tiny_config(steps=100, loss={"pseudo_target_start": 0.1}))
-    ramps = [training.networks._pseudo_ramp(step) for step in (0, 10, 15, 20, 99)]
-    assert ramps == pytest.approx([0, 0, 0.5, 1, 1])
+    assert [training.networks.pseudo_ramp(step) for step in (0, 10)] == [None, None]
+    assert [training.networks.pseudo_ramp(step) for step in (15, 20, 99)] == pytest.approx([0.5, 1, 1])
 
 
 def test_neutral_frames_are_targets_where_there_are_some():
