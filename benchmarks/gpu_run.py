@@ -15,91 +15,39 @@ some steps, trains as many as fit (no Ray), and renders the evaluation pairs and
 import argparse
 import csv
 import json
-import struct
 import sys
 import time
-import types
 from collections.abc import Iterator, Mapping
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests import this file too
+import stand_ins  # noqa: F401  # before what is not installed everywhere
 
+from icface.animate import generate, to_pictures
+from icface.attributes import POSE_NAMES, AttributeSchema
+from icface.bundle import BundleConfig, ICface, save_bundle
+from icface.evaluation.rendering import drive_pairs, neutral_faces
+from icface.spread import evenly
+from icface.training.batch import Batch
+from icface.training.config import TrainConfig
+from icface.training.critic import make_critic
+from icface.training.fit import Hooks, TrainingData, fit
+from icface.training.trainer import prepare
+from orchestration.train.bundle_config import make_bundle_config
+from pipelines.dataset import Dataset
+from pipelines.loading.evaluation_pairs import EvaluationPairs
+from pipelines.loading.mixture import Mixture
+from pipelines.loading.pairs import PairBatches
+from pipelines.loading.validation_frames import validation_frames
 
-def _save_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """The format of safetensors for float32 and int64: the length of a JSON header, the header, the bytes."""
-    header: dict[str, Any] = {}
-    start = 0
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    for name, array in arrays.items():
-        kind = {"float32": "F32", "int64": "I64"}[str(array.dtype)]
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, start + array.nbytes]}
-        start += array.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with Path(path).open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for array in arrays.values():
-            file.write(array.tobytes())
-
-
-class _Absent(MetaPathFinder, Loader):
-    """Makes empty modules of packages that this machine lacks and that are imported and not used here.
-
-    Nothing but a data set's JPEGs is read, by OpenCV.
-    """
-
-    packages = frozenset(name for name in ("PIL", "av") if find_spec(name) is None)
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        return ModuleSpec(name, self, is_package=True) if name.split(".")[0] in self.packages else None
-
-    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
-        return MagicMock(spec=None, __spec__=spec, __path__=[], __name__=spec.name)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        pass
-
-
-def _stand_in() -> None:
-    """Stand-ins for the packages that this machine lacks."""
-    sys.meta_path.append(_Absent())
-    if find_spec("safetensors") is None:
-        module, part = types.ModuleType("safetensors"), types.ModuleType("safetensors.torch")
-        part.save_file = _save_safetensors  # type: ignore[attr-defined]
-        module.torch, module.SafetensorError = part, ValueError  # type: ignore[attr-defined]
-        sys.modules |= {"safetensors": module, "safetensors.torch": part}
-
-
-_stand_in()
-
-from icface.animate import generate, to_pictures  # noqa: E402
-from icface.attributes import POSE_NAMES, AttributeSchema  # noqa: E402
-from icface.bundle import BundleConfig, ICface, save_bundle  # noqa: E402
-from icface.evaluation.rendering import drive_pairs, neutral_faces  # noqa: E402
-from icface.spread import evenly  # noqa: E402
-from icface.training.batch import Batch  # noqa: E402
-from icface.training.config import TrainConfig  # noqa: E402
-from icface.training.critic import make_critic  # noqa: E402
-from icface.training.fit import Hooks, TrainingData, fit  # noqa: E402
-from icface.training.trainer import prepare  # noqa: E402
-from orchestration.train.bundle_config import make_bundle_config  # noqa: E402
-from pipelines.dataset import Dataset  # noqa: E402
-from pipelines.loading.evaluation_pairs import EvaluationPairs  # noqa: E402
-from pipelines.loading.mixture import Mixture  # noqa: E402
-from pipelines.loading.pairs import PairBatches  # noqa: E402
-from pipelines.loading.validation_frames import validation_frames  # noqa: E402
-
-WARM_UP, TIMED = 4, 12
-"""Steps that are thrown away, and that are timed, before the number of steps is chosen."""
+WARM_UP, TIMED = 28, 16
+"""Steps that are thrown away, and that are timed, before the number of steps is chosen. In the first ones
+steps are recorded as CUDA graphs (`icface.training.graphs`)."""
 RENDERING = 0.12
 """Share of the seconds kept for rendering and writing."""
 MARGIN = 0.97
@@ -154,6 +102,8 @@ def run(options: argparse.Namespace) -> None:
     config = TrainConfig.preset(options.preset).merge(json.loads(options.config))
     size = min(config.model.size, mixture.first.size)
     config = config.merge({"model": {"size": size}, "checkpoint_every": 10**9, "checkpoint_minutes": 1e9})
+    if config.compile == "auto":  # a run of minutes has no time for it
+        config = config.merge({"compile": "never"})
     described = make_bundle_config(config, mixture)
     critic = make_critic(config.loss, described, device, options.landmarker)
     deviations, people = statistics(config, mixture, described.schema)

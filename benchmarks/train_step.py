@@ -6,12 +6,13 @@ In one run, images a second (pairs of the batch) of
 - released: eager, with the forwards that the released code repeats: D once for each of its three heads' losses, G_N
   again for its own terms, both generators again for D,
 - ours: `Training.step` of preset `icface` in bfloat16 (phases, autocast, channels-last, fused optimisers); on a GPU
-  without and with torch.compile,
+  recorded as a CUDA graph, or launched operator by operator, and both with torch.compile too,
 - with the critic: the same with the face analyzer that reads pictures. Its cost a step is shown apart, and the ratios
   are without it: no baseline has one. It is left out, with the reason, where MediaPipe's weights cannot be had.
 
 On a GPU each is printed when it is measured: a time limit loses nothing. On a CPU they take turns, since other
-programs share it. Goals on a Hopper GPU: 3 times eager, 5 times
+programs share it. `--start` measures nothing but the seconds until a compiled step has run once: cold in the first
+process, from PyTorch's cache in the next. Goals on a Hopper GPU: 3 times eager, 5 times
 released, 0.7 of the bound, all within 4 minutes with a cold compile; on 2 CPU cores 1.5 times released, 0.75 of the
 bound. Printed too: milliseconds by phase, the share of the matmul peak (measured here, bfloat16) and the largest
 costs; on a GPU device time, kernels and copies a step and the gap to the wall clock.
@@ -24,10 +25,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import counting
 import numpy as np
+import stand_ins  # noqa: F401  # before what is not installed everywhere
 import torch
 from measuring import side_by_side, surroundings, verdict
 from torch import Tensor, nn
@@ -91,23 +94,24 @@ def training_of(config: TrainConfig, device: torch.device, critic: Critic | None
     return prepare(config, bundle, IDENTITIES, np.full(20, 0.2, np.float32), device, critic=critic)
 
 
-def critic_of(config: TrainConfig, device: torch.device) -> Critic | None:
+def critic_of(config: TrainConfig, device: torch.device, landmarker: Path | None = None) -> Critic | None:
     """The critic of a data set that MediaPipe labelled; None, and a line that says why, where it cannot be had."""
     bundle = BundleConfig(model=config.model, schema=AttributeSchema.default(), analyzer={"name": "mediapipe"})
     try:
-        return make_critic(config.loss, bundle, device)
+        return make_critic(config.loss, bundle, device, landmarker)
     except IcfaceError as error:
         print(f"with the critic: skipped, {error}", flush=True)
         return None
 
 
 def plainly(training: Training) -> Training:
-    """PyTorch's defaults: weights in the order they are made in, optimisers that are not fused."""
+    """PyTorch's defaults: weights in the order they are made in, optimisers that are not fused and look first."""
+    training.check = None
     for network in (training.model, training.discriminator):
         network.to(memory_format=torch.contiguous_format)
     for name, optimiser in training.optimisers.items():
         groups = [{**group, "fused": None, "foreach": None} for group in optimiser.param_groups]
-        training.optimisers[name] = type(optimiser)(groups)  # type: ignore[call-arg]
+        training.optimisers[name] = torch.optim.Adam(groups)
     return training
 
 
@@ -244,11 +248,22 @@ def counted(config: TrainConfig, batch: Batch, critic: Critic | None = None) -> 
     return counting.count(lambda: training.step(batch), networks)
 
 
-def timed_variants(config: TrainConfig, batch: Batch, device: torch.device, steps: int, rounds: int) -> None:
+def started(name: str, training: Training, batch: Batch) -> None:
+    """Print the seconds until what a step needs is compiled and recorded."""
+    start = time.perf_counter()
+    steps = 26  # R1 comes every 8th, and a kind of step is recorded the fourth time
+    for _ in range(steps):
+        training.step(batch)
+    torch.cuda.synchronize(training.device)
+    print(f"{name}: {steps} steps after {time.perf_counter() - start:.1f} s", flush=True)
+
+
+def timed_variants(config: TrainConfig, batch: Batch, device: torch.device, options: argparse.Namespace) -> None:
     """Measure and print one variant after the other."""
+    steps, rounds = options.steps, options.rounds
     # In bfloat16 on a CPU too, where `precision: auto` is float32: the bound's convolutions are.
     config = replace(config, precision="bf16")
-    plain = replace(config, compile="never")
+    plain = replace(config, compile="never", graphs="never")
     eager = replace(plain, precision="float32")
     found = convolutions(training_of(plain, device), batch)
     peak = matmul_peak(device)
@@ -269,13 +284,18 @@ def timed_variants(config: TrainConfig, batch: Batch, device: torch.device, step
         return lambda: training.step(batch)
 
     cuda = device.type == "cuda"
-    critic = critic_of(config, device)
+    critic = critic_of(config, device, options.landmarker)
     baselines = {
         "bound": lambda: bound,
         "eager": lambda: stepping(plainly(training_of(eager, device))),
         "released": lambda: stepping(repeating(plainly(training_of(eager, device)))),
     }
-    variants = {"ours, not compiled": plain, "ours, compiled": replace(config, compile="always")}
+    variants = {
+        "ours, launched": plain,
+        "ours": replace(plain, graphs="auto"),
+        "ours, compiled and launched": replace(plain, compile="always"),
+        "ours, compiled": replace(plain, compile="always", graphs="auto"),
+    }
     if not cuda:  # other programs share the processor, so all take turns
         training = training_of(plain, device)
         variants = {"ours": plain}
@@ -290,33 +310,39 @@ def timed_variants(config: TrainConfig, batch: Batch, device: torch.device, step
         reading = f"{name}, with the critic"
         if cuda:
             training = training_of(each, device)
+            started(name, training, batch)
             measure({name: stepping(training)})
-            if critic is not None:
-                measure({reading: stepping(training_of(each, device, critic))})
+            if critic is not None and name == "ours":
+                with_critic = training_of(each, device, critic)
+                started(reading, with_critic, batch)
+                measure({reading: stepping(with_critic)})
         goals = {"eager": 3.0, "released": 5.0} if cuda else {"released": 1.5}
         for baseline in ("eager", "released"):
             ratio = seconds[baseline] / seconds[name]
             print(f"  times {baseline}: {verdict(ratio, goals[baseline]) if baseline in goals else f'{ratio:.2f}'}")
         print(f"  of the bound: {verdict(seconds['bound'] / seconds[name], 0.7 if cuda else 0.75)}")
-        if critic is not None:
+        if reading in seconds:
             more = seconds[reading] - seconds[name]
             print(f"  the critic: {1000 * more:.1f} ms more a step, {more / seconds[name]:.0%} of a step without it")
         share = operations(found) / seconds[name] / peak
         print(f"  share of the matmul peak ({peak / 1e12:.2f} Tflop/s): {share:.1%}", flush=True)
-        phases = ", ".join(f"{phase} {each:.1f}" for phase, each in by_phase(training, batch, steps).items())
-        print(f"  ms a step by phase, each waited for: {phases}")
         print(*(f"  {line}" for line in largest_costs(training, batch, steps)), sep="\n", flush=True)
+        training.graphs = None  # a recorded step is one piece
+        phases = ", ".join(f"{phase} {each:.1f}" for phase, each in by_phase(training, batch, steps).items())
+        print(f"  ms a step by phase, each launched and waited for: {phases}", flush=True)
 
 
 def main() -> None:
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", action="store_true", help="count what a step asks of its device, and time nothing")
+    parser.add_argument("--start", action="store_true", help="time the start of a compiled step on a GPU, nothing else")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument("--batch", type=int, default=32 if cuda else 4)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=8 if cuda else 1, help="steps a turn; R1 comes every 8th")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--landmarker", type=Path, help="face_landmarker.task; by default fetched")
     options = parser.parse_args()
     device = torch.device(options.device)
     preset = TrainConfig.preset("icface")
@@ -327,13 +353,19 @@ def main() -> None:
     batch = synthetic_batch(options.batch, options.size)
     if options.count:
         without = counted(config, batch).row()
-        critic = critic_of(config, torch.device("cpu"))
+        critic = critic_of(config, torch.device("cpu"), options.landmarker)
         reading = without if critic is None else counted(config, batch, critic).row()
         for name, number in without.items():
             print(f"{name}: {number}" + ("" if critic is None else f"; with the critic: {reading[name]}"))
         return
     print(f"{surroundings(device)}; batch {options.batch}, {options.size} px", flush=True)
-    timed_variants(config, batch, device, options.steps, options.rounds)
+    if options.start:
+        training = training_of(
+            replace(config, precision="bf16", compile="always"), device, critic_of(config, device, options.landmarker)
+        )
+        started("ours, with the critic", training, batch)
+        return
+    timed_variants(config, batch, device, options)
 
 
 if __name__ == "__main__":
