@@ -82,12 +82,14 @@ class _Waits(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in WAITS and args and isinstance(args[0], torch.Tensor) and not getattr(args[0], "on_host", False):
             self.counts.waits[name] += 1
-        if _brings_numbers(name, args):
+        if _brings_numbers(name, args, kwargs or {}):
             self.counts.waits[name] += 1
         return func(*args, **(kwargs or {}))
 
 
-def _brings_numbers(name: str, args: Sequence[Any]) -> bool:
+def _brings_numbers(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    if kwargs.get("device") == "cpu":  # an optimiser that counts its steps there
+        return False
     if name == "__getitem__":
         places = args[1] if isinstance(args[1], tuple) else (args[1],)
         return any(isinstance(place, (list, np.ndarray)) for place in places)

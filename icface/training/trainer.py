@@ -69,7 +69,7 @@ class Training:
     operations: OperationCounter | None = None
     """Counts what steps compute; None counts nothing."""
     graphs: StepGraphs | None = None
-    """On one GPU: replays what was recorded of a step like this one. Without it every operator is launched anew."""
+    """On one GPU: replays what was recorded of a step like this one."""
     totals: dict[tuple[str, ...], tuple[Tensor, int]] = field(default_factory=dict)
     """By the names of a phase's terms: their sums on the device since the last `metrics`, and of how many steps."""
 
