@@ -41,7 +41,7 @@ class Hooks:
 
     on_log: Callable[[int, Metrics], None] = _ignore
     """(steps done, metrics): losses averaged since the last call; `images_per_second` and `seconds_left` at the pace
-    of the last minute; `tflops`, trillions of operations a second of all ranks since the last call."""
+    of the last minute. `tflops` is trillions of operations a second of all ranks, since the last call."""
     on_images: Callable[[int, npt.NDArray[np.uint8]], None] = _ignore
     """(steps done, sample grid (H, W, 3) uint8 RGB): see `sample_grid`."""
     on_edits: Callable[[int, npt.NDArray[np.uint8], tuple[str, ...]], None] = _ignore
