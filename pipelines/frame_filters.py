@@ -16,6 +16,13 @@ from pipelines.config import FilterConfig
 
 BLACK, WHITE = 5, 250
 """Values (0..255) up to which, and from which on, a pixel shows no detail."""
+FACE_HEIGHT = 128
+"""Pixels that a face is scaled to where strokes are looked for in it."""
+STROKE, CONTRAST, BRIGHT = 5, 30, 170
+"""A stroke is narrower than so many of those pixels, lighter by so much than what is beside it, and so light (0..255).
+
+Of 18 combinations this one told drawn captions from 739 real frames best. Wider strokes are teeth, darker ones brows.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,29 @@ def clipped_share(frame: Picture, landmarks: npt.ArrayLike) -> float:
     return float(clipped[inside > 0].mean()) if inside.any() else 0.0
 
 
+def stroke_share(frame: Picture, landmarks: npt.ArrayLike) -> float:
+    """Share of the face's pixels on thin bright strokes.
+
+    The face is the hull of the landmarks (68, 2) in source pixels.
+    """
+    points = np.asarray(landmarks, np.float64)
+    scale = FACE_HEIGHT / max(np.ptp(points[:, 1]), 1.0)
+    margin = 2 * STROKE / scale
+    left, top = np.clip(np.floor(points.min(0) - margin), 0, None).astype(int)
+    right, bottom = np.minimum(np.ceil(points.max(0) + margin).astype(int), (frame.shape[1], frame.shape[0]))
+    if right <= left or bottom <= top:
+        return 0.0
+    grey = cv2.cvtColor(np.ascontiguousarray(frame[top:bottom, left:right]), cv2.COLOR_RGB2GRAY)
+    size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    inside = np.zeros(grey.shape, np.uint8)
+    hull = cv2.convexHull(np.round((points - (left, top)) * scale).astype(np.int32))
+    cv2.fillConvexPoly(inside, hull, 1)
+    thin = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (STROKE, STROKE)))
+    strokes = (thin >= CONTRAST) & (grey >= BRIGHT)
+    return float(strokes[inside > 0].mean()) if inside.any() else 0.0
+
+
 def _small(options: FilterConfig, frame: Picture, face: Face) -> bool:
     return bool(face.box[3] < options.min_face)
 
@@ -81,10 +111,15 @@ def _badly_exposed(options: FilterConfig, frame: Picture, face: Face) -> bool:
     return options.max_clipped < 1 and clipped_share(frame, face.landmarks) > options.max_clipped
 
 
+def _captioned(options: FilterConfig, frame: Picture, face: Face) -> bool:
+    return options.max_text < 1 and stroke_share(frame, face.landmarks) > options.max_text
+
+
 FILTERS = (
     FrameFilter("small_face", _small),
     FrameFilter("low_confidence", _unsure),
     FrameFilter("turned", _turned),
     FrameFilter("blurred", _blurred),
     FrameFilter("exposure", _badly_exposed),
+    FrameFilter("text", _captioned),
 )

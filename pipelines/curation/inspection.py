@@ -270,6 +270,7 @@ def dropped_words(options: Mapping[str, Any]) -> dict[str, str]:
         "turned": f"turned by more than {pose} rad (--max-pose)",
         "blurred": f"less sharp than {options.get('min_sharpness')} (--min-sharpness)",
         "exposure": f"a larger share than {options.get('max_clipped')} of the face is black or white (--max-clipped)",
+        "text": f"thin bright strokes on more than {options.get('max_text')} of the face (--max-text)",
         "jitter": f"landmarks that tremble by more than {options.get('max_jitter')} % (--max-jitter)",
         "other_track": "another track of the clip is longer (--tracks longest)",
         "short_track": f"the track has fewer than {options.get('min_frames')} frames (--min-frames)",

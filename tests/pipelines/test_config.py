@@ -117,8 +117,9 @@ def test_the_crop_is_smoothed_as_asked(sample_clips: dict[str, Path], tmp_path: 
 
 
 def test_options_that_came_later_are_stored_where_they_do_something():
-    config = flat_config(source="clips", dataset="data", max_clipped=0.1, max_jitter=2.0, crop_smoothing=0.3)
-    assert config.naming() == STORED["plain"] | {"max_clipped": 0.1, "max_jitter": 2.0, "crop_smoothing": 0.3}
+    later = {"max_clipped": 0.1, "max_jitter": 2.0, "max_text": 0.02, "crop_smoothing": 0.3}
+    config = flat_config(source="clips", dataset="data", **later)
+    assert config.naming() == STORED["plain"] | later
 
 
 def test_no_two_options_have_one_name():

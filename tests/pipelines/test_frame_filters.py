@@ -1,5 +1,6 @@
 """Each filter drops a frame at its own bound, under its own name, which the format has a column for."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -7,7 +8,7 @@ from icface.analyzers.face import Face
 from icface.arrays import Picture
 from pipelines.config import FilterConfig
 from pipelines.format import CLIPS
-from pipelines.frame_filters import FILTERS, clipped_share, drop_reason, sharpness
+from pipelines.frame_filters import FILTERS, clipped_share, drop_reason, sharpness, stroke_share
 
 
 def face(height: float = 60, confidence: float = 0.9, yaw: float = 0.0) -> Face:
@@ -75,6 +76,43 @@ def test_a_face_without_detail_is_badly_exposed_its_background_is_not():
     assert drop_reason(options, frame, square_face()) == "exposure"
     assert drop_reason(FilterConfig(max_clipped=0.6, min_face=1), frame, square_face()) == ""
     assert drop_reason(FilterConfig(min_face=1), frame, square_face()) == "", "off by default"
+
+
+def skin(height: int) -> tuple[Picture, Face]:
+    """A face of that height in smooth skin, with a wide mouth full of teeth and two dark brows."""
+    frame = np.full((2 * height, 2 * height, 3), (190, 150, 130), np.uint8)
+    corner, unit = height // 2, height // 16
+
+    def at(x: int, y: int) -> tuple[int, int]:
+        return corner + x * unit, corner + y * unit
+
+    for left in (3, 10):
+        cv2.line(frame, at(left, 4), at(left + 3, 4), (0, 0, 0), 2)
+    cv2.rectangle(frame, at(4, 11), at(12, 13), (240, 235, 225), -1)
+    return frame, square_face(corner, corner, height)
+
+
+@pytest.mark.parametrize("height", [96, 128, 256])
+@pytest.mark.parametrize("outlined", [False, True])
+@pytest.mark.parametrize("colour", [(255, 255, 255), (255, 255, 0)])
+def test_a_caption_before_the_face_is_found_brows_and_teeth_are_none(height: int, outlined: bool, colour: tuple):
+    frame, found = skin(height)
+    options = FilterConfig(max_text=0.013)
+    assert stroke_share(frame, found.landmarks) < 0.004
+    assert drop_reason(options, frame, found) == ""
+    place, size = (height // 2 + 2, height), height / 200
+    for shade, wider in (((0, 0, 0), 3), (colour, 1)) if outlined else ((colour, 1),):
+        thick = wider * max(1, round(2 * size))
+        cv2.putText(frame, "Captions", place, cv2.FONT_HERSHEY_SIMPLEX, size, shade, thick, cv2.LINE_AA)
+    assert drop_reason(options, frame, found) == "text"
+    assert drop_reason(FilterConfig(), frame, found) == "", "off by default"
+
+
+def test_a_caption_beside_the_face_is_none_and_a_face_outside_has_no_strokes():
+    frame, found = skin(128)
+    cv2.putText(frame, "Captions", (2, 240), cv2.FONT_HERSHEY_SIMPLEX, 1, (255, 255, 255), 2)
+    assert drop_reason(FilterConfig(max_text=0.013), frame, found) == ""
+    assert stroke_share(frame, square_face(left=900).landmarks) == 0
 
 
 def test_a_strong_colour_is_well_exposed():

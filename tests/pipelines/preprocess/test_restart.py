@@ -52,8 +52,8 @@ def without(path: Path, columns: list[str]) -> None:
 
 def test_a_data_set_that_is_older_than_some_filters_goes_on(config: PreprocessConfig):
     data = Path(config.dataset)
-    later = ["dropped_exposure", "dropped_jitter"]
-    assert not {"max_clipped", "max_jitter"} & json.loads((data / OPTIONS).read_text()).keys()
+    later = ["dropped_exposure", "dropped_jitter", "dropped_text"]
+    assert not {"max_clipped", "max_jitter", "max_text"} & json.loads((data / OPTIONS).read_text()).keys()
     for path in data.glob("clips/*.parquet"):
         without(path, later)
     assert preprocess(config).new_clips == 0
