@@ -10,7 +10,7 @@ Steps that differ in what they run (R1 every so many steps, no pseudo target at 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -129,6 +129,7 @@ class StepGraphs:
         kind = (phases, given.ramp is None, tuple(given.batch.source.shape))
         self._times[kind] += 1
         if kind not in self._recorded:
+            self._put_rates_on_device()
             if not self._works or self._times[kind] <= WARM_UP:
                 return self._recorder.warm(lambda: work(given)) if self._works else work(given)
             try:
@@ -144,11 +145,15 @@ class StepGraphs:
         self._check.seen = list(recorded.seen)
         return recorded.outcomes
 
+    def _put_rates_on_device(self) -> None:
+        """Of steps that are not recorded too: there rates are float32, and a resumed training shall round alike."""
+        for optimiser in self._optimisers.values():
+            for group in optimiser.param_groups:
+                group["capturable"] = True
+                if not (isinstance(group["lr"], Tensor) and group["lr"].device == self._device):
+                    group["lr"] = torch.tensor(float(group["lr"]), device=self._device)
+
     def _record(self, given: Given, work: Callable[[Given], Outcomes]) -> _Recorded:
-        for group in _groups(self._optimisers.values()):
-            group["capturable"] = True
-            if not (isinstance(group["lr"], Tensor) and group["lr"].device == self._device):
-                group["lr"] = torch.tensor(float(group["lr"]), device=self._device)
         own = given.copy_to(self._device)
         try:
             replay, outcomes = self._recorder.record(lambda: work(own))
@@ -165,8 +170,3 @@ def can_record(config: TrainConfig) -> bool:
         and config.optimiser.name == "adam"
         and world()[1] == 1
     )
-
-
-def _groups(optimisers: Iterable[torch.optim.Optimizer]) -> Iterable[dict[str, Any]]:
-    for optimiser in optimisers:
-        yield from optimiser.param_groups
