@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from icface.analyzers.mediapipe_torch.frozen import FrozenConvolution, FrozenPrelu
 from icface.analyzers.mediapipe_torch.fusing import CONVOLUTIONS, fused
 from icface.analyzers.mediapipe_torch.graph import Graph, Operator
 
@@ -32,6 +33,7 @@ class TfliteNetwork(nn.Module):
         self.outputs = graph.outputs
         self.plan = _plan(graph, graph.operators, STEPS)
         self.fused_plan = _plan(graph, fused(graph), FUSED_STEPS)
+        self.frozen_plan = _plan(graph, graph.operators, FROZEN_STEPS)
         self.constants = list(graph.constants)
         kinds = {index: operator.kind for operator in graph.operators for index in operator.inputs[1:2]}
         for index, values in graph.constants.items():
@@ -44,8 +46,10 @@ class TfliteNetwork(nn.Module):
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
         """The outputs, in the file's order, of a batch of inputs."""
-        if not _may_fuse(values):
+        if not _is_plain_cpu(values):
             return self._run(self.plan, values)
+        if torch.is_grad_enabled():
+            return self._run(self.frozen_plan, values)
         parts = [self._run(self.fused_plan, part) for part in values.split(CPU_PICTURES)]
         return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
 
@@ -77,12 +81,11 @@ def _plan(graph: Graph, operators: Sequence[Operator], steps: dict[str, Step]) -
     ]
 
 
-def _may_fuse(values: Tensor) -> bool:
-    """Whether a batch may take the way of `fusing`: float32 on a CPU with oneDNN, nothing that needs gradients."""
+def _is_plain_cpu(values: Tensor) -> bool:
+    """Whether a batch may take the ways of `fusing` and `frozen`: float32 on a CPU with oneDNN."""
     return (
         values.device.type == "cpu"
         and values.dtype == torch.float32
-        and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
@@ -121,6 +124,13 @@ def _convolve(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
     picture, padding, groups = _padded(inputs, options)
     bias = inputs[2] if len(inputs) > 2 else None
     made = functional.conv2d(picture, inputs[1], bias, options["stride"], padding, groups=groups)
+    return _clipped(made.permute(0, 2, 3, 1), options)
+
+
+def _convolve_frozen(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+    picture, padding, groups = _padded(inputs, options)
+    bias = inputs[2] if len(inputs) > 2 else None
+    made = FrozenConvolution.apply(picture, inputs[1], bias, options["stride"], padding, groups)
     return _clipped(made.permute(0, 2, 3, 1), options)
 
 
@@ -184,6 +194,11 @@ def _prelu(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
     return functional.prelu(inputs[0].permute(0, 3, 1, 2), inputs[1].flatten()).permute(0, 2, 3, 1)
 
 
+def _prelu_frozen(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
+    made: Tensor = FrozenPrelu.apply(inputs[0].permute(0, 3, 1, 2), inputs[1].flatten())
+    return made.permute(0, 2, 3, 1)
+
+
 def _slice(inputs: list[Tensor], options: dict[str, Any]) -> Tensor:
     # The first axis is the batch, of which tflite's graph knows only one element.
     values = inputs[0]
@@ -223,3 +238,9 @@ FUSED_STEPS = STEPS | {
     "DEPTHWISE_CONV_2D": _convolve_fused,
 }
 """The same for the operators of `fusing`."""
+FROZEN_STEPS = STEPS | {
+    "CONV_2D": _convolve_frozen,
+    "DEPTHWISE_CONV_2D": _convolve_frozen,
+    "PRELU": _prelu_frozen,
+}
+"""The same as `STEPS` where gradients are wanted on a CPU (`frozen`)."""
