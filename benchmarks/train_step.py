@@ -41,6 +41,7 @@ from icface.bundle import BundleConfig
 from icface.errors import IcfaceError
 from icface.networks import small_maps
 from icface.networks.discriminator import DiscriminatorOutput
+from icface.networks.warp import PICTURE
 from icface.training.batch import Batch
 from icface.training.config import TrainConfig
 from icface.training.critic import Critic, make_critic
@@ -84,8 +85,8 @@ class Repeating(Networks):
         return super()._neutral_terms(step, self.neutralise(step.batch), output, readings)
 
     def _discriminator(self, step: Step) -> Terms:
-        step.neutral = self.neutralise(step.batch)
-        step.animated = self.animate(step, step.neutral)
+        handed_on = self.neutralise(step.batch)
+        step.neutral, step.animated = handed_on[:, :PICTURE], self.animate(step, handed_on)
         return super()._discriminator(step)
 
 

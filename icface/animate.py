@@ -30,7 +30,7 @@ class Source:
     attributes: dict[str, float]
     """The face's own attributes, raw; NaN where not measured."""
     neutral: Tensor
-    """(1, 3, S, S) float32 in [-1, 1]: the neutral face, on the model's device."""
+    """(1, C, S, S) float32 in [-1, 1], on the model's device: the neutral face (`ICface.neutralise`)."""
     square: tuple[float, float, float]
     """x and y of the crop's upper left corner and its side, pixels of the picture."""
     faces: int = 1
@@ -153,7 +153,7 @@ class Animator:
 
 @torch.inference_mode()
 def neutralise(model: ICface, crops: Picture, attributes: npt.NDArray[np.float32], device: torch.device) -> Tensor:
-    """Neutral faces (N, 3, S, S) float32 in [-1, 1] of crops (N, S, S, 3) uint8 RGB.
+    """Neutral faces (N, C, S, S) float32 in [-1, 1] of crops (N, S, S, 3) uint8 RGB (`ICface.neutralise`).
 
     `attributes` (N, n): the crops' own, raw, in the order of the model's schema; NaN, not measured, is left as it is.
     """
@@ -177,10 +177,12 @@ def to_tensor(pictures: Picture, device: torch.device | str = "cpu") -> Tensor:
 def to_pictures(images: Tensor) -> Picture:
     """(N, 3, H, W) float in [-1, 1] as (N, H, W, 3) uint8, rounded; what lies outside is clamped.
 
+    Of neutral faces, which may have more channels, the picture.
+
     >>> to_pictures(to_tensor(np.full((1, 2, 2, 3), 77, np.uint8))).ravel()[0]
     np.uint8(77)
     """
-    return np.ascontiguousarray(to_bytes(images).permute(0, 2, 3, 1).cpu().numpy())
+    return np.ascontiguousarray(to_bytes(images[:, :3]).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _autocast(device: torch.device) -> torch.autocast:

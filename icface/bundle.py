@@ -118,8 +118,15 @@ class ICface(nn.Module):
         return (0.5 + (neutral - source) / 2).masked_fill(~self._trained, 0.5)
 
     def neutralise(self, image: Tensor, source: Tensor) -> Tensor:
-        """Neutral faces (B, 3, S, S) of pictures in [-1, 1] whose own coded attributes are `source` (B, n)."""
-        return self.neutraliser(image, self.neutraliser_attributes(source))
+        """Neutral faces of pictures (B, 3, S, S) in [-1, 1] whose own coded attributes are `source` (B, n).
+
+        (B, C, S, S) as the generator takes them: the first three channels are the picture. There are no others unless
+        the model is `layered` (`ModelConfig`).
+        """
+        told = self.neutraliser_attributes(source)
+        if self.config.model.layered:
+            return self.neutraliser(image, told, with_flow=True).layers(image)
+        return self.neutraliser(image, told)
 
     def forward(self, image: Tensor, source: Tensor, attributes: Tensor) -> Tensor:
         """Neutralise, then animate: (B, 3, S, S) in [-1, 1], own and wanted coded (B, n) -> (B, 3, S, S)."""

@@ -27,6 +27,9 @@ class ModelConfig:
     0.5 + (neutral - source) / 2, how far each attribute has to move; 0.5 leaves it."""
     painting: Literal["unfolded", "smooth"] = "unfolded"
     """How a `warp` network paints: four pixels at a time, or the same averaged over neighbours, without a chequer."""
+    pixels_from: Literal["neutral", "source"] = "neutral"
+    """Where a `warp` generator fetches what it moves. `neutral`: from the neutral picture, so pixels are sampled twice.
+    `source`: from the source through both networks' flows, once, which is sharper."""
     flow_basis: int = 0
     """Side, in cells, of the flow field that each attribute adds in a `warp` network. 0: no fields."""
     discriminator_width: int = 64
@@ -35,6 +38,11 @@ class ModelConfig:
     """3x3 convolutions per level of the discriminator. The paper has 2, with width 256 (85 M parameters)."""
     identity_head: Literal["embedding", "softmax"] = "embedding"
     """`softmax`: a linear class score per identity (the paper's). `embedding`: 256 values, normalised softmax."""
+
+    @property
+    def layered(self) -> bool:
+        """Whether the generator takes what is behind the neutral picture too (`icface.networks.warp.Warped.layers`)."""
+        return self.pixels_from == "source" and self.architecture == "warp"
 
     def __post_init__(self) -> None:
         if self.size not in (32, 64, 128, 256):

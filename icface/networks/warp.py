@@ -19,12 +19,17 @@ from torch import Tensor, nn
 from icface.networks import fused_modulation
 from icface.networks.config import ModelConfig
 from icface.networks.small_maps import SmallMapConv2d
+from icface.pixels import cubic_matrix
 
 MASK_BIAS = 8.0
 """Logit of the mask at the start: all of the picture is the moved input. The lower it is, the sooner the network paints
 over what it has not yet learned to move, in the mean of the colours that may come there: blurred."""
 COARSE = 8
 """Pixels that share a colour in the ground of the painted picture."""
+PICTURE = 3
+"""Channels of a picture."""
+LAYERS = 12
+"""Channels of `Warped.layers`."""
 LARGEST_FLOW = 0.5
 """Farthest that a pixel moves, as a share of half the picture's width."""
 
@@ -46,6 +51,15 @@ class Warped(NamedTuple):
     def shown(self) -> Tensor:
         """The picture for a judge that may teach what moves and where paint goes, but not what paint looks like."""
         return self.kept * self.moved + (1 - self.kept) * self.painted.detach()
+
+    def layers(self, source: Tensor, taught: bool = True) -> Tensor:
+        """(B, 12, S, S): this picture of `source` (B, 3, S, S) and, behind it, what it was made of (`fetched`).
+
+        Without `taught` no gradient says what paint looks like, as in `shown`.
+        """
+        painted = self.painted if taught else self.painted.detach()
+        paint = (1 - self.kept) * painted
+        return torch.cat([self.kept * self.moved + paint, source, paint, self.flow, self.kept], dim=1)
 
 
 class Modulation(nn.Module):
@@ -165,12 +179,13 @@ class WarpGenerator(nn.Module):
     def forward(self, image: Tensor, attributes: Tensor, with_flow: bool = False) -> Tensor | Warped:
         """Picture (B, 3, S, S) in [-1, 1] and coded attributes (B, n) -> picture in [-1, 1].
 
-        `with_flow` gives what is behind it too.
+        Layers (B, 12, S, S) of a neutral face do as well (`Warped.layers`): their pixels are those of the source.
+        `with_flow` gives what is behind the result too.
         """
         attributes = (attributes * 2 - 1) * self.gain
         with torch.autocast(image.device.type, enabled=False):
             condition = self.condition(attributes)
-        x = self.stem(fold(image))
+        x = self.stem(fold(image[:, :PICTURE]))
         skips = []
         for level in self.down:
             skips.append(x)
@@ -193,7 +208,7 @@ class WarpGenerator(nn.Module):
         painted = unfold(self.paint(x))
         with torch.autocast(image.device.type, enabled=False):
             flow, mask = self._flow(attributes, x.float(), lowest)
-            moved = warp(image.float(), flow).clamp(-1, 1)
+            moved = (warp if image.shape[1] == PICTURE else fetched)(image.float(), flow).clamp(-1, 1)
             details = painted.float() if self.averaging is None else without_chequer(painted.float(), self.averaging)
             painted = (_coarse(moved) + details).clamp(-1, 1)
             return Warped(mask * moved + (1 - mask) * painted, flow, mask, moved, painted)
@@ -258,15 +273,6 @@ def doubled(x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0)
 
 
-def cubic_matrix(cells: int, size: int) -> Tensor:
-    """(size, cells) float32: times a column of `cells` values, that column enlarged as bicubic interpolation does it.
-
-    Its gradient is a matrix product too. `F.interpolate`'s took 6 ms of a GPU for fields of 8 x 8.
-    """
-    identity = torch.eye(cells)[None, :, :, None]  # a channel for each cell, one pixel wide
-    return F.interpolate(identity, size=(size, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T.contiguous()
-
-
 def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:
     """(B, 2, H, W) flow in halves of the width of affine maps (B, 6) less the identity, about the middle.
 
@@ -313,11 +319,32 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Sample `image` (B, C, H, W) at each pixel's own place plus `flow` (B, 2, H, W), in halves of the width.
 
     A zero flow gives the image back; pixels from outside repeat the border. It is a cubic convolution, which may
-    overshoot the image's range. A picture is moved twice on its way, to the neutral face and from there, and bilinear
-    sampling blurs it each time.
+    overshoot the image's range. Bilinear sampling blurs, and where `pixels_from` is `neutral` a picture is moved twice
+    on its way, to the neutral face and from there.
     """
-    height, width = image.shape[2:]
-    ys = (torch.arange(height, device=image.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1
-    xs = (torch.arange(width, device=image.device, dtype=flow.dtype) + 0.5) * (2 / width) - 1
-    grid = torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), dim=-1)[None] + flow.permute(0, 2, 3, 1)
-    return F.grid_sample(image, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    return _sampled(image, _places(flow))
+
+
+def fetched(layers: Tensor, flow: Tensor) -> Tensor:
+    """`warp` of a neutral picture whose `Warped.layers` (B, 12, S, S) are known: (B, 3, S, S).
+
+    Its moved pixels are fetched from the source through both flows, so they are sampled once. What was painted, where
+    pixels come from and the shares of both are smooth, so bilinear sampling does.
+    """
+    _, source, behind = layers.split([PICTURE, PICTURE, layers.shape[1] - 2 * PICTURE], dim=1)
+    places = _places(flow)
+    behind = F.grid_sample(behind, places, mode="bilinear", padding_mode="border", align_corners=False)
+    paint, first, kept = behind.split([PICTURE, 2, 1], dim=1)
+    return torch.addcmul(paint, kept, _sampled(source, places + first.permute(0, 2, 3, 1)))
+
+
+def _sampled(image: Tensor, places: Tensor) -> Tensor:
+    return F.grid_sample(image, places, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def _places(flow: Tensor) -> Tensor:
+    """(B, H, W, 2): each pixel's own place plus `flow` (B, 2, H, W), half widths about the picture's middle."""
+    height, width = flow.shape[2:]
+    ys = (torch.arange(height, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1
+    xs = (torch.arange(width, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / width) - 1
+    return torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), dim=-1)[None] + flow.permute(0, 2, 3, 1)

@@ -281,7 +281,14 @@ FREE = ("graphs", "log_every", "images_every", "checkpoint_every", "checkpoint_m
 """Fields that touch no weight: a run that goes on may change them."""
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
-        model=ModelConfig(blocks=5, attribute_gain=3.0, neutraliser_input="change", painting="smooth", flow_basis=8),
+        model=ModelConfig(
+            blocks=5,
+            attribute_gain=3.0,
+            neutraliser_input="change",
+            painting="smooth",
+            pixels_from="source",
+            flow_basis=8,
+        ),
         loss=ICFACE_LOSS,
         precision="bf16",
     ),
@@ -294,6 +301,7 @@ PRESETS: dict[str, TrainConfig] = {
             attribute_gain=3.0,
             neutraliser_input="change",
             painting="smooth",
+            pixels_from="source",
             flow_basis=8,
             discriminator_width=32,
         ),

@@ -179,7 +179,7 @@ def sample_grid(model: ICface, batch: DeviceBatch, rows: int = 6) -> npt.NDArray
     source, driving = batch.source[:rows], batch.driving[:rows]
     neutral = model.neutralise(source, batch.source_encoded[:rows])
     animated = model.generator(neutral, batch.driving_encoded[:rows])
-    return _grid(torch.stack([source, neutral, animated, driving], dim=1))
+    return _grid(torch.stack([source, neutral[:, :3], animated, driving], dim=1))
 
 
 @torch.no_grad()
@@ -191,7 +191,7 @@ def edit_grid(model: ICface, batch: DeviceBatch, rows: int = 3) -> tuple[npt.NDA
     source = batch.source[:rows]
     neutral = model.neutralise(source, batch.source_encoded[:rows])
     resting = torch.as_tensor(model.schema.neutral_encoded(), device=source.device)
-    pictures, names = [neutral], ["neutral"]
+    pictures, names = [neutral[:, :3]], ["neutral"]
     for attribute in (model.schema.attributes[model.schema.index(name)] for name in _edits(model.schema)):
         if not attribute.trained or attribute.seen is None:
             continue

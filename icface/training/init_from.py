@@ -26,7 +26,8 @@ SAME = (
     "painting",
     "flow_basis",
 )
-"""Fields of `ModelConfig` in which the two must agree; the others concern the discriminator and the training."""
+"""Fields of `ModelConfig` in which the two must agree. The others concern the discriminator, the training, and
+`pixels_from`, which no weight depends on."""
 
 
 def init_schema(data: AttributeSchema, start: AttributeSchema) -> tuple[AttributeSchema, list[str]]:

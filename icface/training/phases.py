@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from icface.bundle import ICface
 from icface.networks.discriminator import Discriminator, DiscriminatorOutput
 from icface.networks.generators import EncodedGenerator
+from icface.networks.warp import PICTURE
 from icface.training.batch import DeviceBatch
 from icface.training.compiling import compile_regions
 from icface.training.config import TrainConfig
@@ -68,6 +69,7 @@ class Networks:
         self.critic = critic
         self.neutral_encoded = neutral_encoded
         self.neutraliser_attributes = model.neutraliser_attributes
+        self.layered = config.model.layered
         self.learners: dict[str, nn.Module] = {
             "neutraliser": model.neutraliser,
             "generator": model.generator,
@@ -104,12 +106,15 @@ class Networks:
         return phases
 
     def neutralise(self, batch: DeviceBatch) -> Tensor:
-        """G_N on the source: (B, 3, S, S)."""
-        return self.neutraliser(batch.source, self.neutraliser_attributes(batch.source_encoded))
+        """G_N on the source: (B, C, S, S), the neutral face as G_A takes it (`icface.bundle.ICface.neutralise`)."""
+        told = self.neutraliser_attributes(batch.source_encoded)
+        if self.layered:
+            return self.neutraliser(batch.source, told, with_flow=True).layers(batch.source)
+        return self.neutraliser(batch.source, told)
 
     def animate(self, step: Step, neutral: Tensor) -> Tensor:
         """G_A on a neutral face with the driving code: (B, 3, S, S)."""
-        return self.generator(neutral + step.noise, step.batch.driving_encoded)
+        return self.generator(_noisy(neutral, step.noise), step.batch.driving_encoded)
 
     def _neutral(self, count: int) -> Tensor:
         return self.neutral_encoded.expand(count, -1)
@@ -133,10 +138,13 @@ class Networks:
         if moving:
             faces = self.neutraliser(batch.source, self.neutraliser_attributes(batch.source_encoded), with_flow=True)
             neutral = faces.picture
+            handed_on = faces.layers(batch.source) if self.layered else neutral
             # With `mouths`, what G_A is judged by teaches G_N what to move and where to paint. What its paint looks
             # like only the neutral frames and D teach: else it marks the lips for G_A and the critic, in purple.
-            given = faces.shown if mouths else neutral
-            driven = self.generator(given + step.noise, batch.driving_encoded, with_flow=True)
+            given = handed_on
+            if mouths:
+                given = faces.layers(batch.source, taught=False) if self.layered else faces.shown
+            driven = self.generator(_noisy(given, step.noise), batch.driving_encoded, with_flow=True)
             animated = driven.picture
             terms = self.losses.landmark_flow(batch, faces.flow, driven.flow)
             if self.config.loss.painted:
@@ -144,14 +152,15 @@ class Networks:
             if mouths:
                 terms |= self.losses.inside(batch, driven.painted)
         else:
-            neutral = self.neutralise(batch)
-            animated = self.animate(step, neutral)
+            handed_on = self.neutralise(batch)
+            neutral = handed_on[:, :PICTURE]
+            animated = self.animate(step, handed_on)
         step.neutral, step.animated = neutral.detach(), animated.detach()  # what D judges after this phase
         generated = [animated, neutral]
         if self.critic is not None:
             edits = self.critic.draw_edits(batch)
             # Detached: the neutral face has its own target, and need not be bent to please an edit.
-            start = neutral.detach()[: len(edits.encoded)]
+            start = handed_on.detach()[: len(edits.encoded)]
             if moving and mouths:
                 changed = self.generator(start, edits.encoded, with_flow=True)
                 edited = changed.picture
@@ -167,21 +176,22 @@ class Networks:
         terms |= self.losses.animated(self.discriminator, batch, animated, of_animated, readings)
         for output in of_edited:
             terms |= self.losses.edited(self.discriminator, batch, output, readings)
-        return terms | self._neutral_terms(step, neutral, of_neutral, readings)
+        return terms | self._neutral_terms(step, handed_on, of_neutral, readings)
 
-    def _neutral_terms(self, step: Step, neutral: Tensor, output: DiscriminatorOutput, readings: Readings) -> Terms:
+    def _neutral_terms(self, step: Step, handed_on: Tensor, output: DiscriminatorOutput, readings: Readings) -> Terms:
+        neutral = handed_on[:, :PICTURE]
         pseudo, ramp = neutral.detach(), step.ramp if step.ramp is not None else 0.0
         if step.ramp is not None:
             with torch.no_grad():  # detached: a target that learns would meet its pupil at one constant picture
-                pseudo = self.generator(pseudo, self._neutral(len(step.batch)))
+                pseudo = self.generator(handed_on.detach(), self._neutral(len(step.batch)))
         encoded = self._neutral(len(step.batch))
         return self.losses.neutralised(self.discriminator, step.batch, neutral, encoded, pseudo, ramp, output, readings)
 
     def _discriminator(self, step: Step) -> Terms:
         if step.neutral is None or step.animated is None:  # no generator has run in this step
             with torch.no_grad():
-                step.neutral = self.neutralise(step.batch)
-                step.animated = self.animate(step, step.neutral)
+                handed_on = self.neutralise(step.batch)
+                step.neutral, step.animated = handed_on[:, :PICTURE], self.animate(step, handed_on)
         generated = [pictures for pictures in (step.animated, step.neutral, step.edited) if pictures is not None]
         return self.losses.discriminator(self.discriminator, step.batch, *generated)
 
@@ -203,6 +213,13 @@ class Networks:
 
     def _paper_neutraliser(self, step: Step) -> Terms:
         neutral = self.neutralise(step.batch)
-        readings = self.losses.read(self.discriminator, step.batch, neutral, features=False)
+        readings = self.losses.read(self.discriminator, step.batch, neutral[:, :PICTURE], features=False)
         terms = self._neutral_terms(step, neutral, readings.generated[0], readings)
         return terms | self.losses.reanimated(step.batch, self.animate(step, neutral))
+
+
+def _noisy(neutral: Tensor, noise: Tensor | float) -> Tensor:
+    """A neutral face (B, C, S, S) with `noise` on its picture, the first three channels."""
+    if neutral.shape[1] == PICTURE:
+        return neutral + noise
+    return torch.cat([neutral[:, :PICTURE] + noise, neutral[:, PICTURE:]], dim=1)

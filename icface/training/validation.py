@@ -68,7 +68,7 @@ def validate(model: ICface, discriminator: Discriminator, frames: RealFrames) ->
     read, sources, neutrals, leaks = [], [], [], []
     for pictures, encoded in zip(frames.pictures.split(PART), frames.encoded.split(PART), strict=True):
         real = to_range(pictures)
-        neutral = model.neutralise(real, encoded).float()
+        neutral = model.neutralise(real, encoded)[:, :3].float()
         read.append(discriminator(real).attributes.float())
         leaks.append(discriminator(neutral).attributes.float()[:, units])
         sources.append(real)

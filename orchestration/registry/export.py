@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +27,9 @@ def export(model: str, output: str, form: Format = "bundle") -> ICface:
     """Write MODEL to the new folder `output`; returns it, for its licence.
 
     `onnx` writes `neutraliser.onnx` and `generator.onnx`, beside the bundle's config.json and a README.md that says how
-    to use them. Each takes `image` (B, 3, S, S) in [-1, 1] and coded `attributes` (B, n), and returns `picture`. The
-    batch may have any size. The outputs are checked against torch in onnxruntime. Raises IcfaceError when there is no
+    to use them. Each takes `image` (B, 3, S, S) in [-1, 1] and coded `attributes` (B, n), and returns `picture`. Of a
+    `layered` model (`ModelConfig`), what the neutraliser returns and the generator takes has 12 channels. The batch may
+    have any size. The outputs are checked against torch in onnxruntime. Raises IcfaceError when there is no
     such model, something lies at `output`, or the check fails.
     """
     target = Path(output).absolute()
@@ -44,19 +46,42 @@ def export(model: str, output: str, form: Format = "bundle") -> ICface:
         partial.mkdir()
         shutil.copy(Path(scratch) / "bundle" / "config.json", partial / "config.json")
         (partial / "README.md").write_text(onnx_readme(loaded))
-        for name in ("neutraliser", "generator"):
-            _write_onnx(getattr(loaded, name).eval(), loaded, partial / f"{name}.onnx")
+        loaded.eval()
+        neutraliser = _Layered(loaded.neutraliser) if loaded.config.model.layered else loaded.neutraliser
+        _write_onnx(neutraliser, loaded, partial / "neutraliser.onnx")
+        _write_onnx(loaded.generator, loaded, partial / "generator.onnx", after=neutraliser)
         os.replace(partial, target)
     return loaded
 
 
-def _write_onnx(network: torch.nn.Module, model: ICface, path: Path) -> None:
+class _Layered(torch.nn.Module):
+    """A neutraliser that returns the layers of its picture."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
+        layers: torch.Tensor = self.network(image, attributes, with_flow=True).layers(image)
+        return layers
+
+
+def _write_onnx(
+    network: torch.nn.Module, model: ICface, path: Path, after: Callable[..., torch.Tensor] | None = None
+) -> None:
+    """`after` makes the network's image of a picture and attributes; None hands it the picture."""
+
+    def drawn(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image, attributes = _inputs(model, count)
+        with torch.no_grad():
+            return image if after is None else after(image, attributes), attributes
+
     try:
         import onnx
         import onnxruntime
     except ImportError:
         raise IcfaceError(f"ONNX needs packages: {pip_install('onnx', 'onnxruntime', 'onnxscript')}") from None
-    inputs = _inputs(model, 2)
+    inputs = drawn(2)
     batch = torch.export.Dim("batch", min=1)
     # It would name what it leaves out of torchvision, which no network here uses.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -78,7 +103,7 @@ def _write_onnx(network: torch.nn.Module, model: ICface, path: Path) -> None:
     onnx.save(described, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for count in (1, 3):
-        image, attributes = _inputs(model, count)
+        image, attributes = drawn(count)
         with torch.inference_mode():
             expected = network(image, attributes).numpy()
         (found,) = session.run(None, {"image": image.numpy(), "attributes": attributes.numpy()})

@@ -13,9 +13,9 @@ README = """# {title} as ONNX
 - `attributes`: (B, {count}), codes 0..1 in the order below. A code is (v - low) / (high - low), clipped to 0..1. A
   value that is not known gets the code of its neutral value.
 - The neutraliser takes {neutraliser}.
-- The generator takes the neutral picture and the codes of the values that are wanted.
-- The picture is a square around one face: its side is {scale:g} times the longer side of the box around 68 landmarks
-  (mode `{mode}` of `icface.crop.CropRule`).
+- The generator takes what the neutraliser made and the codes of the values that are wanted.
+{layers}- The picture is a square around one face: its side is {scale:g} times the longer side of the box
+  around 68 landmarks (mode `{mode}` of `icface.crop.CropRule`).
 
 {table}
 
@@ -39,6 +39,9 @@ Image.fromarray(((picture.transpose(1, 2, 0) + 1) * 127.5).round().clip(0, 255).
 ```
 
 Licence: {licence}. Pictures of people made with it are synthetic: say so wherever they are shown.
+"""
+LAYERED = """- The neutraliser's `picture` and the generator's `image` have 12 channels. The first three are the neutral
+  picture. The others say where its pixels come from, so that the generator fetches them from the face itself.
 """
 NEUTRALISER = {
     "neutral": ("the face and the codes of the neutral values, always the same", "code({})"),
@@ -66,6 +69,7 @@ def onnx_readme(model: ICface) -> str:
         count=len(config.schema),
         neutraliser=words,
         neutral_code=code,
+        layers=LAYERED if config.model.layered else "",
         scale=config.crop_rule.get("scale", 1.6),
         mode=config.crop_rule.get("mode", "smooth"),
         table="\n".join(table),

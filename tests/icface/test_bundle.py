@@ -11,6 +11,7 @@ from icface.attributes import ATTRIBUTE_NAMES, AttributeSchema
 from icface.bundle import BundleConfig, ICface, load_bundle, save_bundle
 from icface.errors import IcfaceError
 from icface.networks.config import ModelConfig
+from icface.networks.warp import LAYERS
 
 SMALL = {
     "warp": ModelConfig(size=64, width=8, blocks=1, discriminator_width=8),
@@ -60,7 +61,13 @@ def test_a_loaded_bundle_gives_the_same_pictures(tmp_path, architecture):
 
 @pytest.mark.parametrize(
     ("option", "before"),
-    [("attribute_gain", 1), ("flow_basis", 0), ("neutraliser_input", "neutral"), ("painting", "unfolded")],
+    [
+        ("attribute_gain", 1),
+        ("flow_basis", 0),
+        ("neutraliser_input", "neutral"),
+        ("painting", "unfolded"),
+        ("pixels_from", "neutral"),
+    ],
 )
 def test_a_bundle_from_before_an_option_is_read_as_it_was(tmp_path, option, before):
     made = model()
@@ -153,6 +160,19 @@ def test_forward_neutralises_then_animates():
     torch.testing.assert_close(
         made(image, attributes.flip(0), attributes), made.generator(made.neutraliser(image, neutral), attributes)
     )
+
+
+def test_a_layered_models_neutral_face_begins_with_its_picture():
+    made = ICface(BundleConfig(model=replace(SMALL["warp"], pixels_from="source"), schema=AttributeSchema.default()))
+    image, attributes = inputs()
+    neutral = made.neutralise(image, attributes)
+    assert neutral.shape == (len(image), LAYERS, made.size, made.size)
+    told = made.neutraliser_attributes(attributes)
+    torch.testing.assert_close(neutral[:, :3], made.neutraliser(image, told))
+    torch.testing.assert_close(neutral[:, 3:6], image)
+    torch.testing.assert_close(made(image, attributes, attributes), made.generator(neutral, attributes))
+    # A picture alone is taken too: its own pixels are moved.
+    assert made.generator(neutral[:, :3], attributes).shape == image.shape
 
 
 def test_a_neutraliser_is_told_the_change_that_is_wanted_or_the_neutral_face():

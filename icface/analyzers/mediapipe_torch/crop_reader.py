@@ -13,6 +13,7 @@ from icface.analyzers.mediapipe_torch.geometry import FaceGeometry
 from icface.analyzers.mediapipe_torch.network import TfliteNetwork, at_least_float32
 from icface.analyzers.mediapipe_torch.task import load_task
 from icface.attributes import AU_RANGE
+from icface.pixels import cubic_matrix
 
 BLENDSHAPE_POINTS = [
     *(0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78),
@@ -108,12 +109,13 @@ class CropReader(nn.Module):
     def forward(self, images: Tensor) -> CropReading:
         """Read `images` (B, 3, S, S) float in [-1, 1], square, of any size S; they are resized to 256."""
         pictures = at_least_float32(images)
-        if images.shape[-1] != NETWORK_SIZE:
+        if images.shape[-1] > NETWORK_SIZE:
             size = (NETWORK_SIZE, NETWORK_SIZE)
-            shrinks = images.shape[-1] > NETWORK_SIZE
-            pictures = functional.interpolate(
-                pictures, size, mode="bilinear" if shrinks else "bicubic", align_corners=False, antialias=shrinks
-            )
+            pictures = functional.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
+        elif images.shape[-1] < NETWORK_SIZE:
+            enlarge = cubic_matrix(images.shape[-1], NETWORK_SIZE, images.device).to(pictures.dtype)
+            with torch.autocast(images.device.type, enabled=False):
+                pictures = enlarge @ pictures @ enlarge.T
         mesh, presence, _ = self.landmarker((pictures.permute(0, 2, 3, 1) + 1) / 2)
         with torch.autocast(images.device.type, enabled=False):
             mesh = mesh.reshape(-1, 478, 3)

@@ -1,4 +1,4 @@
-"""The operations of a `warp` network that are written for a GPU, against PyTorch's own."""
+"""The operations of a `warp` network, against PyTorch's own and against known answers."""
 
 import numpy as np
 import pytest
@@ -10,17 +10,6 @@ from icface.animate import to_pictures
 from icface.networks import warp
 from icface.networks.config import ModelConfig
 from icface.networks.generators import make_generator
-
-
-@pytest.mark.parametrize(("cells", "size"), [(8, 128), (8, 32), (4, 64), (5, 64)])
-def test_fields_enlarged_by_matrices_are_bicubic_interpolation(cells, size):
-    fields = torch.randn(2, 2, cells, cells, requires_grad=True)
-    matrix, weights = warp.cubic_matrix(cells, size), torch.randn(2, 2, size, size)
-    enlarged = matrix @ fields @ matrix.T
-    expected = F.interpolate(fields, size=(size, size), mode="bicubic", align_corners=False)
-    torch.testing.assert_close(enlarged, expected, atol=1e-5, rtol=1e-5)
-    ours, theirs = (torch.autograd.grad((made * weights).sum(), fields)[0] for made in (enlarged, expected))
-    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
@@ -85,3 +74,64 @@ def test_a_trained_model_makes_the_same_pictures_in_bfloat16():
     source = to_pictures(batch.source).astype(int)
     assert np.abs(made[False] - source).mean() > 2, "the model has learned to change the picture"
     assert (np.abs(made[True] - made[False]) <= 2).mean() >= 0.999
+
+
+def affine(matrix, shift, size=24):
+    """(1, 2, S, S) float32: the flow of p -> matrix p + shift about the middle, in half widths."""
+    moved = np.column_stack([np.array(matrix) - np.eye(2), shift]).astype(np.float32)
+    return warp.affine_flow(torch.from_numpy(moved.reshape(1, 6)), torch.Size((size, size)))
+
+
+def layers_of(source, flow, kept, painted):
+    """Layers of a neutral picture by their definition."""
+    moved = warp.warp(source, flow)
+    made = warp.Warped(kept * moved + (1 - kept) * painted, flow, kept, moved, painted)
+    return made.layers(source)
+
+
+def test_pixels_are_fetched_from_the_source_through_both_flows():
+    source, first = torch.rand(1, 3, 24, 24) * 2 - 1, ([[1.1, 0.1], [-0.05, 0.95]], [0.02, -0.03])
+    second = ([[0.9, -0.1], [0.1, 0.92]], [0.03, 0.01])
+    layers = layers_of(source, affine(*first), torch.ones(1, 1, 24, 24), torch.zeros(1, 3, 24, 24))
+    (a, b), (c, d) = (tuple(np.array(part) for part in each) for each in (first, second))
+    both = affine(a @ c, a @ d + b)
+    inside = (..., slice(4, 20), slice(4, 20))  # where no place lies outside of the picture
+    once = warp.fetched(layers, affine(*second))
+    torch.testing.assert_close(once[inside], warp.warp(source, both)[inside], atol=1e-4, rtol=0)
+    twice = warp.warp(layers[:, :3], affine(*second))
+    assert twice[inside].var() < 0.9 * once[inside].var()  # sampling once more blurs
+
+
+def test_what_does_not_move_again_is_the_neutral_picture():
+    source, painted = torch.rand(2, 2, 3, 16, 16) * 2 - 1
+    kept, still = torch.rand(2, 1, 16, 16), torch.zeros(2, 2, 16, 16)
+    layers = layers_of(source, torch.randn(2, 2, 16, 16) / 20, kept, painted)
+    assert layers.shape == (2, warp.LAYERS, 16, 16)
+    torch.testing.assert_close(warp.fetched(layers, still), layers[:, :3])
+    moved = torch.full((2, 2, 16, 16), 4 / 8)  # by four pixels: paint moves with the rest
+    torch.testing.assert_close(warp.fetched(layers, moved)[..., :12, :12], layers[:, :3, 4:, 4:])
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_layers_without_paint_that_learns(taught):
+    source, flow = torch.rand(1, 3, 8, 8), torch.zeros(1, 2, 8, 8, requires_grad=True)
+    kept = torch.full((1, 1, 8, 8), 0.5, requires_grad=True)
+    painted = torch.rand(1, 3, 8, 8, requires_grad=True)
+    moved = warp.warp(source, flow)
+    made = warp.Warped(kept * moved + (1 - kept) * painted, flow, kept, moved, painted)
+    warp.fetched(made.layers(source, taught), flow.detach() + 0.1).sum().backward()
+    assert flow.grad.abs().max() > 0 and kept.grad.abs().max() > 0
+    assert (painted.grad is not None) == taught
+
+
+def test_a_layered_generator_sees_the_picture_and_moves_the_source():
+    config = ModelConfig(size=32, width=8, blocks=1, pixels_from="source")
+    torch.manual_seed(0)
+    generator = make_generator(config, 20)
+    with torch.no_grad():
+        generator.affine.weight.normal_(0, 0.2)
+    layers, told = torch.rand(2, warp.LAYERS, 32, 32) * 2 - 1, torch.rand(2, 20)
+    seen, alone = generator(layers, told, with_flow=True), generator(layers[:, :3].contiguous(), told, with_flow=True)
+    torch.testing.assert_close(seen.flow, alone.flow)
+    torch.testing.assert_close(seen.kept, alone.kept)
+    torch.testing.assert_close(seen.moved, warp.fetched(layers, seen.flow).clamp(-1, 1))

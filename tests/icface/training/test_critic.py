@@ -277,7 +277,7 @@ def test_edits_teach_the_generator_and_leave_the_neutraliser_alone(canonical: np
     neutral = networks.neutralise(batch)
     edits = critic.draw_edits(batch)
     edited = networks.generator(neutral.detach(), edits.encoded)
-    terms = critic.terms(batch, edited.detach(), neutral.detach(), edited, edits)
+    terms = critic.terms(batch, edited.detach(), neutral[:, :3].detach(), edited, edits)
     terms["E/critic"].backward()
     moved = [p.grad is not None and bool(p.grad.abs().sum() > 0) for p in training.model.generator.parameters()]
     assert any(moved)

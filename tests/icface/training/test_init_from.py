@@ -29,7 +29,7 @@ def model_of(config, schema, seed):
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_training_goes_on_from_the_starting_models_outputs(kind):
     start = model_of(MODELS[kind], AttributeSchema.default(0.5), 1)
-    config = tiny_config(model={name: getattr(MODELS[kind], name) for name in SAME})
+    config = tiny_config(model={name: getattr(MODELS[kind], name) for name in (*SAME, "pixels_from")})
     training = tiny_training(config, start=start)
     image, encoded, neutral = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 20), torch.rand(2, 20)
     for model in (training.model.eval(), training.average.model):

@@ -36,7 +36,7 @@ def test_what_is_not_read_is_not_heard():
 
 
 def test_one_neutral_face_for_everybody_is_seen():
-    training = tiny_training(tiny_config())
+    training = tiny_training(tiny_config(model={"pixels_from": "neutral"}))
     frames = synthetic_frames(12)
     model = training.average.model
     fresh = validate(model, training.discriminator, frames)

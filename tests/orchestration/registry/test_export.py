@@ -71,14 +71,15 @@ def test_onnxruntime_gives_what_torch_gives_at_any_batch(moving_bundle: Path, tm
             assert np.abs(expected[0] - expected[-1]).max() > 0.1 or count == 1
 
 
-@pytest.mark.parametrize("told", ["neutral", "change"])
+@pytest.mark.parametrize(("told", "pixels_from"), [("neutral", "neutral"), ("change", "source")])
 def test_the_readmes_code_makes_what_torch_makes(
-    told: str, moving_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    told: str, pixels_from: str, moving_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import onnx
 
     loaded = load_bundle(moving_bundle)
-    config = replace(loaded.config, model=replace(loaded.config.model, neutraliser_input=told))
+    changed = replace(loaded.config.model, neutraliser_input=told, pixels_from=pixels_from)
+    config = replace(loaded.config, model=changed)
     model = ICface(config).eval()
     model.load_state_dict(loaded.state_dict())
     save_bundle(model, tmp_path / "bundle")
@@ -87,6 +88,7 @@ def test_the_readmes_code_makes_what_torch_makes(
     crop = np.random.default_rng(0).integers(0, 256, (model.size, model.size, 3)).astype(np.uint8)
     (folder / "crop.png").write_bytes(encode_png(crop))
     text = (folder / "README.md").read_text()
+    assert ("12 channels" in text) == config.model.layered
     code = text.split("```python\n")[1].split("```")[0].replace("own = {}", 'own = {"AU12": 0.8, "pose_yaw": -0.2}')
     assert len(code.splitlines()) < 15
     monkeypatch.chdir(folder)
