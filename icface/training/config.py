@@ -32,7 +32,8 @@ class DataConfig:
     balanced_share: float = 0.5
     """Share of the driving frames drawn by the inverse frequency of their strongest AU. The rest is uniform."""
     smoothing_frames: int = 5
-    """Average labels over this many frames, without delay. AU45 is exempt: a blink lasts 3 to 5 frames."""
+    """Average labels over this many frames, without delay. AU45 is exempt: a blink lasts 3 to 5 frames. Synthetic
+    people are exempt: their labels are exact."""
     baselines: bool = False
     """Subtract each track's resting baseline from its labels: median pitch, 20th percentile of each action unit."""
     sides: bool = False

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from icface.analyzers.registry import SYNTHETIC
 from icface.attributes import columns_of
 from icface.images import decode_thumbnail
 from icface.labels import balanced_sampling_weights, baseline, less_baseline, medoid, neutral_frames, smooth
@@ -85,7 +86,7 @@ class RowGroupReader:
         table = self.dataset.read_rows(*key, columns=[*COLUMNS, *label_columns(config.sides)])
         raw = labels_of(table, config.sides)
         raw[:, self._ignored] = np.nan
-        labels = smooth(table["frame"].to_numpy(), raw, config.smoothing_frames)
+        labels = smooth(table["frame"].to_numpy(), raw, smoothing_frames(self.dataset, config))
         if config.baselines:
             # Of these frames, up to 512 of one track, and not of all: no other file has to be opened for it.
             labels = less_baseline(labels, baseline(raw))
@@ -109,6 +110,11 @@ class RowGroupReader:
             self._neutral[key] = int(near[medoid(thumbnails)]) if len(near) else -1
         row = self._neutral[key]
         return None if row < 0 else row
+
+
+def smoothing_frames(dataset: Dataset, config: DataConfig) -> int:
+    """Over how many frames labels of a data set are averaged. Those of synthetic people are exact: 1."""
+    return 1 if dataset.analyzer["name"] == SYNTHETIC else config.smoothing_frames
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -15,6 +15,7 @@ from pipelines.dataset import Dataset, RowGroup
 from pipelines.format import label_columns, labels_of
 from pipelines.loading.baselines import track_baseline
 from pipelines.loading.mixture import Mixture
+from pipelines.loading.row_group_reader import smoothing_frames
 
 FRAMES = 256
 """About so many frames."""
@@ -50,7 +51,7 @@ def validation_frames(
             table = part.dataset.read(group, ["frame", "image", *label_columns(config.sides)])
             raw = labels_of(table, config.sides)
             raw[:, columns_of(part.ignored, config.sides)] = np.nan
-            labels = smooth(table["frame"].to_numpy(), raw, config.smoothing_frames)
+            labels = smooth(table["frame"].to_numpy(), raw, smoothing_frames(part.dataset, config))
             if config.baselines:
                 labels = less_baseline(labels, track_baseline(part.dataset, group, config.sides))
             labels = labels[:, columns]

@@ -15,6 +15,7 @@ from icface.training.config import DataConfig
 from pipelines.dataset import META, Dataset
 from pipelines.loading.mixture import OTHER_MEANING, Mixture
 from pipelines.loading.pairs import PairBatches
+from pipelines.loading.row_group_reader import RowGroupReader
 from pipelines.loading.row_groups import shared_slots
 from pipelines.loading.validation_frames import validation_frames
 
@@ -62,6 +63,17 @@ def test_each_data_set_has_its_share_of_the_pairs(mixture: Mixture):
     assert people == {0: {0, 1}, 1: {2, 3}}, "nobody of one data set has the index of somebody of the other"
     first = {slot for block in pairs.blocks for slot, entry in enumerate(pairs._row_groups_of(block)) if entry[0]}
     assert first == set(range(8)), "every rank gets some of both"
+
+
+def test_exact_labels_are_not_smoothed(small_dataset: Path, synthetic_dataset: Path):
+    for folder, exact in ((small_dataset, False), (synthetic_dataset, True)):
+        dataset = Dataset.open(str(folder))
+        group = dataset.row_groups("train")[0]
+        raw, ready = (
+            RowGroupReader(dataset, DataConfig(smoothing_frames=frames)).sample(group.file, group.ordinal).labels
+            for frames in (1, 5)
+        )
+        assert np.array_equal(raw, ready, equal_nan=True) == exact
 
 
 def test_slots_are_shared_without_bias():
