@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
         self.neck = nn.Conv2d(channels[-1], 128, 3, padding=1)
         self.realness = nn.Conv2d(128, 1, 4, padding=1)
         self.attributes = nn.Sequential(
-            nn.Conv2d(128, 128, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(128, attributes, 4)
+            nn.Conv2d(128, 128, 3, stride=2, padding=1), nn.ReLU(inplace=True), nn.Conv2d(128, attributes, 4)
         )
         embedding = config.identity_head == "embedding"
         self.identity = nn.Linear(128 * 8 * 8, EMBEDDING if embedding else identities)
@@ -62,7 +62,7 @@ class Discriminator(nn.Module):
         for level in self.trunk:
             x = level(x)
             features.append(x)
-        x = F.relu(self.neck(x))
+        x = F.relu_(self.neck(x))
         identity = self.identity(x.flatten(1))
         if self.classes is not None:
             identity = F.normalize(identity.float(), dim=1)
@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
 
 def _level(inputs: int, outputs: int, depth: int) -> nn.Sequential:
     """`depth` 3x3 convolutions with ReLU, the first of which halves the picture."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU()]
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
     for _ in range(depth - 1):
-        layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU()]
+        layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from icface.networks import fused_modulation
 from icface.networks.config import ModelConfig
+from icface.networks.few_outputs import FewOutputsConv2d
 from icface.networks.small_maps import SmallMapConv2d
 from icface.pixels import cubic_matrix
 
@@ -75,7 +76,10 @@ class Modulation(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Maps features (B, C, H, W) and a condition (B, n) to features of the same shape."""
         with torch.autocast(x.device.type, enabled=False):  # small: casting its weights would cost more than it saves
-            scale, shift = self.film(condition).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+            film = self.film(condition)
+            if x.device.type == "cpu":  # there `modulate` wants one type, elsewhere it reads float32 as it is
+                film = film.to(x.dtype)
+            scale, shift = film[:, :, None, None].chunk(2, dim=1)
             return modulate(x, scale, shift, self.groups)
 
 
@@ -84,11 +88,7 @@ class ModulatedConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, condition: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = (
-            SmallMapConv2d(inputs, outputs)
-            if stride == 1
-            else nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-        )
+        self.conv = SmallMapConv2d(inputs, outputs, stride)
         self.modulation = Modulation(outputs, condition)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -130,7 +130,9 @@ class FlowBasis(nn.Module):
 
     def forward(self, attributes: Tensor, features: Tensor) -> Tensor:
         """The flow (B, 2, H, W), half widths, of attributes (B, n) and features (B, C, h, w)."""
-        weights = attributes + features.float().mean(dim=(2, 3)) @ self.read
+        # Over (B, H W, C): the gradient has the features' order of memory, and so has all that it is added to.
+        means = features.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1, dtype=torch.float32)
+        weights = attributes + means @ self.read
         fields = self.fields(weights).view(-1, 2, self.cells, self.cells)
         return self.enlarge @ fields @ self.enlarge.T
 
@@ -143,6 +145,7 @@ class WarpGenerator(nn.Module):
     """
 
     averaging: Tensor | None
+    along: Tensor
 
     def __init__(self, config: ModelConfig, attributes: int) -> None:
         super().__init__()
@@ -169,9 +172,10 @@ class WarpGenerator(nn.Module):
         # repaint the unmoved input instead of moving it.
         self.affine = nn.Linear(attributes, 6, bias=False)
         nn.init.zeros_(self.affine.weight)
+        self.register_buffer("along", along_side(config.size), persistent=False)
         cells = config.flow_basis
         self.basis = FlowBasis(cells, attributes, channels[-1], config.size) if cells else None
-        self.flow = nn.Conv2d(channels[0], 3, 3, padding=1)
+        self.flow = FewOutputsConv2d(channels[0], 3)
         self.paint = nn.Conv2d(channels[0], 12, 3, padding=1)
         nn.init.zeros_(self.flow.weight)
         self.flow.bias = nn.Parameter(torch.tensor([0.0, 0.0, MASK_BIAS]))
@@ -215,9 +219,10 @@ class WarpGenerator(nn.Module):
 
     def _flow(self, attributes: Tensor, features: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 2, S, S) flow in half widths and (B, 1, S, S) share of what is moved, both float32."""
-        flow, mask = self.flow(features).split([2, 1], dim=1)
+        # Plane by plane, as enlarging and the other flows are: a part of channels-last values is read one at a time.
+        flow, mask = self.flow(features).contiguous().split([2, 1], dim=1)
         flow = F.interpolate(LARGEST_FLOW * torch.tanh(flow), scale_factor=2.0, mode="bilinear", align_corners=False)
-        flow = flow + affine_flow(self.affine(attributes), flow.shape[2:])
+        flow = flow + affine_flow(self.affine(attributes), self.along, self.along)
         if self.basis is not None:
             flow = flow + self.basis(attributes, lowest)
         return flow, torch.sigmoid(F.interpolate(mask, scale_factor=2.0, mode="bilinear", align_corners=False))
@@ -233,7 +238,8 @@ class WarpGenerator(nn.Module):
 def modulate(x: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
     """SiLU of `x` (B, C, H, W), normalised in groups of channels, times 1 + `scale` plus `shift`, both (B, C, 1, 1).
 
-    Called outside of autocast, with all three of one type; the result has the type and the memory order of `x`.
+    Called outside of autocast, on a CPU with all three of one type, elsewhere with `scale` and `shift` of any. The
+    result has the type and the memory order of `x`.
     Statistics are float32. On a CPU it is PyTorch's own group norm, which changes the memory order elsewhere. There it
     is one kernel, or the same written out, in operations that torch.compile fuses.
     """
@@ -255,6 +261,8 @@ def modulate_written_out(x: Tensor, scale: Tensor, shift: Tensor, groups: int) -
 
 def fold(image: Tensor) -> Tensor:
     """`F.pixel_unshuffle(image, 2)` in channels-last order: (B, C, H, W) -> (B, 4 C, H / 2, W / 2)."""
+    if image.device.type == "cpu" and not torch.compiler.is_compiling():  # a GPU's changes the order
+        return F.pixel_unshuffle(image.contiguous(memory_format=torch.channels_last), 2)
     batch, channels, height, width = image.shape
     x = image.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
     return x.permute(0, 1, 3, 5, 2, 4).reshape(batch, height // 2, width // 2, 4 * channels).permute(0, 3, 1, 2)
@@ -262,6 +270,8 @@ def fold(image: Tensor) -> Tensor:
 
 def unfold(x: Tensor) -> Tensor:
     """`F.pixel_shuffle(x, 2)` in channels-last order: (B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        return F.pixel_shuffle(x.contiguous(memory_format=torch.channels_last), 2)
     batch, channels, height, width = x.shape
     y = x.permute(0, 2, 3, 1).reshape(batch, height, width, channels // 4, 2, 2)
     return y.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
@@ -273,14 +283,23 @@ def doubled(x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0)
 
 
-def affine_flow(parameters: Tensor, size: torch.Size) -> Tensor:
+def along_side(size: int) -> Tensor:
+    """(size, 2) float32: each pixel's place along a side, in halves of it about the middle, and 1."""
+    along = (torch.arange(size) + 0.5) * (2 / size) - 1
+    return torch.stack([along, torch.ones(size)], dim=1)
+
+
+def affine_flow(parameters: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """(B, 2, H, W) flow in halves of the width of affine maps (B, 6) less the identity, about the middle.
 
-    >>> affine_flow(torch.tensor([[0, 0, 0.5, 0, 0, 0]]), torch.Size((1, 2)))[0, 0].tolist()  # to the right
+    `rows` (H, 2) and `columns` (W, 2) are `along_side`. Forward and gradient are two small matrix products each.
+
+    >>> affine_flow(torch.tensor([[0, 0, 0.5, 0, 0, 0]]), along_side(1), along_side(2))[0, 0].tolist()  # to the right
     [[0.5, 0.5]]
     """
-    grid = F.affine_grid(parameters.view(-1, 2, 3), [parameters.shape[0], 1, *size], align_corners=False)
-    return grid.permute(0, 3, 1, 2)
+    # Of a x + b y + c: (y, 1) times [[0, b], [a, c]] times (x, 1).
+    maps = F.pad(parameters.view(-1, 2, 3), (1, 0)).view(-1, 2, 2, 2).transpose(2, 3)
+    return rows @ maps @ columns.T
 
 
 def averaging_filter(channels: int) -> Tensor:

@@ -9,10 +9,11 @@ from icface.networks.small_maps import SmallMapConv2d, neighbours
 from icface.training.fused_adam import FusedAdam
 
 
-def pair(inputs=6, outputs=5):
+def pair(inputs=6, outputs=5, stride=1):
     """One of ours, and PyTorch's with the same weights, channels-last as in a training."""
     torch.manual_seed(3)
-    ours, plain = SmallMapConv2d(inputs, outputs), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    ours = SmallMapConv2d(inputs, outputs, stride)
+    plain = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     plain.load_state_dict(ours.state_dict())
     for layer in (ours, plain):
         layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
@@ -31,9 +32,10 @@ def test_neighbours_times_weights_are_the_convolution():
     torch.testing.assert_close(made.view(2, 4, 6, 5).permute(0, 3, 1, 2), expected)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (3, 5), (1, 1), (9, 9)])
-def test_same_output_and_gradients(size):
-    ours, plain = pair()
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(8, 8), (3, 5), (1, 1), (9, 9), (16, 16)])
+def test_same_output_and_gradients(size, stride):
+    ours, plain = pair(stride=stride)
     inputs = [features(2, 6, *size) for _ in range(2)]
     outputs = [layer(x) for layer, x in zip((ours, plain), inputs, strict=True)]
     push = torch.randn_like(outputs[0])
@@ -45,9 +47,16 @@ def test_same_output_and_gradients(size):
     assert ours.weight.grad.stride() == ours.weight.stride()  # the optimiser walks through both side by side
 
 
-def test_gradients_against_differences():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_against_differences(stride):
     weight, x = features(3, 2, 3, 3, dtype=torch.float64), features(1, 2, 4, 3, dtype=torch.float64)
-    assert torch.autograd.gradcheck(small_maps._Convolution.apply, (x, weight))
+    assert torch.autograd.gradcheck(lambda x, weight: small_maps._Convolution.apply(x, weight, stride), (x, weight))
+
+
+@pytest.mark.parametrize(("stride", "side", "used"), [(1, 8, True), (1, 9, False), (2, 16, True), (2, 17, False)])
+def test_the_product_is_used_for_small_outputs_alone(stride, side, used):
+    made = pair(stride=stride)[0](features(1, 6, side, side))
+    assert (made.grad_fn.name() == "_ConvolutionBackward") == used
 
 
 def test_under_autocast_it_computes_in_bfloat16_and_follows_its_weights():

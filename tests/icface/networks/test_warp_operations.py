@@ -12,6 +12,34 @@ from icface.networks.config import ModelConfig
 from icface.networks.generators import make_generator
 
 
+def test_affine_flow_is_that_of_a_grid():
+    parameters = (0.3 * torch.randn(3, 6, dtype=torch.float64)).requires_grad_()
+    rows, columns = warp.along_side(8).double(), warp.along_side(16).double()
+    made = warp.affine_flow(parameters, rows, columns)
+    grid = F.affine_grid(parameters.view(3, 2, 3), [3, 1, 8, 16], align_corners=False)
+    expected = grid.permute(0, 3, 1, 2)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-12)
+    weights = torch.randn_like(made)
+    ours, theirs = (torch.autograd.grad((flow * weights).sum(), parameters)[0] for flow in (made, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_the_fields_leave_their_gradient_in_the_order_of_the_features():
+    """Else each gradient that is added to it, of block after block, changes its order too."""
+    basis = warp.FlowBasis(4, 5, 6, 32)
+    torch.nn.init.normal_(basis.fields.weight)
+    features = torch.randn(2, 6, 8, 8, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    attributes, weights = torch.randn(2, 5), torch.randn(2, 2, 32, 32)
+    orders, gradients = [], []
+    for given in (features, features.float().contiguous()):
+        given.requires_grad_()
+        (gradient,) = torch.autograd.grad((basis(attributes, given) * weights).sum(), given)
+        orders.append(gradient.is_contiguous(memory_format=torch.channels_last))
+        gradients.append(gradient.float())
+    assert orders == [True, True]
+    torch.testing.assert_close(*gradients, rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 def test_folding_is_pixel_shuffle_in_channels_last_order(order):
     image = torch.randn(2, 3, 8, 12).to(memory_format=order)
