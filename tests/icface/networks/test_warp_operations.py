@@ -107,7 +107,8 @@ def test_a_trained_model_makes_the_same_pictures_in_bfloat16():
 def affine(matrix, shift, size=24):
     """(1, 2, S, S) float32: the flow of p -> matrix p + shift about the middle, in half widths."""
     moved = np.column_stack([np.array(matrix) - np.eye(2), shift]).astype(np.float32)
-    return warp.affine_flow(torch.from_numpy(moved.reshape(1, 6)), torch.Size((size, size)))
+    along = warp.along_side(size)
+    return warp.affine_flow(torch.from_numpy(moved.reshape(1, 6)), along, along)
 
 
 def layers_of(source, flow, kept, painted):
