@@ -30,7 +30,9 @@ MADE_BY = "made_by"
 RELABELLING = "relabelling"
 """Mark of a data set of which some shards have new labels and some old ones."""
 OPEN_FILES = 16
-"""Parquet files that a reader keeps open."""
+"""Parquet files of a distant data set that a reader keeps open; each holds some MiB that were read ahead."""
+MAPPED_FILES = 128
+"""Those of a local one, which are mapped into memory. Opening one took 0.8 ms."""
 
 
 def check_finished(folder: Folder) -> None:
@@ -206,7 +208,7 @@ class Dataset:
                     file = pq.ParquetFile(self._folder.fs.open(path, "rb"))
             except (OSError, pa.ArrowInvalid) as error:
                 raise IcfaceError(f"{self.url}/{name} cannot be read: {first_line(error)}") from None
-            if len(self._open) >= OPEN_FILES:
+            if len(self._open) >= (MAPPED_FILES if self._folder.local else OPEN_FILES):
                 self._open.popitem(last=False)[1].close(force=True)
         self._open[name] = file
         return file

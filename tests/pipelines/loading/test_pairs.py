@@ -243,3 +243,13 @@ def test_row_groups_are_kept_by_their_size(dataset: Dataset, monkeypatch: pytest
         for key in keys:
             fresh.sample(*key)
         assert list(fresh._kept) == kept, "the last one is kept whatever its size"
+
+
+def test_a_reader_keeps_a_bounded_number_of_files_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipelines.dataset.MAPPED_FILES", 2)
+    for number in range(4):
+        pq.write_table(pa.table({"number": [number]}), tmp_path / f"{number}.parquet")
+    dataset = Dataset(Folder.at(str(tmp_path)), {}, pa.table({}), "", None)
+    for number in (0, 1, 2, 3, 0, 2):  # those that were closed are opened again
+        assert dataset.read_rows(f"{number}.parquet", 0)["number"].to_pylist() == [number]
+    assert list(dataset._open) == ["0.parquet", "2.parquet"]
