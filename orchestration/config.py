@@ -323,4 +323,4 @@ class DemoConfig:
     output: str = "results/demo"
     """Output folder. Results of an earlier demo in it are used again."""
     steps: int | None = None
-    """Training steps. Default: 350, which begin with the starter model."""
+    """Training steps. Default: 450, which begin with the starter model."""
