@@ -75,7 +75,7 @@ def test_wrong_usage_is_2(arguments: tuple[str, ...], capsys):
         (("inspect", "{tmp}"), "is not a data set"),
         (("train", "{tmp}", "--preset", "small"), "is not a data set"),
         (("train", "{data}"), "holds pictures of 32 px and the model wants 128"),
-        (("train", "{data}", "--preset", "huge"), "presets are icface, small, paper"),
+        (("train", "{data}", "--preset", "huge"), "presets are icface, small, expressive, paper"),
         (("train", "{data}", "--config", "{tmp}/none.yaml"), "cannot be read"),
         (("evaluate", "{tmp}/none", "{data}"), "is not a model"),
         (("evaluate", "{tmp}", "{data}"), "not a model bundle"),
