@@ -26,8 +26,8 @@ class Train(TrainJob):
     the command that trains each again."""
 
     preset: str = "icface"
-    """icface (128 px), small (64 px, trains on a CPU in minutes), expressive (64 px, paints mouths, trains on a CPU in
-    one and a half hours) or paper (the paper's recipe)."""
+    """icface (128 px), small (64 px, minutes on a CPU), expressive (64 px, paints mouths, one and a half hours on a
+    CPU) or paper (the paper's recipe)."""
     config: str | None = None
     """A YAML file of options, such as `model: {size: 128}`."""
     dry_run: bool = False
