@@ -87,6 +87,7 @@ def onnx_metadata(model: ICface) -> dict[str, str]:
         "attribute_code": "(v - low) / (high - low), clipped to 0..1; unknown: the code of neutral",
         "neutraliser_attributes": NEUTRALISER[config.model.neutraliser_input][0],
         "pixels": "RGB, (B, 3, rows, columns) from the top, pixel / 127.5 - 1",
+        **({"layers": LAYERED.removeprefix("- ").replace("\n ", "").strip()} if config.model.layered else {}),
         "crop_rule": json.dumps(dict(config.crop_rule)),
         "licence": config.licence,
     }

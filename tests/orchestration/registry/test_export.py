@@ -106,6 +106,7 @@ def test_the_readmes_code_makes_what_torch_makes(
     kept = {entry.key: entry.value for entry in onnx.load(folder / "generator.onnx").metadata_props}
     assert [entry["name"] for entry in json.loads(kept["attributes"])] == list(model.schema.names)
     assert kept["pixels"].startswith("RGB")
+    assert ("12 channels" in kept.get("layers", "")) == config.model.layered
     assert ("always the same" in kept["neutraliser_attributes"]) == (told == "neutral")
 
 
