@@ -280,19 +280,13 @@ ICFACE_LOSS = LossConfig(
 """The weights of preset `icface`; docs/results.md says what they were chosen by."""
 FREE = ("graphs", "log_every", "images_every", "checkpoint_every", "checkpoint_minutes", "data.workers")
 """Fields that touch no weight: a run that goes on may change them."""
+ICFACE_MODEL = ModelConfig(
+    blocks=5, attribute_gain=3.0, neutraliser_input="change", painting="smooth", pixels_from="source", flow_basis=8
+)
+"""The generators of preset `icface`; `small` has fewer channels and blocks."""
 SMALL = TrainConfig(
     steps=2000,
-    model=ModelConfig(
-        size=64,
-        width=32,
-        blocks=2,
-        attribute_gain=3.0,
-        neutraliser_input="change",
-        painting="smooth",
-        pixels_from="source",
-        flow_basis=8,
-        discriminator_width=32,
-    ),
+    model=replace(ICFACE_MODEL, size=64, width=32, blocks=2, discriminator_width=32),
     data=DataConfig(batch_size=8, rotate=10.0),
     loss=replace(ICFACE_LOSS, adversarial=0.25, regions=3.0, critic_share=0.375),
     optimiser=OptimiserConfig(generator_lr=1e-3, discriminator_lr=4e-4, decay_from=0.4),
@@ -303,14 +297,7 @@ SMALL = TrainConfig(
 )
 PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
-        model=ModelConfig(
-            blocks=5,
-            attribute_gain=3.0,
-            neutraliser_input="change",
-            painting="smooth",
-            pixels_from="source",
-            flow_basis=8,
-        ),
+        model=ICFACE_MODEL,
         loss=ICFACE_LOSS,
         precision="bf16",
     ),
