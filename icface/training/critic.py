@@ -291,7 +291,8 @@ class Critic:
         """(R, m) what each reading counts: most units of most frames are 0, and those that a frame shows say more."""
         if not self.config.mouths:
             return torch.ones_like(asked)
-        share = (asked / self._far).clamp(0, 1) * self._is_unit
+        # What the data never shows has a percentile of 0.
+        share = (asked / self._far.clamp(min=LEAST_SCALE["intensity"])).clamp(0, 1) * self._is_unit
         return 1 + (SHOWN_WEIGHT - 1) * share
 
     def _error(self, found: Tensor, asked: Tensor, weights: Tensor) -> Tensor:

@@ -142,6 +142,18 @@ def test_with_mouths_edited_and_shown_units_count_more(canonical: np.ndarray) ->
     assert torch.equal(after.weights[~edited & ~borrowed[:, None]], before.weights[~edited & ~borrowed[:, None]])
 
 
+def test_a_unit_that_the_data_never_shows_leaves_the_losses_finite(canonical: np.ndarray) -> None:
+    nowhere = Seen(min=0.0, p01=0.0, p50=0.0, p99=0.0, max=0.0)
+    schema = SCHEMA.with_seen(SEEN | {"AU09": nowhere})
+    critic = Critic(LossConfig(critic=1.0, critic_jitter=False, **MOUTHS), schema, Brightness(), MEASURES, canonical)
+    batch = synthetic_batch(0, 4).to(torch.device("cpu"))
+    batch = replace(batch, driving_encoded=torch.as_tensor(schema.neutral_encoded()).repeat(4, 1))
+    pictures = torch.rand(12, 3, 32, 32) * 2 - 1
+    edits = critic.draw_edits(batch)
+    terms = critic.terms(batch, pictures[:4], pictures[4:8], pictures[8 : 8 + len(edits.encoded)], edits)
+    assert all(torch.isfinite(value) for value in terms.values()), terms
+
+
 @pytest.mark.parametrize("mouths", [False, True])
 def test_errors_are_smooth_l1_in_quarters_of_the_way_to_what_occurs(canonical: np.ndarray, mouths: bool) -> None:
     critic = critic_of(canonical, **(MOUTHS if mouths else {}))
