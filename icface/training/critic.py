@@ -158,7 +158,6 @@ class Critic:
         self._own = places(schema.index(name) for name in names)  # of what is read, among the model's attributes
         self._read = places(LABEL_NAMES.index(name) for name in names)  # and in a reading
         self._sided = schema.sided
-        self._units = places(place for place, name in enumerate(names) if name not in POSE_NAMES)
         self._poses = places(place for place, name in enumerate(names) if name in POSE_NAMES)
         self._is_unit = torch.tensor([name not in POSE_NAMES for name in names], device=device)
         self._low, self._high = column(a.low for a in known), column(a.high for a in known)
@@ -167,6 +166,9 @@ class Critic:
         near = [FALLBACK_SHARE * a.low if a.seen is None else a.seen.p01 for a in known]
         far = [FALLBACK_SHARE * a.high if a.seen is None else a.seen.p99 for a in known]
         self._near, self._far = column(near), column(far)
+        units = [place for place, name in enumerate(names) if name not in POSE_NAMES]
+        # An edit of a unit that the data never shows would ask for nothing.
+        self._units = places([place for place in units if far[place] > 0] or units)
         # An error of 1: a quarter of the way from neutral to the end of what occurs.
         self._scale = column(
             max((f - n) / 8 if a.unit == "rad" else f / 4, LEAST_SCALE[a.unit])

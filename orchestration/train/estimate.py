@@ -86,7 +86,7 @@ class Forecast:
 
     line: str
     seconds: float
-    """Of the whole training, if nothing else uses the machine."""
+    """Of the whole training, at the speed that the machine had when it was asked."""
 
     def corrected(self, step: int, elapsed: float, seconds_left: float) -> str | None:
         """What is said once steps were measured, if the forecast was far off.
@@ -98,7 +98,7 @@ class Forecast:
             return None
         return (
             f"measured now, after {step} steps: {duration(seconds_left)} left, {duration(total)} in all. The "
-            f"{duration(self.seconds)} said before were of a machine that does nothing else"
+            f"{duration(self.seconds)} said before were measured on three steps"
         )
 
 
@@ -110,7 +110,7 @@ def forecast(job: TrainJob) -> Forecast | None:
         return None
     found = estimate(job)
     line = (
-        f"about {duration(found.seconds)} if this machine does nothing else: {job.training.steps} steps of "
+        f"about {duration(found.seconds)} if this machine stays as busy as it is now: {job.training.steps} steps of "
         f"{found.cost.seconds:.2g} s; after a minute the time left is that of the steps that were measured"
     )
     if found.seconds >= LONG and job.preset != FITS_A_CPU:

@@ -152,6 +152,10 @@ def test_a_unit_that_the_data_never_shows_leaves_the_losses_finite(canonical: np
     edits = critic.draw_edits(batch)
     terms = critic.terms(batch, pictures[:4], pictures[4:8], pictures[8 : 8 + len(edits.encoded)], edits)
     assert all(torch.isfinite(value) for value in terms.values()), terms
+    torch.manual_seed(0)
+    many = replace(batch, **{k: v.repeat(100, *[1] * (v.dim() - 1)) for k, v in vars(batch).items()})
+    edited = critic.draw_edits(many).weights == EDITED_WITH_MOUTHS
+    assert edited.any() and not edited[:, NAMES.index("AU09")].any()
 
 
 @pytest.mark.parametrize("mouths", [False, True])

@@ -46,7 +46,7 @@ def test_a_forecast_says_of_which_machine_it_is_and_is_corrected(
 ):
     job = TrainJob(dataset=str(small_dataset), training=tiny.merge({"steps": 200}))
     told = forecast(job)
-    assert "if this machine does nothing else: 200 steps of" in told.line
+    assert "if this machine stays as busy as it is now: 200 steps of" in told.line
     assert forecast(replace(job, resume=True, name="x")) is None
     assert forecast(replace(job, training=tiny)) is None, "a few steps are soon seen"
 
