@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from icface.synthetic.occlusion import Surface
+from icface.synthetic.occlusion import NEARER, Surface
 from icface.synthetic.raster import rasterise
 
 SIZE = 16
@@ -17,7 +17,7 @@ def shown_by_hand(points, depth, triangles, place, far):
         if (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) >= 0:
             continue
         shares = np.linalg.solve(np.array([[ax, bx, cx], [ay, by, cy], [1, 1, 1]]), [*place, 1])
-        if (shares >= 0).all() and 1 / (shares / depth[corners]).sum() < far - 1e-3:
+        if (shares >= 0).all() and 1 / (shares / depth[corners]).sum() < far - NEARER:
             return False
     return True
 
