@@ -11,8 +11,6 @@ FPS = 25.0
 POSE_SPREAD = np.radians((7.0, 15.0, 6.0))
 """Deviation of pitch, yaw and roll."""
 POSE_LIMIT = np.radians((20.0, 38.0, 20.0))
-REST_EVERY, REST_EASE = 1.2, 0.2
-"""Seconds between two moments of rest, and how long a face takes to get there and away."""
 STILLS: tuple[tuple[tuple[str, ...], ...], ...] = (
     ((), ("browInnerUp",), ("browInnerUp", "browOuterUp"), ("browOuterUp",), ("browDown",)),
     ((), ("eyeWide",), ("eyeSquint",), ("eyeBlink",)),
@@ -66,12 +64,7 @@ Array = npt.NDArray[np.float32]
 
 
 def draw_motion(frames: int, *seed: int, fps: float = FPS) -> Motion:
-    """A motion of `frames` frames that a seed, which may be several numbers, decides.
-
-    It begins at rest: no unit moved, no gaze aside, the head straight. It comes back there every `REST_EVERY` seconds,
-    so that each stretch of it shows the neutral face that training wants. Without that, half of the stretches of 30
-    frames had none.
-    """
+    """A motion of `frames` frames that a seed, which may be several numbers, decides."""
     rng = np.random.default_rng([*seed, 6])
     weights = {name: np.zeros(frames) for name in UNIT_NAMES}
     pose = np.clip(
@@ -84,10 +77,7 @@ def draw_motion(frames: int, *seed: int, fps: float = FPS) -> Motion:
         _add(weights, name, curve, rng)
     _look(weights, pose, rng, frames, fps)
     _blink(weights, rng, frames, fps)
-    time = np.arange(frames) / fps
-    away = _smooth(np.abs(time - REST_EVERY * np.round(time / REST_EVERY)) / REST_EASE)[:, None]
-    units = away * np.clip(np.stack([weights[name] for name in UNIT_NAMES], axis=1), 0, 1)
-    pose = away * pose
+    units = np.clip(np.stack([weights[name] for name in UNIT_NAMES], axis=1), 0, 1)
     place = _wander(rng, frames, 3, fps) * (0.08, 0.05, 0.15) + rng.uniform(-1, 1, 3) * (0.2, 0.1, 0.5)
     return Motion(units.astype(np.float32), pose.astype(np.float32), place.astype(np.float32))
 

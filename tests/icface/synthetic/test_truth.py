@@ -7,7 +7,6 @@ import pytest
 from icface.analyzers.blendshapes import BLENDSHAPE_NAMES, attributes_from_blendshapes
 from icface.analyzers.pose import euler_from_rotation, pose_from_matrix
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.labels import distance_from_neutral
 from icface.synthetic.camera import FIELD, FRAME, landmarks, posed
 from icface.synthetic.head import UNIT_NAMES
 from icface.synthetic.labels import OWN, attributes, blendshapes, face_matrices
@@ -154,20 +153,10 @@ def test_everybody_raises_and_lowers_brows_in_stills_weakly_and_strongly():
         assert not (brows[:, :2].any(axis=1) & (brows[:, 2] > 0)).any(), "nobody raises and lowers a brow at once"
 
 
-def test_each_stretch_of_a_motion_has_a_face_at_rest():
-    for seed in range(20):
-        labels = attributes(draw_motion(60, seed))
-        assert (distance_from_neutral(labels)[[0, 30]] < 0.01).all(), seed
-        assert np.abs(draw_motion(60, seed).pose).max() > np.radians(5), seed
-
-
 def test_motions_are_smooth_and_within_limits():
     motion = draw_motion(300, 8)
     assert np.abs(np.degrees(motion.pose)).max(axis=0) == pytest.approx([20, 38, 20], abs=20)
-    steps = np.degrees(np.abs(np.diff(motion.pose, axis=0))).max(axis=1)
-    from_rest = np.abs((np.arange(299) + 0.5 + 15) % 30 - 15)  # frames; every 30th is at rest
-    assert steps[from_rest > 5].max() < 4
-    assert steps.max() < 12, "degrees a frame, on the way to rest: as fast as people turn their heads"
+    assert np.degrees(np.abs(np.diff(motion.pose, axis=0))).max() < 4
     stills = draw_stills(300, 8)
     limits = np.degrees(np.abs(stills.pose)).max(axis=0)
     assert (limits > [13, 32, 13]).all()
