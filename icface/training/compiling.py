@@ -1,11 +1,14 @@
 """torch.compile, and how a training runs on the device that it has."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from icface.errors import IcfaceError, first_line
 from icface.networks.resnet import ResidualBlock
 from icface.networks.warp import ModulatedBlock, ModulatedConv, WarpGenerator
 from icface.training.config import TrainConfig
@@ -48,3 +51,21 @@ def compile_regions(network: nn.Module) -> None:
         if module not in within and isinstance(module, (ModulatedBlock, ModulatedConv, ResidualBlock)):
             module.compile(dynamic=False)
             within |= set(module.modules())
+
+
+@contextmanager
+def compiler_errors_in_words() -> Iterator[None]:
+    """Turns what torch.compile raises into one line that says what to do.
+
+    Raises IcfaceError where a network cannot be compiled.
+    """
+    from torch._dynamo.exc import TorchDynamoException  # here: it takes a second, and few trainings are compiled
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        inner = getattr(error, "inner_exception", error)
+        raise IcfaceError(
+            f"torch.compile cannot compile this model on this machine ({type(inner).__name__}: {first_line(inner)}); "
+            "train with --compile never"
+        ) from error

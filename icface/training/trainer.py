@@ -16,7 +16,7 @@ from icface.errors import IcfaceError
 from icface.networks.discriminator import Discriminator
 from icface.pixels import HALF
 from icface.training.batch import Batch
-from icface.training.compiling import for_device
+from icface.training.compiling import compiler_errors_in_words, for_device
 from icface.training.config import OptimiserConfig, TrainConfig
 from icface.training.critic import Critic
 from icface.training.distributed import RanksMean, average_statistics, broadcast_parameters, mean_over_ranks, world
@@ -100,7 +100,7 @@ class Training:
     def step(self, batch: Batch) -> None:
         """Run every phase that is due on one batch (this rank's slice of it).
 
-        Raises IcfaceError when `accumulate` does not divide the slice.
+        Raises IcfaceError when `accumulate` does not divide the slice, or torch.compile fails.
         """
         config, number = self.config, self.steps_done
         rank, ranks = world()
@@ -119,7 +119,11 @@ class Training:
         )
         names = tuple(phase.name for phase in due)
         kind = (names, *self.networks.kind(number))
-        with self.operations.counting(kind) if self.operations is not None else nullcontext():
+        compiled = self.config.compile == "always"
+        with (
+            self.operations.counting(kind) if self.operations is not None else nullcontext(),
+            compiler_errors_in_words() if compiled else nullcontext(),
+        ):
             if self.graphs is None:
                 outcomes = self._run(due, given)
             else:

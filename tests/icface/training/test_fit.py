@@ -192,6 +192,18 @@ def test_every_size_builds_and_steps(preset, size):
     assert all(np.isfinite(value) for value in training.metrics().values())
 
 
+def test_a_compiler_that_fails_is_said_in_one_line(monkeypatch):
+    def broken(graph, inputs):
+        raise AssertionError("no such kernel\nand more")
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network, **options: real(network, backend=broken, **options))
+    training = tiny_training(tiny_config("icface", compile="always"))
+    with pytest.raises(IcfaceError, match=r"\(AssertionError: no such kernel\); train with --compile never") as said:
+        training.step(synthetic_batch(0))
+    assert "\n" not in str(said.value)
+
+
 @pytest.mark.parametrize("preset", ["icface", "paper"])
 def test_compiled_networks_give_the_same_losses(preset, monkeypatch):
     """Traced as for any backend; the code generator behind it would take minutes here. R1 runs on the plain D."""
