@@ -16,6 +16,8 @@ PYFEAT_ENVIRONMENT := $(CACHE)/environments/pyfeat-$(PYFEAT_LOCKED)
 PYFEAT_VENV := .venv-pyfeat
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
+# Two processes with a thread each, on two cores. The tests of a file run in one of them and share what they set up.
+IN_TWO := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 
 .PHONY: help
 help:  ## this list
@@ -36,11 +38,11 @@ demo: setup  ## clips to a moving portrait: preprocess, train, register, evaluat
 
 .PHONY: test
 test: setup  ## the tests that need neither a cluster nor a server (under 20 minutes on 2 cores)
-	@$(PYTEST) -m "not system and not soak and not pyfeat"
+	@$(IN_TWO) -m "not system and not soak and not pyfeat"
 
 .PHONY: test-system
 test-system: setup $(CACHE)/axe-core-4.14.1/axe.min.js  ## the tests that kill processes and start servers or a browser
-	@$(PYTEST) -m system
+	@$(IN_TWO) -m system
 
 # A browser for the page's tests, and the program that looks for barriers in it. Other files than these are refused.
 $(CACHE)/axe-core-4.14.1/axe.min.js: setup-browser.sh
