@@ -3,9 +3,7 @@
 import tempfile
 from pathlib import Path
 
-import mlflow
 import torch
-from mlflow.exceptions import MlflowException
 from torch.profiler import ProfilerActivity, profile, schedule
 
 FOLDER = "profile"
@@ -56,6 +54,10 @@ class StepProfiler:
             traced.export_chrome_trace(str(trace))
             table = traced.key_averages().table(sort_by=self._by, row_limit=ROWS)
             (Path(folder) / "operators.txt").write_text(f"torch {torch.__version__}, {TRACED} steps\n{table}\n")
+            # Here, since every process of a training reads this module, and MLflow takes seconds to load.
+            import mlflow
+            from mlflow.exceptions import MlflowException
+
             try:
                 mlflow.MlflowClient().log_artifacts(self.run_id, folder, FOLDER)
             except (MlflowException, OSError) as error:  # a trace is not worth a training
