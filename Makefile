@@ -42,7 +42,7 @@ test: setup  ## the tests that need neither a cluster nor a server (under 20 min
 
 .PHONY: test-system
 test-system: setup $(CACHE)/axe-core-4.14.1/axe.min.js  ## the tests that kill processes and start servers or a browser
-	@$(IN_TWO) -m system
+	@$(IN_TWO) -m "system and not soak"
 
 # A browser for the page's tests, and the program that looks for barriers in it. Other files than these are refused.
 $(CACHE)/axe-core-4.14.1/axe.min.js: setup-browser.sh

@@ -102,7 +102,7 @@ def s3(address: str):
     )
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=[pytest.param("sqlite", marks=pytest.mark.soak), "postgresql"])
 def server(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server with that database; this process has no keys of the artifact store."""
     folder = tmp_path_factory.mktemp("server")

@@ -94,7 +94,8 @@ def test_a_killed_driver_resumes_to_the_bit(small_dataset: Path, workplace: Path
     assert run_of("driver").info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+# SIGTERM in the middle of an evaluation is the next test.
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_ctrl_c_writes_a_checkpoint(small_dataset: Path, workplace: Path, how: signal.Signals):
     # More steps than any machine does before the signal arrives.
     name = f"stopped-{how.name}"
