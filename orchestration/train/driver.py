@@ -91,6 +91,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
             if finished:
                 on_progress(replace(progress, stage="recording the bundle"))
                 number = record_bundle(job, folder, record, kept)
+                _send_unsent(folder, record.mlflow_run_id)  # the server may be back since the ranks gave up
             else:
                 number = None
                 runs.end_run(record.mlflow_run_id, "KILLED")
@@ -104,7 +105,7 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
         bundle=folder.absolute_path(BUNDLE) if finished else None,
         version=number,
         steps=min(made_steps(folder) or 0, job.training.steps) if finished else progress.step or 0,
-        unsent=progress.unsent,
+        unsent=_still_unsent(progress.unsent, folder),
         metrics=progress.metrics,
         kept=kept,
     )
@@ -250,3 +251,11 @@ def _send_unsent(folder: Folder, run_id: str) -> None:
         with suppress(MlflowException, ValueError, KeyError):  # it stays where it is
             run_logger.send_again(run_id, folder.read(UNSENT))
             folder.remove(UNSENT)
+
+
+def _still_unsent(words: str | None, folder: Folder) -> str | None:
+    """What the server lacks, in the words of `close_logger`: numbers may be sent by now, and pictures are not kept."""
+    if words is None or folder.exists(UNSENT):
+        return words
+    _, found, pictures = words.rpartition(", and ")
+    return pictures if found else None

@@ -23,8 +23,8 @@ EVERY = 10
 def cluster(workplace: Path):
     from ray.cluster_utils import Cluster
 
-    # Dead nodes are noticed within ten seconds instead of half a minute. Within two, one that only stalls was dead.
-    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 20}
+    # Nodes may stall for half a minute beside other tests; one that is killed is noticed by its connection.
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 60}
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}

@@ -183,7 +183,8 @@ def test_a_tracking_server_that_goes_and_comes_back_gets_everything(
         gone_at = checkpoints(folder)[-1]
         wait_until(lambda: checkpoints(folder)[-1] >= gone_at + 3 * EVERY or (folder / "bundle").exists(), process)
         server.start()
-        _, errors = process.communicate()
+        output, errors = process.communicate()
+        output += errors
         recorded = process.returncode == 0
         if not recorded:  # the training was over before the server was back
             assert "the training is done and its bundle is" in errors and errors.count("\n") == 1, errors
@@ -198,7 +199,9 @@ def test_a_tracking_server_that_goes_and_comes_back_gets_everything(
         assert run.info.status == "FINISHED"
         history = client.get_metric_history(run.info.run_id, "train/generator/reconstruction")
         assert sorted({item.step for item in history}) == list(range(5, STEPS + 1, 5))
-        assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"bundle", "images"}
+        kept = {item.path for item in client.list_artifacts(run.info.run_id)}
+        # A server that comes back late finds the numbers kept, and the pictures not.
+        assert kept >= ({"bundle"} if "sample pictures" in output or not recorded else {"bundle", "images"})
         assert not (folder / "unsent.jsonl").exists()
     finally:
         server.end()
