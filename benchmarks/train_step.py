@@ -1,11 +1,11 @@
 """The training step: `python benchmarks/train_step.py [--batch N] [--size S] [--device cuda]`; torch and numpy will do.
 
 In one run, images a second (pairs of the batch) of
-- bound: the step's convolutions alone, forward and backward, in bfloat16 and channels-last,
+- bound: the step's convolutions alone, forward and backward, in the precision of ours and channels-last,
 - eager: the same mathematics and forwards with PyTorch's default flags (float32, contiguous, no fused optimiser),
 - released: eager, with the forwards that the released code repeats: D once for each of its three heads' losses, G_N
   again for its own terms, both generators again for D,
-- ours: `Training.step` of preset `icface` in bfloat16 (phases, autocast, channels-last, fused optimisers); on a GPU
+- ours: `Training.step` of preset `icface` in `--precision` (phases, autocast, channels-last, fused optimisers); on a GPU
   recorded as a CUDA graph, or launched operator by operator, and both with torch.compile too,
 - with the critic: the same with the face analyzer that reads pictures. Its cost a step is shown apart, and the ratios
   are without it: no baseline has one. It is left out, with the reason, where MediaPipe's weights cannot be had.
@@ -14,8 +14,10 @@ On a GPU each is printed when it is measured: a time limit loses nothing. On a C
 programs share it. `--start` measures nothing but the seconds until a compiled step has run once: cold in the first
 process, from PyTorch's cache in the next. Goals on a Hopper GPU: 3 times eager, 5 times
 released, 0.7 of the bound, all within 4 minutes with a cold compile; on 2 CPU cores 1.5 times released, 0.75 of the
-bound. Printed too: milliseconds by phase, the share of the matmul peak (measured here, bfloat16) and the largest
+bound. Printed too: milliseconds by phase, the share of the matmul peak (measured here) and the largest
 costs; on a GPU device time, kernels and copies a step and the gap to the wall clock.
+
+A CPU without instructions for bfloat16 emulates it: measure there with `--precision float32`.
 
 `--count` measures no time: it counts operators, copies, waits and passes of a step, on any machine.
 """
@@ -154,12 +156,12 @@ def operations(found: Counter[Convolution]) -> float:
     return total
 
 
-def alone(found: Counter[Convolution], device: torch.device) -> Callable[[], None]:
-    """The convolutions by themselves, in bfloat16 and channels-last."""
+def alone(found: Counter[Convolution], device: torch.device, dtype: torch.dtype) -> Callable[[], None]:
+    """The convolutions by themselves, channels-last."""
     work = []
     for (x, weight, stride, padding, *needs), count in found.items():
         image, kernel = (
-            torch.randn(shape, device=device, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+            torch.randn(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)
             for shape in (x, weight)
         )
         settings = (None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
@@ -176,10 +178,10 @@ def alone(found: Counter[Convolution], device: torch.device) -> Callable[[], Non
     return run
 
 
-def matmul_peak(device: torch.device) -> float:
-    """Operations a second of a large bfloat16 matrix product."""
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a large matrix product."""
     side = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return 2 * side**3 / side_by_side({"matmul": lambda: a @ b}, 5, device)["matmul"]
 
 
@@ -262,13 +264,13 @@ def started(name: str, training: Training, batch: Batch) -> None:
 def timed_variants(config: TrainConfig, batch: Batch, device: torch.device, options: argparse.Namespace) -> None:
     """Measure and print one variant after the other."""
     steps, rounds = options.steps, options.rounds
-    # In bfloat16 on a CPU too, where `precision: auto` is float32: the bound's convolutions are.
-    config = replace(config, precision="bf16")
+    config = replace(config, precision=options.precision)
+    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     plain = replace(config, compile="never", graphs="never")
     eager = replace(plain, precision="float32")
     found = convolutions(training_of(plain, device), batch)
-    peak = matmul_peak(device)
-    bound = alone(found, device)
+    peak = matmul_peak(device, dtype)
+    bound = alone(found, device, dtype)
     seconds: dict[str, float] = {}
 
     def measure(work: Mapping[str, Callable[[], object]]) -> None:
@@ -343,6 +345,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=8 if cuda else 1, help="steps a turn; R1 comes every 8th")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=("bf16", "float32"), default="bf16", help="of ours and of the bound")
     parser.add_argument("--landmarker", type=Path, help="face_landmarker.task; by default fetched")
     options = parser.parse_args()
     device = torch.device(options.device)

@@ -187,7 +187,8 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """`bf16` runs the networks in autocast. Flows, masks, losses and R1 stay in float32. `auto`: bf16 on a GPU."""
+    """`bf16` runs the networks in autocast. Flows, masks, losses and R1 stay in float32. `auto`: bf16 on a GPU. A CPU
+    without instructions for it emulates it, which takes several times as long."""
     compile: Literal["auto", "always", "never"] = "auto"
     """Compile the networks with torch.compile, except for R1, which needs a double backward. `auto`: on GPUs, from
     5000 steps on, where steps cannot be recorded (`graphs`)."""
@@ -299,7 +300,6 @@ PRESETS: dict[str, TrainConfig] = {
     "icface": TrainConfig(
         model=ICFACE_MODEL,
         loss=ICFACE_LOSS,
-        precision="bf16",
     ),
     "small": SMALL,
     "expressive": replace(

@@ -13,7 +13,7 @@ from icface.errors import IcfaceError
 from icface.training import fit as fit_module
 from icface.training.checkpoint import load_state
 from icface.training.compiling import COMPILE_FROM, for_device
-from icface.training.config import TrainConfig
+from icface.training.config import PRESETS, TrainConfig
 from icface.training.finite import NonFiniteLoss
 from icface.training.fit import EDITS, Hooks, TrainingData, fit
 from icface.training.phases import Step
@@ -242,6 +242,8 @@ def test_auto_follows_the_device_and_the_steps():
     asked = TrainConfig(precision="float32", compile="always")
     assert for_device(asked, cpu) == for_device(asked, gpu) == asked
     assert TrainConfig().merge({"compile": True}).compile == "always"  # stored by version 0.1
+    # A CPU without bfloat16 emulates it, so no preset asks for it everywhere.
+    assert {preset.precision for preset in PRESETS.values()} == {"auto"}
 
 
 def test_clipping_bounds_a_phases_gradient():
