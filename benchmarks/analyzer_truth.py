@@ -1,7 +1,8 @@
 """What analyzers read off synthetic faces whose units and pose are known: `python benchmarks/analyzer_truth.py`.
 
 Prints, for each analyzer, the share of faces found, Pearson's r between set and measured on unrelated stills (each
-person's mean taken away), and what each single unit at full strength changes on a frontal face, pitch included.
+person's mean taken away), what it reads on a frontal face at rest, and what each single unit at full strength changes
+there, pitch included.
 """
 
 import argparse
@@ -19,7 +20,6 @@ from icface.synthetic.motion import draw_stills
 from icface.synthetic.people import draw_person
 from icface.synthetic.render import render
 
-SIZE = 256
 WINDOW = (0.12, 0.12, 0.76)
 """What of the whole picture is looked at: x, y and side."""
 SINGLE = (
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--stills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=256, help="of the pictures, pixels")
     parser.add_argument("--analyzers", nargs="+", default=["mediapipe", "mediapipe-torch", "dlib"])
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -52,7 +53,7 @@ def main() -> None:
     for number in range(options.people):
         body = build_body(draw_person(options.seed, number))
         for motion, results in ((draw_stills(options.stills, options.seed, number), stills), (singles(), changes)):
-            frames = render(body, motion, np.tile(WINDOW, (len(motion), 1)) * FRAME, SIZE)
+            frames = render(body, motion, np.tile(WINDOW, (len(motion), 1)) * FRAME, options.size)
             for analyzer, into in zip(analyzers, results, strict=True):
                 found = analyzer.analyze(frames, range(len(frames)), "synthetic")
                 nothing = np.full(len(ATTRIBUTE_NAMES), np.nan, np.float32)
@@ -74,6 +75,8 @@ def report(name: str, stills: list, singles: list) -> None:
             print(f"{attribute:12} r {np.corrcoef(true[:, column], read[:, column])[0, 1]:5.2f}  slope {slope:5.2f}")
     error = [np.degrees((part[1] - part[0])[:, :3].mean(axis=0)) for part in parts]
     print("pose bias, degrees:", np.mean(error, axis=0).round(1), "between people:", np.std(error, axis=0).round(1))
+    rest = np.array([np.nansum(read[0, 3:]) for _, read in singles if np.isfinite(read[0, 0])])
+    print(f"a face at rest: its units add up to {rest.mean():.2f}, from {rest.min():.2f} to {rest.max():.2f}")
     shown = [c for c in range(len(ATTRIBUTE_NAMES)) if np.isfinite(read[:, c]).all() and c not in (1, 2)]
     print(f"{'':16}{'set':>6}" + "".join(f"{ATTRIBUTE_NAMES[c][-5:]:>7}" for c in shown))
     change = np.nanmean([read[1:] - read[:1] for _, read in singles], axis=0)
