@@ -110,6 +110,7 @@ def test_the_readmes_code_makes_what_torch_makes(
     assert ("always the same" in kept["neutraliser_attributes"]) == (told == "neutral")
 
 
+@pytest.mark.parametrize("moving_bundle", ["resnet"], indirect=True)
 def test_a_file_that_differs_is_not_exported(moving_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "TOLERANCE", -1.0)
     with pytest.raises(IcfaceError, match="differs from torch"):

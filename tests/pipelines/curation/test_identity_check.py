@@ -37,16 +37,15 @@ def parts(sample_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     return found
 
 
-@pytest.fixture
-def source(parts: dict[str, list[Path]], tmp_path: Path) -> Path:
+def source_of(parts: dict[str, list[Path]], folder: Path) -> Path:
     """ann has two clips of her own and one of bob's; bob has one; cyd has one."""
     ann, bob = parts["WolfgangLanger_Pexels.mp4"], parts["single_face.mp4"]
     for place, clip in {"ann/1": ann[0], "ann/2": ann[1], "ann/3": bob[0], "bob/1": bob[1], "cyd/1": ann[2]}.items():
         identity, number = place.split("/")
-        target = tmp_path / "clips" / identity / "v" / f"{number}.mp4"
+        target = folder / "clips" / identity / "v" / f"{number}.mp4"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(clip, target)
-    return tmp_path / "clips"
+    return folder / "clips"
 
 
 def config(source: Path, dataset: Path, **changes) -> PreprocessConfig:
@@ -58,10 +57,17 @@ def flags(dataset: Path) -> pd.DataFrame:
     return read_flags(Folder.at(str(dataset))).set_index("clip")
 
 
-def test_a_clip_in_the_wrong_folder_is_flagged_whatever_the_number_of_workers(source: Path, tmp_path: Path):
-    summary = preprocess(config(source, tmp_path / "one", workers=1))
-    assert summary.flagged == 1
-    found = flags(tmp_path / "one")
+@pytest.fixture(scope="module")
+def checked(parts: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the source `clips` and of the data set `one`, which was checked. Do not write into it."""
+    folder = tmp_path_factory.mktemp("checked")
+    assert preprocess(config(source_of(parts, folder), folder / "one", workers=1)).flagged == 1
+    return folder
+
+
+def test_a_clip_in_the_wrong_folder_is_flagged_whatever_the_number_of_workers(checked: Path, tmp_path: Path):
+    source, one = checked / "clips", checked / "one"
+    found = flags(one)
     assert found["flagged"].to_dict() == {
         "ann/v/1": False,
         "ann/v/2": False,
@@ -71,20 +77,20 @@ def test_a_clip_in_the_wrong_folder_is_flagged_whatever_the_number_of_workers(so
     }
     assert found.loc["ann/v/3", "distance"] > 0.6 > found.loc["ann/v/1", "distance"] - 0.2
     assert pd.isna(found.loc["bob/v/1", "distance"])
-    rows = inspect(str(tmp_path / "one")).tables()
+    rows = inspect(str(one)).tables()
     assert ("ann/v/3", "ann") in [row[:2] for row in next(rows[title] for title in rows if "not the person" in title)]
 
     # Asked for later, with another number of processes.
     assert preprocess(config(source, tmp_path / "two", check_identities=False)).flagged is None
     assert not (tmp_path / "two" / IDENTITIES).exists()
     preprocess(config(source, tmp_path / "two", workers=2))
-    assert (tmp_path / "two" / IDENTITIES).read_bytes() == (tmp_path / "one" / IDENTITIES).read_bytes()
+    assert (tmp_path / "two" / IDENTITIES).read_bytes() == (one / IDENTITIES).read_bytes()
 
 
 def test_only_identities_with_other_clips_are_compared_again(
-    source: Path, tmp_path: Path, parts: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parts: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
 ):
-    data = tmp_path / "data"
+    source, data = source_of(parts, tmp_path), tmp_path / "data"
     preprocess(config(source, data))
     before = (data / IDENTITIES).read_bytes()
     compared = module._compared
@@ -104,9 +110,9 @@ def test_only_identities_with_other_clips_are_compared_again(
     assert not flags(data).loc["bob/v/2", "flagged"]
 
 
-def test_no_embedding_is_stored_and_who_is_forgotten_leaves_no_flag(source: Path, tmp_path: Path):
+def test_no_embedding_is_stored_and_who_is_forgotten_leaves_no_flag(checked: Path, tmp_path: Path):
     data = tmp_path / "data"
-    preprocess(config(source, data))
+    shutil.copytree(checked / "one", data)
     assert SCHEMA.names == ["clip", "identity", "distance", "flagged", "members"]
     forget(str(data), clips=["ann/v/3"])
     assert "ann/v/3" not in flags(data).index
