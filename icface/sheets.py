@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from icface.animate import Animator, Source
 from icface.arrays import Picture
-from icface.attributes import POSE_NAMES, AttributeSchema
+from icface.attributes import POSE_NAMES, AttributeSchema, unit_of
 from icface.control.tables import ACTION_UNIT_WORDS
 from icface.images import resize
 from icface.spread import evenly
@@ -125,7 +125,7 @@ def model_sheet(
             Row(
                 heading="One action unit alone, at 100%: the 99th percentile of the training" if start == 0 else "",
                 pictures=_edited(animator, source, [(name, _ends(animator.model.schema, name)[1]) for name in names]),
-                captions=[f"{name} {ACTION_UNIT_WORDS[name]}" for name in names],
+                captions=[f"{name} {ACTION_UNIT_WORDS[unit_of(name)]}" for name in names],
             )
         )
     return contact_sheet(rows, title=title)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from icface.attributes import LABEL_NAMES, POSE_NAMES
+from icface.attributes import LABEL_NAMES, POSE_NAMES, unit_of
 from icface.control.tables import ACTION_UNIT_WORDS
 from icface.evaluation.report import HEADLINE, METRICS, GroupReport, Report, base
 from icface.words import counted
@@ -167,9 +167,9 @@ def _responses(response: Mapping[str, Any]) -> str:
 def _title(attribute: str) -> str:
     """A chart's heading.
 
-    >>> _title("pose_yaw"), _title("AU12")
-    ('yaw, degrees', 'AU12 smile')
+    >>> _title("pose_yaw"), _title("AU12"), _title("AU12L")
+    ('yaw, degrees', 'AU12 smile', 'AU12L smile')
     """
     if attribute in POSE_NAMES:
         return f"{attribute.removeprefix('pose_')}, degrees"
-    return f"{attribute} {ACTION_UNIT_WORDS[attribute]}"
+    return f"{attribute} {ACTION_UNIT_WORDS.get(unit_of(attribute), '')}".strip()

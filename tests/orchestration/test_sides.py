@@ -16,6 +16,7 @@ from icface.training.critic import make_critic
 from icface.training.fit import TrainingData, fit
 from orchestration.animation import animate
 from orchestration.config import AnimateJob
+from orchestration.registry import evaluation_page
 from orchestration.registry.evaluation import evaluate_model
 from orchestration.registry.versions import signature
 from orchestration.train.bundle_config import make_bundle_config
@@ -106,10 +107,12 @@ def test_the_page_shows_a_slider_for_each_side_and_serving_takes_them(bundle: Pa
     assert {"AU45L", "AU45R"} <= set(signature(load_bundle(bundle).schema).inputs.input_names())
 
 
-def test_it_is_evaluated_by_its_sides_and_as_a_whole(bundle: Path, small_dataset: Path):
+def test_it_is_evaluated_by_its_sides_and_as_a_whole(bundle: Path, small_dataset: Path, tmp_path: Path):
     found = evaluate_model(str(bundle), str(small_dataset), groups=("held_out",), per_track=3, stepped=1)
     (group,) = found.groups.values()
     scores = group.scores["model"]
     assert {"error.AU12", "error.AU12L", "error.AU12R", "error.AU26"} <= set(scores)
     # What is stepped; two steps of training make no face in which that could be measured.
     assert {"AU12L", "AU12R"} <= set(group.response) and "AU12" not in group.response
+    evaluation_page.write(tmp_path / "page.html", "sided", found)
+    assert "AU12R smile" in (tmp_path / "page.html").read_text()
