@@ -133,7 +133,7 @@ def test_a_video_is_edited_frame_by_frame(
             model=str(other_bundle),
             source_image=clip,
             drive=str(driver),
-            replace="mouth",
+            pose_from="source",
             set=("AU45=1",),
             save_attributes=str(curves),
             layout="source,result",
