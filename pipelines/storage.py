@@ -75,6 +75,12 @@ class Folder:
         path = self.path(name)
         return path if self.local else f"{self.url.rstrip('/')}/{name}"
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no file and no folder in it now, or it does not exist."""
+        self.fs.invalidate_cache()
+        return not (self.fs.exists(self.root) and self.fs.ls(self.root))
+
     def exists(self, name: str) -> bool:
         """Whether there is a file or folder of that name now."""
         self.fs.invalidate_cache()

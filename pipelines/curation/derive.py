@@ -178,7 +178,7 @@ def _check_apart(sources: Sequence[Dataset], exclusions: Exclusions) -> None:
 def _make(output: str, job: _Job) -> Summary:
     out = Folder.at(output)
     with out.alone():
-        if out.fs.exists(out.root) and out.fs.ls(out.root):
+        if not out.empty:
             raise IcfaceError(f"{output} is not empty; choose another folder")
         try:
             return _fill(out, job)

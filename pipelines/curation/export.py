@@ -18,6 +18,8 @@ from pipelines.format import SPLITS, TRUTH, frames_schema
 from pipelines.storage import Folder
 
 Kind = Literal["webdataset", "hf"]
+DATA = "data"
+"""Folder of the Parquet files that `datasets` loads."""
 _PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 """How `datasets` stores a picture."""
 FACTS = ("identity", "clip", "track", "frame", "held_out", *ATTRIBUTE_NAMES)
@@ -35,8 +37,19 @@ def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None
     Raises IcfaceError when there is no data set, or something lies in `output` already.
     """
     dataset, target = Dataset.open(url), Folder.at(output)
-    if target.exists(CARD) or target.names():
-        raise IcfaceError(f"{output} is not empty; choose another folder to export to")
+    with target.alone():
+        if not target.empty:
+            raise IcfaceError(f"{output} is not empty; choose another folder to export to")
+        try:
+            return _fill(target, dataset, kind, on_file)
+        except BaseException:
+            # Half an export would be in the way of the next try, and a later `forget` does not reach it.
+            for name in (*SPLITS, DATA, CARD):
+                target.remove(name)
+            raise
+
+
+def _fill(target: Folder, dataset: Dataset, kind: Kind, on_file: Callable[[int, int], None] | None) -> list[str]:
     files: dict[str, list[RowGroup]] = {}
     for split in SPLITS:
         for held_out in (False, True) if split == "train" else (False,):
@@ -46,7 +59,7 @@ def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None
     truth = [name for part in dataset.truth for name in TRUTH[part].names]
     for number, (file, groups) in enumerate(sorted(files.items()), start=1):
         split, shard = groups[0].split, file.rsplit("/", 1)[-1].removesuffix(".parquet")
-        name = f"{split}/{shard}.tar" if kind == "webdataset" else f"data/{HF_SPLITS[split]}-{shard}.parquet"
+        name = f"{split}/{shard}.tar" if kind == "webdataset" else f"{DATA}/{HF_SPLITS[split]}-{shard}.parquet"
         with target.writing(name) as path:
             if kind == "webdataset":
                 with tarfile.open(path, "w") as tar:
@@ -60,7 +73,7 @@ def export(url: str, kind: Kind, output: str, on_file: Callable[[int, int], None
         written.append(name)
         if on_file is not None:
             on_file(number, len(files))
-    files_of = {split: f"data/{HF_SPLITS[split]}-*.parquet" for split in SPLITS} if kind == "hf" else None
+    files_of = {split: f"{DATA}/{HF_SPLITS[split]}-*.parquet" for split in SPLITS} if kind == "hf" else None
     target.write(CARD, card(dataset.meta, dataset.hash, files_of).encode())
     return [*written, CARD]
 

@@ -85,3 +85,18 @@ def test_a_folder_that_holds_something_is_left_alone(small_dataset: Path, tmp_pa
     with pytest.raises(IcfaceError, match="not empty"):
         export(str(small_dataset), "hf", str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "hf"])
+def test_half_an_export_is_taken_away_and_a_folder_with_anything_in_it_is_refused(
+    small_dataset: Path, tmp_path: Path, kind
+):
+    def stopped(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(str(small_dataset), kind, str(tmp_path / "out"), stopped)
+    assert not list((tmp_path / "out").iterdir())
+    (tmp_path / "out/data").mkdir()
+    with pytest.raises(IcfaceError, match="is not empty"):
+        export(str(small_dataset), kind, str(tmp_path / "out"))
