@@ -27,6 +27,7 @@ from orchestration.registry.descriptions import (
     model_name,
 )
 from orchestration.registry.example_portrait import portrait_png
+from orchestration.tracking.searching import found_by
 from pipelines.storage import Folder
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ SERVING_PACKAGES = (
 
 def registered(run_id: str, name: str, steps: int) -> int | None:
     """The version of `name` that the run's bundle of so many steps already is; None when there is none."""
-    found = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
+    found = found_by(mlflow.MlflowClient().search_model_versions, f"run_id = '{run_id}'")
     # Versions of before have no such tag, and their runs were never made longer.
     same = (item for item in found if item.name == name and item.tags.get(STEPS_TAG, str(steps)) == str(steps))
     return max((int(item.version) for item in same), default=None)
@@ -188,11 +189,11 @@ class Version:
 def versions(name: str | None = None) -> list[Version]:
     """Every registered version, or those of `name`, newest first. Raises IcfaceError for an unknown name."""
     client = mlflow.MlflowClient()
-    names = [name] if name else [model.name for model in client.search_registered_models()]
+    names = [name] if name else [model.name for model in found_by(client.search_registered_models)]
     found = []
     for each in names:
         aliases = _aliases(each)
-        for item in client.search_model_versions(f"name='{each}'"):
+        for item in found_by(client.search_model_versions, f"name='{each}'"):
             number = int(item.version)
             evaluation = item.tags.get(EVALUATION_TAG)
             found.append(

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from icface.errors import IcfaceError, first_line
 from orchestration.tracking.local_store import EXPERIMENT
+from orchestration.tracking.searching import found_by
 
 DRIVER_TAG = "icface.driver"
 SEEN_TAG = "icface.driver_seen"
@@ -101,7 +102,8 @@ def mark_dead_runs(experiment: str = EXPERIMENT) -> list[str]:
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return []
-        for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+        # All of them first: whoever is ended is no longer on a page that is asked for later.
+        for run in list(found_by(client.search_runs, [found.experiment_id], "attributes.status = 'RUNNING'")):
             driver = _driver(run.data.tags)
             if driver is None or driver.is_alive(_seen(run.data.tags), time.time()):
                 continue

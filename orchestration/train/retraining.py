@@ -14,6 +14,7 @@ from orchestration.config import TrainJob
 from orchestration.registry import versions as registry
 from orchestration.registry.references import run_of
 from orchestration.tracking.run_logger import flat
+from orchestration.tracking.searching import found_by
 from orchestration.train.run_folder import BUNDLE, EVALUATING, RunRecord
 from pipelines.dataset import Dataset
 from pipelines.exclusions import Exclusions
@@ -137,16 +138,9 @@ def _differences(preset: str, config: dict[str, Any], from_model: bool) -> list[
 def _runs() -> Iterator[Any]:
     """The trainings that MLflow knows, in every experiment, the first begun first."""
     client = mlflow.MlflowClient()
-    everywhere = [found.experiment_id for found in client.search_experiments()]
-    token = None
-    while True:
-        page = client.search_runs(
-            everywhere, "tags.`icface.dataset` LIKE '%'", order_by=["attributes.start_time ASC"], page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
+    everywhere = [found.experiment_id for found in found_by(client.search_experiments)]
+    wanted = "tags.`icface.dataset` LIKE '%'"
+    yield from found_by(client.search_runs, everywhere, wanted, order_by=["attributes.start_time ASC"])
 
 
 def _parent(run: Any, runs: Sequence[Any]) -> str | None:
