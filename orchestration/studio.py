@@ -42,7 +42,10 @@ def resolvers(job: StudioJob) -> Resolvers:
 
 
 def _registered() -> list[ModelChoice]:
-    """Aliases first, then every version; where nothing is registered, the model that comes with icface."""
+    """Versions with an alias first, then the others; where nothing is registered, the model that comes with icface.
+
+    Each is named by its number: an alias may go to another version while the page is open.
+    """
     from orchestration.registry import versions
     from orchestration.tracking.run_logger import use_tracking
 
@@ -50,14 +53,12 @@ def _registered() -> list[ModelChoice]:
     found = versions.versions()
     if not found:
         return [ModelChoice(reference=starter.NAME, label="starter (comes with icface, 64 px)")]
-    aliases = [
-        ModelChoice(reference=f"models:/{item.name}@{alias}", label=f"{item.name} @{alias} (version {item.number})")
-        for item in found
-        for alias in item.aliases
-    ]
-    return aliases + [
-        ModelChoice(reference=f"models:/{item.name}/{item.number}", label=f"{item.name} version {item.number}")
-        for item in found
+    return [
+        ModelChoice(
+            reference=f"models:/{item.name}/{item.number}",
+            label=" ".join([f"{item.name} version {item.number}", *(f"@{alias}" for alias in item.aliases)]),
+        )
+        for item in sorted(found, key=lambda item: not item.aliases)
     ]
 
 
