@@ -12,7 +12,7 @@ from icface.arrays import Picture
 from icface.attributes import AttributeSchema
 from icface.bundle import BundleConfig
 from icface.control import seconds
-from icface.control.tables import ANALYZER, DEFAULT_FPS
+from icface.control.tables import ANALYZER, frames_per_second, uneven_times
 from icface.curves import plot_curves
 from icface.files import replacing
 from icface.images import encode_png
@@ -30,8 +30,6 @@ SHEET_COLUMNS, SHEET_WIDTH = 6, 1600
 """Frames in a row at most, and px of their width together."""
 CELL = 144
 """Height of a sheet's pictures, px."""
-UNEVEN = 0.1
-"""Share of the usual step between two frames by which another step may differ before the rate counts as varying."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,7 @@ def write_output(
 ) -> None:
     """Write the frames, one a row of the table, in the format of the output's ending."""
     suffix = Path(job.output).suffix.lower()
-    fps, times = _fps(table), _uneven_times(table)
+    fps, times = frames_per_second(table), uneven_times(table)
     Path(job.output).parent.mkdir(parents=True, exist_ok=True)
     if suffix in (".mp4", ".webm"):
         sound = None if sound_of is None else Sound.of(sound_of, job.start or 0.0)
@@ -116,18 +114,3 @@ def _sheet(job: AnimateJob, frames: Iterator[Picture], table: pd.DataFrame, pane
         else:
             rows.append(Row(heading="", pictures=results[part], captions=captions))
     return contact_sheet(rows, cell=cell)
-
-
-def _fps(table: pd.DataFrame) -> float:
-    if len(table) < 2:
-        return DEFAULT_FPS
-    return float(1 / np.median(np.diff(seconds(table))))
-
-
-def _uneven_times(table: pd.DataFrame) -> list[float] | None:
-    """Seconds at which each row is shown, from 0, where a driver's rate varies; None where it is constant."""
-    times = seconds(table)
-    steps = np.diff(times)
-    if len(steps) < 1 or (steps <= 0).any() or np.abs(steps - np.median(steps)).max() <= UNEVEN * np.median(steps):
-        return None
-    return [float(time) for time in times - times[0]]

@@ -23,6 +23,7 @@ from icface.control.mapping import map_attributes, same_scale
 from icface.control.mixing import knows_rest, mix_regions, names_in, trim
 from icface.control.motion import gesture, one_euro, read_keyframes
 from icface.control.sides import fit_sides
+from icface.control.tables import from_zero
 from icface.errors import IcfaceError
 from icface.images import read_image
 from icface.video.camera import camera_frames, is_camera
@@ -87,7 +88,7 @@ class Drivers:
         found = dataset_clip(path)
         if found is not None:
             library, clip = found
-            table = library.table(clip).assign(face=True)
+            table = from_zero(library.table(clip)).assign(face=True)
             return Driver(table=table, jitters=True, analyzer=library.analyzer, seen=library.seen)
         sides = self.animator.model.schema.sided
         table = read_driving(path, self.animator.analyzer, interpolation=self.job.interpolate, sides=sides)

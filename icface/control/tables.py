@@ -61,6 +61,8 @@ FACS_NAMES = {
 """FACS's own names of the action units."""
 DEFAULT_FPS = 25.0
 """Frames a second of a table that does not say."""
+UNEVEN = 0.1
+"""Share of the usual step between two frames by which another step may differ before the rate counts as varying."""
 
 
 def check_columns(table: pd.DataFrame, name: str = "the attribute table") -> None:
@@ -99,4 +101,27 @@ def frames_per_second(table: pd.DataFrame) -> float:
     """
     if len(table) < 2:
         return DEFAULT_FPS
-    return float(np.round(1 / np.median(np.diff(seconds(table))), 3))
+    return float(1 / np.median(np.diff(seconds(table))))
+
+
+def uneven_times(table: pd.DataFrame) -> list[float] | None:
+    """Seconds at which each row is shown, from 0, where their rate varies; None where it is constant.
+
+    >>> uneven_times(pd.DataFrame({"timestamp": [1.0, 1.5, 3.0]}))
+    [0.0, 0.5, 2.0]
+    """
+    times = seconds(table)
+    steps = np.diff(times)
+    if len(steps) < 1 or np.abs(steps - np.median(steps)).max() <= UNEVEN * np.median(steps):
+        return None
+    return [float(time) for time in times - times[0]]
+
+
+def from_zero(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with times that count from its first row, as drivers are mixed and trimmed by.
+
+    >>> from_zero(pd.DataFrame({"timestamp": [63.0, 63.5], "AU12": [0.0, 1.0]}))["timestamp"].tolist()
+    [0.0, 0.5]
+    """
+    times = seconds(table)
+    return table.assign(timestamp=times - times[:1])

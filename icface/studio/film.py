@@ -208,7 +208,7 @@ def curves_json(before: pd.DataFrame, after: pd.DataFrame, source: Source, schem
         return [shown(float(value), name) for value in table[name]]
 
     return {
-        "fps": frames_per_second(after),
+        "fps": round(frames_per_second(after), 3),
         "timestamp": np.round(after["timestamp"].to_numpy(float), 4).tolist(),
         "curves": {
             short.get(name, name): {"before": column(before, name), "after": column(after, name)}

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from icface.attributes import ATTRIBUTE_NAMES
-from icface.control.tables import DEGREES
+from icface.control.tables import DEGREES, from_zero
 from icface.errors import IcfaceError
 from icface.studio.clip_filter import parse_filter
 from icface.studio.film import shown
@@ -79,6 +79,7 @@ def data_routes(workshop: Workshop, desk: FilmDesk) -> APIRouter:
     def as_driver(name: str, chosen: ClipFrame) -> dict[str, str]:
         found = library(name)
         title = f"{name}#{chosen.clip}"
-        return {"driver": desk.add_table(found.table(chosen.clip), title, found.analyzer, found.seen)}
+        table = from_zero(found.table(chosen.clip))
+        return {"driver": desk.add_table(table, title, found.analyzer, found.seen)}
 
     return router

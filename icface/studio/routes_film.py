@@ -21,7 +21,7 @@ from icface.control.edits import complete
 from icface.control.mapping import map_attributes, same_scale
 from icface.control.mixing import knows_rest
 from icface.control.sides import fit_sides
-from icface.control.tables import ANALYZER, frames_per_second
+from icface.control.tables import ANALYZER, frames_per_second, uneven_times
 from icface.errors import IcfaceError
 from icface.studio.film import Background, FilmPlan, Task, curves_json
 from icface.studio.kept import Kept
@@ -132,7 +132,7 @@ class FilmDesk:
                     task.progress(number, len(table))
                     yield frame
 
-            write_video(task.path, counted(), frames_per_second(table), mark=model.mark)
+            write_video(task.path, counted(), frames_per_second(table), times=uneven_times(table), mark=model.mark)
             used = complete(table, model.animator.model.schema, source.attributes)
             return used.assign(**{ANALYZER: model.animator.model.config.analyzer.get("name", DEFAULT)})
 

@@ -61,7 +61,7 @@ class Library:
         table = pd.DataFrame({name: np.full(10, np.nan, np.float32) for name in ATTRIBUTE_NAMES})
         table["AU12"] = np.linspace(0, float(clip[-1]), 10).astype(np.float32)
         table.insert(0, "frame", np.arange(10) * 2)
-        table.insert(1, "timestamp", np.arange(10) * 0.08)
+        table.insert(1, "timestamp", 63 + np.arange(10) * 0.08)  # a piece of a longer film
         return table
 
     def picture(self, clip: str, frame: int) -> Picture:

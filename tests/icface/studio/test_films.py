@@ -17,6 +17,7 @@ from icface.images import encode_png
 from icface.studio.film import FilmPlan
 from icface.studio.resolvers import ModelChoice, Resolvers
 from icface.studio.uploads import Limits
+from icface.video.reading import read_windows
 
 CSV = b"timestamp,AU12,AU25,pose_yaw\n" + b"".join(b"%.1f,%.1f,0.5,0.1\n" % (n / 10, n / 10) for n in range(10))
 
@@ -70,6 +71,27 @@ def test_a_film_has_the_planned_frames_and_drives_again(page: Page, portrait: st
     assert table["AU12"].tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4]) and table.notna().all().all()
     again = page.post("/api/drivers?model=first", csv)["driver"]
     assert page.finished(f"/api/drivers/{again}")["state"] == "done"
+
+
+def test_a_film_keeps_the_times_of_its_driver(page: Page, portrait: str, tmp_path: Path) -> None:
+    times = [0.0, 0.1, 0.2, 0.7, 0.75]
+    csv = b"timestamp,AU12\n" + b"".join(b"%.2f,1\n" % time for time in times)
+    driver = page.post("/api/drivers?model=first", csv)["driver"]
+    assert page.finished(f"/api/drivers/{driver}")["state"] == "done"
+    name = page.post("/api/films", plan(portrait, driver))["film"]
+    assert page.finished(f"/api/films/{name}")["state"] == "done"
+    path = tmp_path / "film.mp4"
+    path.write_bytes(page.ask("GET", f"/api/films/{name}/film.mp4")[2])
+    assert [time for window in read_windows(path) for time in window.times] == pytest.approx(times, abs=1e-3)
+
+
+def test_a_clip_of_a_data_set_begins_with_the_film(page: Page, portrait: str, driver: str) -> None:
+    clip = page.post("/api/libraries/noise/driver", {"clip": "id/v/2"})["driver"]
+    follows = {"pose": driver, "mouth": clip}
+    found = page.post("/api/curves", plan(portrait, driver, follows=follows, map_attributes=True))
+    assert found["curves"]["AU12"]["before"][0] == pytest.approx(0) and max(found["curves"]["AU12"]["before"]) > 1.9
+    trimmed = page.post("/api/curves", plan(portrait, clip, map_attributes=True, start=0.16, end=0.4))
+    assert trimmed["timestamp"] == pytest.approx([0, 0.08, 0.16, 0.24])
 
 
 def test_a_short_driver_that_is_relative_is_told(page: Page, portrait: str, driver: str) -> None:
