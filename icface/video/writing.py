@@ -9,17 +9,21 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from PIL import Image
 
 from icface.arrays import Picture
 from icface.errors import IcfaceError
 from icface.files import replacing
 from icface.provenance import Mark, mark_gif, mark_mp4
+from icface.video.container import survey
 
 LEAST_MS = 20
 """Milliseconds that a GIF shows a frame at least: players slow down what is faster."""
 SOUND_RATE = 48_000
 """Samples a second of written sound."""
+SILENCE = 0.1
+"""Seconds: a gap in the sound that is shorter is closed up. Clocks of films are not exact."""
 TICK = Fraction(1, 1000)
 """Seconds: the clock of videos whose frames come unevenly."""
 
@@ -35,30 +39,55 @@ class Sound:
     def of(cls, path: str | Path, start: float = 0.0) -> "Sound | None":
         """The sound of a file; None when it has none or is not a clip."""
         try:
-            with av.open(str(path)) as container:
+            with av.open(_file(path)) as container:
                 return cls(path=path, start=start) if container.streams.audio else None
         except (av.FFmpegError, OSError, ValueError):
             return None
 
     def frames(self, seconds: float) -> Iterator[av.AudioFrame]:
-        """So many seconds of it, 48 kHz stereo; what does not decode is left out."""
+        """So many seconds of it, 48 kHz stereo. Silence stands where it has not begun, or does not decode."""
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SOUND_RATE)
-        with av.open(str(self.path)) as container:
-            first: float | None = None
+        written = 0.0
+        with av.open(_file(self.path)) as container:
+            zero = _origin(self.path, container) + self.start
             for packet in container.demux(container.streams.audio[0]):
                 decoded: list[av.AudioFrame] = []
                 with suppress(av.FFmpegError):
                     decoded = [frame for frame in packet.decode() if isinstance(frame, av.AudioFrame)]
                 for frame in decoded:
-                    at = frame.time or 0.0
-                    if at < self.start - 1e-3:
+                    at = written if frame.time is None else frame.time - zero
+                    if at < -1e-3:
                         continue
-                    first = at if first is None else first
-                    if at - first >= seconds:
+                    if at >= seconds:
                         return
-                    for part in resampler.resample(frame):
+                    parts = list(resampler.resample(frame))
+                    if at - written > SILENCE:
+                        parts.insert(0, _silence(at - written))
+                    for part in parts:
                         part.pts = None  # counted from 0 by the encoder
+                        written += part.samples / SOUND_RATE
                         yield part
+
+
+def _origin(path: str | Path, container: InputContainer) -> float:
+    """The file's clock when a player starts, seconds."""
+    try:
+        return survey(path).origin
+    except IcfaceError:  # sound without a picture
+        return max(0.0, (container.start_time or 0) / av.time_base)
+
+
+def _silence(seconds: float) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(
+        np.zeros((2, round(seconds * SOUND_RATE)), np.float32), format="fltp", layout="stereo"
+    )
+    frame.sample_rate = SOUND_RATE
+    return frame
+
+
+def _file(path: str | Path) -> str:
+    """As FFmpeg takes it for a file, whatever it is called: a colon in a relative name would be a protocol's."""
+    return str(Path(path).absolute())
 
 
 def write_video(
@@ -87,7 +116,7 @@ def write_video(
     options = {} if webm else {"movflags": "+faststart"}
     with (
         _replacing(path, ".webm" if webm else ".mp4") as temporary,
-        av.open(str(temporary), "w", options=options) as out,
+        av.open(_file(temporary), "w", options=options) as out,
     ):
         stream = out.add_stream("libvpx-vp9" if webm else "libx264", rate=Fraction(fps).limit_denominator(65535))
         if webm and mark is not None:

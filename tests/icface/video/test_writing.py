@@ -101,8 +101,8 @@ def test_frames_are_shown_at_their_times(tmp_path: Path) -> None:
     assert shown == [100, 50, 350, 40, 660, 100]
 
 
-def clip_with_sound(path: Path, seconds: float = 2.0) -> None:
-    """A tone of 440 Hz that is silent after the first second."""
+def clip_with_sound(path: Path, seconds: float = 2.0, begins: float = 0.0) -> None:
+    """A tone of 440 Hz, from `begins` on, that is silent after a second."""
     with av.open(str(path), "w") as out:
         video, audio = out.add_stream("libx264", rate=10), out.add_stream("aac", rate=44100)
         video.width = video.height = 32
@@ -115,6 +115,7 @@ def clip_with_sound(path: Path, seconds: float = 2.0) -> None:
         for start in range(0, len(wave) - 1024, 1024):
             frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format="fltp", layout="mono")
             frame.sample_rate = 44100
+            frame.pts = start + round(44100 * begins)
             out.mux(audio.encode(frame))
         out.mux(audio.encode())
 
@@ -130,6 +131,19 @@ def test_the_drivers_sound_is_heard_from_the_same_second_on(name: str, tmp_path:
     assert len(wave) / rate == pytest.approx(1.0, abs=0.1)
     loud = np.abs(wave[: rate // 10 * 9].reshape(-1, rate // 10)).mean(axis=1) > 0.1
     assert loud[1:4].all() and not loud[6:9].any()  # the tone ends half a second in
+
+
+def test_a_sound_that_begins_late_does_so_in_the_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names are relative and have a colon, which FFmpeg takes for the end of a protocol's name."""
+    clip_with_sound(tmp_path / "take 10:30.mkv", seconds=3.0, begins=1.0)
+    monkeypatch.chdir(tmp_path)
+    sound = Sound.of("take 10:30.mkv")
+    write_video("film 10:31.mp4", [np.zeros((32, 32, 3), np.uint8)] * 25, 10, sound=sound)
+    with av.open(str(tmp_path / "film 10:31.mp4")) as container:
+        wave = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        rate = container.streams.audio[0].rate
+    loud = np.abs(wave[: rate // 10 * 24].reshape(-1, rate // 10)).mean(axis=1) > 0.1
+    assert not loud[:9].any() and loud[11:19].all() and not loud[21:].any()
 
 
 def test_what_has_no_sound(tmp_path: Path) -> None:
