@@ -54,7 +54,7 @@ class DatasetLibrary:
         stored = pa.concat_tables([self._dataset.read(group, columns) for group in groups])
         table = stored.drop_columns("blendshapes").to_pandas()
         sides = labels_of(stored, sides=True)[:, len(ATTRIBUTE_NAMES) :]
-        if np.isfinite(sides).any():
+        if self._dataset.sides_fit and np.isfinite(sides).any():
             table[list(SIDE_NAMES)] = sides
         return table.sort_values("frame", ignore_index=True)
 

@@ -132,6 +132,11 @@ class Dataset:
         return dict(self.meta["analyzer"])
 
     @property
+    def sides_fit(self) -> bool:
+        """Whether stored blendshapes have the labels' scale: `relabel` leaves MediaPipe's beside OpenFace's labels."""
+        return bool(self.analyzer.get("name") != "openface")
+
+    @property
     def size(self) -> int:
         """Side of the pictures, pixels."""
         return int(self.meta["options"]["size"])

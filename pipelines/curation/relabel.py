@@ -15,6 +15,7 @@ from icface.analyzers.blendshapes import MAPPING_VERSION, attributes_from_blends
 from icface.analyzers.openface import OpenFaceAnalyzer
 from icface.analyzers.registry import SYNTHETIC, OpenFaceOptions, record
 from icface.attributes import ATTRIBUTE_NAMES
+from icface.control.mapping import same_scale
 from icface.errors import IcfaceError
 from pipelines.dataset import INDEX, META, OPTIONS, RELABELLING, check_finished
 from pipelines.format import (
@@ -99,7 +100,7 @@ def _remapped(url: str, analyzer: dict[str, Any]) -> dict[str, Any]:
             f"{url} shows synthetic people, whose attributes are exact: there is nothing to measure again"
         )
     before, separator, _ = analyzer["fingerprint"].partition(", mapping ")
-    if analyzer["name"] != "mediapipe" or not separator:
+    if not same_scale(analyzer["name"], "mediapipe") or not separator:
         raise IcfaceError(
             f"{url} was labelled by {analyzer['name']}, which stores no blendshapes: preprocess the clips with "
             "--analyzer mediapipe, or give --openface-root"

@@ -34,10 +34,11 @@ def training_schema(dataset: Dataset, sides: bool) -> AttributeSchema:
             continue
         column = labels[:, LABEL_NAMES.index(name)]
         column = column[~np.isnan(column)]
-        if not len(column):
+        if not len(column) or not dataset.sides_fit:
             raise IcfaceError(
-                f"--data.sides: {dataset.url} stores no blendshapes, from which left and right are told; labels of "
-                f"{dataset.analyzer.get('name', 'unknown')} have none: preprocess with --analyzer mediapipe"
+                f"--data.sides: {dataset.url} has no blendshapes of its labels' analyzer, from which left and right "
+                f"are told; labels of {dataset.analyzer.get('name', 'unknown')} have none: preprocess with --analyzer "
+                "mediapipe"
             )
         shares[name] = len(column) / len(labels)
         low, *middle, high = np.round(np.percentile(column, [0, 1, 50, 99, 100]), 4).tolist()

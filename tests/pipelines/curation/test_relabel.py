@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from icface.attributes import ATTRIBUTE_NAMES
 from icface.errors import IcfaceError
 from pipelines.curation import relabel as module
 from pipelines.curation.relabel import relabel
-from pipelines.dataset import Dataset
+from pipelines.dataset import META, Dataset
+from pipelines.loading.sides import training_schema
 from pipelines.preprocess.job import preprocess
 from pipelines.storage import Folder
 from tests.pipelines.conftest import crowd_config
@@ -38,6 +40,14 @@ def test_what_is_stored_gives_the_same_attributes_again(crowd: Path):
     dataset = Dataset.open(str(data))
     assert dataset.read(dataset.row_groups("train")[0], ["image"]).equals(pictures)
     assert done.analyzer["name"] == "mediapipe"
+
+
+def test_mediapipes_networks_in_torch_store_the_same(crowd: Path):
+    data = crowd / "data"
+    meta = json.loads((data / META).read_text())
+    meta["analyzer"]["name"] = "mediapipe-torch"
+    (data / META).write_text(json.dumps(meta))
+    assert relabel(str(data)).analyzer["name"] == "mediapipe-torch"
 
 
 def test_a_new_mapping_reaches_rows_index_and_baselines(crowd: Path, monkeypatch: pytest.MonkeyPatch):
@@ -78,6 +88,8 @@ def test_openfaces_files_replace_the_labels_and_unsure_frames_go(crowd: Path):
         table.to_csv(path, index=False)
         tables[clip] = table
     relabel(str(data), str(root))
+    with pytest.raises(IcfaceError, match="labels of openface have none"):
+        training_schema(Dataset.open(str(data)), sides=True)  # MediaPipe's blendshapes are still stored
     after = attributes(data)
     assert set(before.index) - set(after.index) == {(clip, 6) for clip in tables}
     for (clip, frame), row in after.iterrows():

@@ -53,7 +53,9 @@ def test_labels_without_blendshapes_are_refused(dataset: Dataset, monkeypatch: p
         return table.set_column(table.schema.names.index("blendshapes"), field, pa.nulls(len(table), field.type))
 
     monkeypatch.setattr(Dataset, "read", without)
-    with pytest.raises(IcfaceError, match="stores no blendshapes, from which left and right are told"):
+    with pytest.raises(
+        IcfaceError, match="has no blendshapes of its labels' analyzer, from which left and right are told"
+    ):
         training_schema(dataset, sides=True)
 
 
