@@ -17,6 +17,7 @@ from icface.evaluation.report import Reference, Report
 from icface.images import encode_png
 from orchestration.registry import descriptions, evaluation_page, measurements
 from orchestration.registry.cases import Sheet
+from orchestration.registry.references import downloaded
 from orchestration.registry.versions import EVALUATION_TAG
 
 KEPT_METRICS = ("face_l1", "ssim", "pose_error", "sharpness", "unit_r", "edit_score")
@@ -67,8 +68,7 @@ def stored_evaluation(run_id: str) -> Report | None:
 def stored_measurements(run_id: str) -> Measurements | None:
     """What that evaluation measured of each pair; None for one of version 0.1, which did not keep it."""
     try:
-        folder = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{EVALUATION_FOLDER}")
-        return measurements.load(Path(folder))
+        return measurements.load(downloaded(f"runs:/{run_id}/{EVALUATION_FOLDER}"))
     except (MlflowException, OSError, IcfaceError):
         return None
 

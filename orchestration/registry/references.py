@@ -1,7 +1,10 @@
 """MODEL on the command line: `starter`, a bundle folder, a run's folder and a step as `runs/first@400`,
 `runs:/ID/PATH`, `models:/NAME/VERSION` or `models:/NAME@ALIAS`."""
 
+import atexit
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +56,6 @@ def resolve(model: str) -> ModelReference:
             )
         return ModelReference(folder=folder, given=model)
     uri = use_tracking()
-    import mlflow
     from mlflow.exceptions import MlflowException
 
     from orchestration.tracking import heartbeat
@@ -66,10 +68,27 @@ def resolve(model: str) -> ModelReference:
             run_id = model.removeprefix("runs:/").lstrip("/").split("/")[0]
             heartbeat.mark_dead_runs()
         target = f"models:/{name}/{number}" if name else model
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=target))
+        folder = downloaded(target)
     except (MlflowException, OSError, ValueError) as error:
         raise IcfaceError(f"{model} is not in {uri}: {first_line(error)}") from None
     return ModelReference(folder=folder, name=name, version=number, run_id=run_id, given=model)
+
+
+def downloaded(uri: str) -> Path:
+    """The local path of an artifact in MLflow. A copy of a remote one is removed when this process ends.
+
+    MLflow copies into a new temporary folder, and leaves it there. Raises MlflowException, OSError or ValueError for
+    what is not there.
+    """
+    import mlflow
+
+    temporary = Path(tempfile.gettempdir()).resolve()
+    before = {path.name for path in temporary.iterdir()}
+    path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    place = path.resolve()
+    if place.is_relative_to(temporary) and (top := place.relative_to(temporary).parts[0]) not in before:
+        atexit.register(shutil.rmtree, temporary / top, ignore_errors=True)
+    return path
 
 
 def run_of(model: str) -> str | None:
