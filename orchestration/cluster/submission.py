@@ -37,8 +37,16 @@ AGENT_SECONDS = 180.0
 """How long a job waits for a head that was just started: its server answers before it can take jobs."""
 PENDING_SECONDS = 30.0
 """Between two lines about a job that has no place yet."""
+PATIENCE = 60.0
+"""Seconds that a head may not answer before a job that was found is no longer followed or waited for."""
+UNKNOWN = "status code 404"
+"""In Ray's answer about a job that it does not know."""
 STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Ray's variable: seconds from the request to end until the job is killed. Ray's own 3 are no time for a checkpoint."""
+
+
+class _Unreachable(IcfaceError):
+    """Nothing that answers as a job server, for now."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +136,30 @@ def passed_on(names: Sequence[str] = ()) -> dict[str, str]:
 
 def state(address: str, job: str) -> Job:
     """Where a job stands. Raises IcfaceError for an unknown one."""
+    return _job(job, _ask(address, job, lambda server: server.get_job_info(job)))
+
+
+def _ask(address: str, job: str, question: Callable[[Any], Any]) -> Any:
+    """The job server's answer about a job. Raises IcfaceError for an unknown one, and where nothing answers."""
+    server = client(address)
     try:
-        found = client(address).get_job_info(job)
-    except IcfaceError:
-        raise
+        return question(server)
     except Exception as error:
-        raise IcfaceError(f"{address} knows no job {job}: {first_line(error)}") from None
-    return _job(job, found)
+        if UNKNOWN in str(error):
+            raise IcfaceError(f"{address} knows no job {job}") from None
+        raise _refused(address, error) from None
+
+
+def _patiently(question: Callable[[], Any]) -> Any:
+    """The answer to a question, asked again where the head cannot be reached for a moment."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return question()
+        except _Unreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
 
 
 def jobs(address: str) -> list[Job]:
@@ -159,16 +184,13 @@ def _job(name: str, details: Any) -> Job:
 
 def logs(address: str, job: str) -> str:
     """What a job has written so far. Raises IcfaceError for an unknown one."""
-    state(address, job)
-    return str(client(address).get_job_logs(job))
+    return str(_ask(address, job, lambda server: server.get_job_logs(job)))
 
 
 def stop(address: str, job: str) -> Job:
     """Ask a job to end and wait until it has: a training writes its checkpoint first."""
-    server = client(address)
-    state(address, job)
-    server.stop_job(job)
-    while (found := state(address, job)).status not in DONE:
+    _ask(address, job, lambda server: server.stop_job(job))
+    while (found := _patiently(lambda: state(address, job))).status not in DONE:
         time.sleep(POLL_SECONDS)
     return found
 
@@ -176,14 +198,14 @@ def stop(address: str, job: str) -> Job:
 def follow(address: str, job: str, write: Callable[[str], object], say: Callable[[str], object]) -> Job:
     """Pass the job's output on as it comes until it ends; returns how it ended.
 
-    `say` is told every `PENDING_SECONDS` that the job still waits for a place.
+    `say` is told every `PENDING_SECONDS` that the job still waits for a place. Raises IcfaceError for an unknown job,
+    and where the head does not answer for `PATIENCE` seconds: the job goes on then.
     """
-    server = client(address)
     told, began, waits = 0, time.monotonic(), 1
     while True:
         # Asked before the output, so that what comes last is not lost.
-        found = state(address, job)
-        text = server.get_job_logs(job)
+        found = _patiently(lambda: state(address, job))
+        text = _patiently(lambda: logs(address, job))
         write(text[told:])
         told = len(text)
         if found.status in DONE:
@@ -232,4 +254,4 @@ def _refused(address: str, error: Exception) -> IcfaceError:
             f"{address} wants a token: export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE with the head's token "
             "(on the head: ~/.ray/auth_token), here as there"
         )
-    return IcfaceError(f"{address} does not answer as a Ray job server: {text}")
+    return _Unreachable(f"{address} does not answer as a Ray job server: {text}")

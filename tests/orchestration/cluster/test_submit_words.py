@@ -1,5 +1,7 @@
 """What of `icface submit` needs no cluster."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from icface.errors import IcfaceError
@@ -95,3 +97,51 @@ def test_what_a_job_gets_besides():
     assert gpus(["evaluate", "models:/a/1", "/d", "--gpu"]) == 1
     assert gpus(["train", "/d", "--gpu"]) == 0, "its ranks have them"
     assert stop_seconds(["train", "/d"]) > stop_seconds(["evaluate", "/m", "/d"])
+
+
+class Head:
+    """A job server that answers with what is given, one after the other; errors are raised, the last one stays."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+
+    def get_job_info(self, job: str) -> object:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(
+            status=SimpleNamespace(value=answer), start_time=None, end_time=None, message="", entrypoint="icface train"
+        )
+
+    def get_job_logs(self, job: str) -> str:
+        return "written\n"
+
+
+def followed(monkeypatch: pytest.MonkeyPatch, head: Head) -> tuple[str, str]:
+    """How the job ended, and what it had written."""
+    monkeypatch.setattr(submission, "client", lambda address: head)
+    monkeypatch.setattr(submission, "POLL_SECONDS", 0.001)
+    written: list[str] = []
+    return submission.follow("http://head:8265", "job", written.append, written.append).status, "".join(written)
+
+
+def test_a_moment_without_the_head_ends_no_following(monkeypatch: pytest.MonkeyPatch):
+    gone = ConnectionError("Connection reset by peer")
+    assert followed(monkeypatch, Head("RUNNING", gone, gone, "SUCCEEDED")) == ("SUCCEEDED", "written\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            ConnectionError("Connection reset by peer"),
+            "http://head:8265 does not answer as a Ray job server: Connection",
+        ),
+        (RuntimeError("Request failed with status code 404: Job job does not exist."), "8265 knows no job job$"),
+        (RuntimeError("Request failed with status code 401: no."), "wants a token"),
+    ],
+)
+def test_a_head_that_stays_away_and_a_job_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch, answer, said: str):
+    monkeypatch.setattr(submission, "PATIENCE", 0.01)
+    with pytest.raises(IcfaceError, match=said):
+        followed(monkeypatch, Head("RUNNING", answer))
