@@ -5,8 +5,8 @@ In one run, images a second (pairs of the batch) of
 - eager: the same mathematics and forwards with PyTorch's default flags (float32, contiguous, no fused optimiser),
 - released: eager, with the forwards that the released code repeats: D once for each of its three heads' losses, G_N
   again for its own terms, both generators again for D,
-- ours: `Training.step` of preset `icface` in `--precision` (phases, autocast, channels-last, fused optimisers); on a GPU
-  recorded as a CUDA graph, or launched operator by operator, and both with torch.compile too,
+- ours: `Training.step` of preset `icface` in `--precision` (phases, autocast, channels-last, fused optimisers); on a
+  GPU recorded as a CUDA graph, or launched operator by operator, and both with torch.compile too,
 - with the critic: the same with the face analyzer that reads pictures. Its cost a step is shown apart, and the ratios
   are without it: no baseline has one. It is left out, with the reason, where MediaPipe's weights cannot be had.
 
