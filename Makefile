@@ -16,8 +16,9 @@ PYFEAT_ENVIRONMENT := $(CACHE)/environments/pyfeat-$(PYFEAT_LOCKED)
 PYFEAT_VENV := .venv-pyfeat
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
-# Two processes with a thread each, on two cores. The tests of a file run in one of them and share what they set up.
-IN_TWO := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
+# Two processes with a thread each, on two cores. The tests of a file run in one of them and share what they set up. Files
+# come in their order: by their number of tests, the trainings would come last, and one core would wait.
+IN_TWO := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help:  ## this list
