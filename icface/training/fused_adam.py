@@ -1,5 +1,6 @@
 """PyTorch's fused Adam, given the weights in the order in which they lie in memory."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -15,9 +16,21 @@ class FusedAdam(torch.optim.Adam):
     handed over as the contiguous tensors (out, height, width, in) that they are, and gradients in their order.
     """
 
+    # PyTorch's own guard these against torch.compile, and import its compiler for that: two seconds of every rank's
+    # start. No optimiser is compiled here.
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+
     def __init__(self, params: Any, **options: Any) -> None:
         """As `torch.optim.Adam`, without `fused`."""
         super().__init__(params, fused=True, **options)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Change the weights by their gradients."""
+        inspect.unwrap(torch.optim.Adam.step)(self, closure)
 
     def _init_group(self, group: dict[str, Any], params: list[Tensor], *others: list[Tensor]) -> bool:
         """Collect what a step works on, as PyTorch's own does: weights, gradients, averages."""

@@ -1,7 +1,8 @@
 """How many floating-point operations a training does a second."""
 
+import sys
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ class OperationCounter:
         if kind in self._of:
             yield
         else:
-            with torch.compiler.set_stance("force_eager"), _Count() as count:
+            # Where PyTorch's compiler is not loaded nothing is compiled, and loading it takes seconds.
+            loaded = "torch._dynamo" in sys.modules
+            with torch.compiler.set_stance("force_eager") if loaded else nullcontext(), _Count() as count:
                 yield
             self._of[kind] = count.total
         self._done += self._of[kind]
@@ -52,6 +55,11 @@ class _Count(TorchDispatchMode):
         super().__init__()
         self.total = 0
         self._formulas = FlopCounterMode(display=False).flop_registry
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch's guard against compiling what is below: it would load the compiler."""
+        return False
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,4 +1,7 @@
-"""What the driver of a training and its ranks tell each other: a Ray actor on the driver's node."""
+"""What the driver of a training and its ranks tell each other: a Ray actor on the driver's node.
+
+The actor's process reads this module, and waits for what it imports: no Ray Train, no torch.
+"""
 
 import time
 from collections.abc import Mapping
@@ -6,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.train.v2._internal.execution.callback import ControllerCallback
 
 from orchestration.train.phases_of_ranks import Beat, hang
 from orchestration.train.progress import TrainingProgress
@@ -107,17 +109,6 @@ class TrainingCoordinator:
 def start_coordinator() -> Any:
     """A coordinator on this node, where it lives as long as the driver: other nodes may be taken away."""
     return on_node(TrainingCoordinator, ray.get_runtime_context().get_node_id()).remote()
-
-
-class TellController(ControllerCallback):
-    """Has Ray Train's controller give its handle to the coordinator: nobody else is told of that actor."""
-
-    def __init__(self, coordinator: Any) -> None:
-        self.coordinator = coordinator
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        """Tell the coordinator which actor controls the run; Ray Train calls it."""
-        self.coordinator.controlled_by.remote(ray.get_runtime_context().current_actor)
 
 
 class StopWanted:

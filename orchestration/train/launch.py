@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import ray.train
+from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
 
 import orchestration
 from icface.bundle import BundleConfig, ICface
@@ -23,7 +24,8 @@ from orchestration.registry import runs
 from orchestration.registry.evaluation import PairChoice
 from orchestration.tracking import credentials
 from orchestration.train.checkpoint_store import Checkpoints
-from orchestration.train.coordinator import TellController, start_coordinator
+from orchestration.train.controller_callback import TellController
+from orchestration.train.coordinator import start_coordinator
 from orchestration.train.progress import OnProgress, TrainingProgress
 from orchestration.train.rank import train_on_rank
 from orchestration.train.rank_job import RankJob
@@ -93,6 +95,7 @@ def launch(ready: Launch, on_progress: OnProgress) -> TrainingProgress:
             },
         )
         _quiet_train()
+        _watch_for_notices(job.address != "local" or len(ray.nodes()) > 1)
         coordinator = start_coordinator()
         threads = max(1, (os.cpu_count() or 1) // most) if job.address == "local" else 1
         rank_job = RankJob(
@@ -290,6 +293,11 @@ def _ranks(coordinator: Any) -> list[Any] | None:
         return None
     except ray.exceptions.RayError:
         return []
+
+
+def _watch_for_notices(may_come: bool) -> None:
+    """Whether Ray Train starts a process that looks for notices of nodes to be taken away: this machine gets none."""
+    os.environ[ENABLE_PREEMPTION_WATCHER_ENV_VAR] = "1" if may_come else "0"
 
 
 def _quiet_train() -> None:

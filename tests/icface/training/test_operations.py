@@ -1,5 +1,10 @@
 """Operations a second: counted as by hand and as by the library, a step at a time, and without any influence."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
@@ -75,3 +80,26 @@ def test_the_gradient_penalty_counts_in_the_steps_that_have_it(preset: str):
     assert len({found[0], found[2], found[3], found[5]}) == 1 and found[1] == found[4]
     # Forward through all heads; those of the realness backward to the pixels, and through both for the weights.
     assert 1.5 <= (found[1] - found[0]) / library.get_total_flops() <= 6
+
+
+def test_a_training_that_compiles_nothing_does_not_load_pytorchs_compiler():
+    """It would take two seconds of every rank's start."""
+    program = """
+import sys
+from support.synthetic_pairs import synthetic_batch, tiny_config, tiny_training
+from icface.training.operations import OperationCounter
+training = tiny_training(tiny_config())
+training.operations = OperationCounter(0.0)
+training.step(synthetic_batch(0))
+training.load(training.state())
+print(training.operations.rate(1.0) > 0, "torch._dynamo" in sys.modules)
+"""
+    tests = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])},
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "True False"), done.stderr
