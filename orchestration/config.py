@@ -55,8 +55,8 @@ class TrainJob:
     register: str | None = None
     """Register the result as a version of this model."""
     init_from: str | None = None
-    """Start from the weights of this model: starter, a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or
-    models:/NAME@ALIAS."""
+    """Start from the weights of this model: starter, a bundle folder, a checkpoint as runs/NAME@STEP, runs:/ID/bundle,
+    models:/NAME/VERSION or models:/NAME@ALIAS."""
     ingest: Literal["loader", "ray"] = "loader"
     """`loader`: each training process reads and decodes. `ray`: Ray Data does it on other CPUs of the cluster, with
     `data.workers` (at least one) per process. The batches are the same."""
@@ -133,7 +133,8 @@ class AnimateJob:
     """
 
     model: str
-    """starter, a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    """starter, a bundle folder, a checkpoint as runs/NAME@STEP, runs:/ID/bundle, models:/NAME/VERSION or
+    models:/NAME@ALIAS."""
     source_image: str
     """The portrait: an image with a face, or a video, whose frames are edited one by one."""
     drive: str | None = None
@@ -296,8 +297,8 @@ class StudioJob:
     models: Annotated[
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL ...]", help_behavior_hint="")
     ] = ()
-    """Models on offer: bundle folders, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. By default every
-    registered version, or starter where none is."""
+    """Models on offer: starter, bundle folders, checkpoints as runs/NAME@STEP, runs:/ID/bundle, models:/NAME/VERSION or
+    models:/NAME@ALIAS. By default every registered version, or starter where none is."""
     dataset: tuple[str, ...] = ()
     """Data sets whose clips can be browsed."""
     host: str = "127.0.0.1"

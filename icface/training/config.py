@@ -342,5 +342,5 @@ PRESETS: dict[str, TrainConfig] = {
         optimiser=OptimiserConfig(name="rmsprop"),
     ),
 }
-"""`icface` is the default; `small` trains on a CPU in minutes; `expressive` paints mouths, in one and a half hours of a
-CPU; `paper` is the paper's recipe."""
+"""`icface` is the default; `small` trains on a CPU in about an hour; `expressive` paints mouths, in some hours of one;
+`paper` is the paper's recipe."""

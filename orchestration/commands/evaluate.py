@@ -22,8 +22,8 @@ class Evaluate:
     """Score a model on frames that it was not trained on, by self and cross reenactment."""
 
     model: str
-    """starter, a bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS. With --predictions: the
-    folder."""
+    """starter, a bundle folder, a checkpoint as runs/NAME@STEP, runs:/ID/bundle, models:/NAME/VERSION or
+    models:/NAME@ALIAS. With --predictions: the folder."""
     dataset: str
     """A data set. A path or fsspec URL."""
     benchmark: Literal["synthetic"] | None = None

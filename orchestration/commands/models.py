@@ -44,8 +44,8 @@ class Compare:
     """Compare scores, pictures and configurations of several models."""
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required)")]
-    """Two or more models: bundle folders, checkpoints as runs/NAME@STEP, runs:/ID/bundle, models:/NAME/VERSION or
-    models:/NAME@ALIAS."""
+    """Two or more models: starter, bundle folders, checkpoints as runs/NAME@STEP, runs:/ID/bundle,
+    models:/NAME/VERSION or models:/NAME@ALIAS."""
     dataset: str | None = None
     """Data set for a new evaluation, if the stored ones cannot be compared. Its faces are shown."""
     per_track: int = 50
@@ -67,7 +67,8 @@ class Export:
     """Write a model to a folder, as a bundle or as ONNX."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    """starter, a bundle folder, a checkpoint as runs/NAME@STEP, runs:/ID/bundle, models:/NAME/VERSION or
+    models:/NAME@ALIAS."""
     output: Annotated[str, tyro.conf.Positional]
     """New folder."""
     format: Literal["bundle", "onnx"] = "bundle"
@@ -79,7 +80,8 @@ class Serve:
     """Answer HTTP requests: a portrait and attributes in, a PNG out."""
 
     model: str
-    """A bundle folder, runs:/ID/bundle, models:/NAME/VERSION or models:/NAME@ALIAS."""
+    """starter, a bundle folder, a checkpoint as runs/NAME@STEP, runs:/ID/bundle, models:/NAME/VERSION or
+    models:/NAME@ALIAS."""
     host: str = "127.0.0.1"
     """Address to listen on. Everybody who reaches it may use the model."""
     port: int = 5001
