@@ -28,9 +28,9 @@ class FusedAdam(torch.optim.Adam):
         super().__init__(params, fused=True, **options)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Change the weights by their gradients."""
-        inspect.unwrap(torch.optim.Adam.step)(self, closure)
+        return inspect.unwrap(torch.optim.Adam.step)(self, closure)
 
     def _init_group(self, group: dict[str, Any], params: list[Tensor], *others: list[Tensor]) -> bool:
         """Collect what a step works on, as PyTorch's own does: weights, gradients, averages."""
