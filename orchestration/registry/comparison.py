@@ -202,10 +202,7 @@ def _choice(references: Sequence[ModelReference]) -> PairChoice | None:
     for reference in references:
         choice = None
         if reference.name is not None:
-            evaluation = next(
-                item.evaluation for item in registry.versions(reference.name) if item.number == reference.version
-            )
-            choice = PairChoice.kept((evaluation or {}).get("pairs"))
+            choice = PairChoice.kept((_evaluation(reference) or {}).get("pairs"))
         elif reference.run_id:
             choice = PairChoice.kept(store.stored_pairs(reference.run_id))
         if choice is not None:
@@ -218,7 +215,15 @@ def _hash(choice: PairChoice) -> str:
     return pairs.hash
 
 
+def _evaluation(reference: ModelReference) -> dict[str, Any] | None:
+    """What the registered version keeps of its last evaluation."""
+    found = registry.versions(reference.name)
+    return next(item.evaluation for item in found if item.number == reference.version)
+
+
 def _has_one(reference: ModelReference) -> bool:
+    if reference.name is not None:
+        return _evaluation(reference) is not None
     return bool(reference.run_id) and store.stored_evaluation(str(reference.run_id)) is not None
 
 
@@ -227,7 +232,11 @@ def _stored(reference: ModelReference) -> Kept | None:
     if not reference.run_id:
         return None
     report, measured = store.stored_evaluation(reference.run_id), store.stored_measurements(reference.run_id)
-    return None if report is None or measured is None else Kept(report=report, measured=measured)
+    if report is None or measured is None:
+        return None
+    if reference.name is not None and not store.is_of(report, _evaluation(reference)):
+        return None
+    return Kept(report=report, measured=measured)
 
 
 def _samples(compared_models: Sequence[ComparedModel], data: Dataset) -> Picture:

@@ -89,25 +89,37 @@ def stored_pairs(run_id: str) -> dict[str, Any] | None:
 
 def note_evaluation(name: str, number: int, report: Report, pairs: Mapping[str, Any] | None = None) -> None:
     """Keep an evaluation's numbers with a version, and how its `pairs` are made again: the gate reads them."""
-
-    def kept(reference: Reference) -> dict[str, float]:
-        scores = {group: each.scores.get(reference, {}) for group, each in report.groups.items()}
-        return {
-            f"{group}/{name}": round(value, 6)
-            for group, each in scores.items()
-            for name in KEPT_METRICS
-            if (value := each.get(name)) is not None
-        }
-
+    metrics = _kept(report, "model")
     values = {
         "conditions": conditions(report),
-        "metrics": kept("model"),
-        "copy_source": kept("copy_source"),
+        "metrics": metrics,
+        "copy_source": _kept(report, "copy_source"),
         "counts": {group: [each.pairs, each.people] for group, each in report.groups.items()},
         "pairs": dict(pairs) if pairs else None,
     }
     mlflow.MlflowClient().set_model_version_tag(name, str(number), EVALUATION_TAG, json.dumps(values))
-    descriptions.tell_version(name, number, report, kept("model"))
+    descriptions.tell_version(name, number, report, metrics)
+
+
+def is_of(report: Report, evaluation: Mapping[str, Any] | None) -> bool:
+    """Whether a run's evaluation is the one whose numbers a version keeps.
+
+    A run that was made longer has several versions, and the evaluation of the one that was evaluated last.
+    """
+    if evaluation is None or conditions(report) != evaluation.get("conditions"):
+        return False
+    found = _kept(report, "model")
+    return all(found.get(name) == value for name, value in evaluation["metrics"].items() if name in found)
+
+
+def _kept(report: Report, reference: Reference) -> dict[str, float]:
+    scores = {group: each.scores.get(reference, {}) for group, each in report.groups.items()}
+    return {
+        f"{group}/{name}": round(value, 6)
+        for group, each in scores.items()
+        for name in KEPT_METRICS
+        if (value := each.get(name)) is not None
+    }
 
 
 def conditions(report: Report) -> str:

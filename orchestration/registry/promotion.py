@@ -109,7 +109,7 @@ def _stored(version: Version) -> Kept | None:
     if version.evaluation is None or not version.run_id:
         return None
     report, measured = store.stored_evaluation(version.run_id), store.stored_measurements(version.run_id)
-    if report is None or measured is None or store.conditions(report) != version.evaluation.get("conditions"):
+    if report is None or measured is None or not store.is_of(report, version.evaluation):
         return None
     return Kept(report=report, measured=measured)
 

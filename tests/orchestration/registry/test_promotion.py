@@ -2,16 +2,19 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from icface.bundle import load_bundle, save_bundle
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
 from orchestration.registry import evaluation_store as store
 from orchestration.registry import promotion
 from orchestration.registry import versions as registry
+from orchestration.registry.comparison import compare
 from orchestration.registry.evaluation import evaluate_model
 from orchestration.registry.promotion import promote
 from orchestration.registry.references import resolve
@@ -115,6 +118,26 @@ def test_both_are_evaluated_anew_where_the_evaluations_cannot_be_compared(
     both = registry.versions(name)
     stored = [item.evaluation and item.evaluation["pairs"]["per_track"] for item in both]
     assert stored == [2, 1 if champion == "on other pairs" else None], "what was stored stays"
+
+
+def test_two_versions_of_one_run_are_not_held_against_themselves(
+    workplace: Path, untrained_bundle: Path, other_bundle: Path, small_dataset: Path, tmp_path: Path
+):
+    """A run that was made longer has two, and keeps the evaluation of the one that was evaluated last."""
+    longer = load_bundle(other_bundle)
+    longer.config = replace(longer.config, training={**longer.config.training, "steps": 9})
+    save_bundle(longer, tmp_path / "longer")
+    run = mlflow.MlflowClient().create_run(experiment_id()).info.run_id
+    for bundle in (untrained_bundle, tmp_path / "longer"):
+        model = f"models:/twice/{registry.register(run, bundle, 'twice')}"
+        evaluate_model(model, str(small_dataset), groups=("held_out",), per_track=1)
+        if model.endswith("1"):
+            promote("twice", 1, "champion")
+    with pytest.raises(IcfaceError, match=r"is worse than version 1.*both evaluated again"):
+        promote("twice", 2, "champion")
+    found = compare(["models:/twice/1", "models:/twice/2"])
+    first, second = (each.report.metrics()["held_out/face_l1"] for each in found.compared_models)
+    assert found.evaluated and first < second
 
 
 def test_what_cannot_be_compared_is_refused_with_what_to_do(
