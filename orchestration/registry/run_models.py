@@ -40,6 +40,15 @@ def note_model(folder: Folder, config: BundleConfig) -> None:
     folder.write(MODEL, (json.dumps(config.to_json(), indent=2) + "\n").encode())
 
 
+def noted_model(folder: Folder) -> BundleConfig:
+    """What `note_model` kept. Raises FileNotFoundError, and IcfaceError where it is damaged."""
+    text = folder.read(MODEL)
+    try:
+        return BundleConfig.from_json(json.loads(text))
+    except ValueError as error:
+        raise IcfaceError(f"{folder.url}/{MODEL} is damaged: {error}") from None
+
+
 def bundle_of_step(run: str, step: int) -> Path:
     """The averaged model after so many steps of the run in the folder `run`, as a bundle on this machine.
 
@@ -60,14 +69,12 @@ def bundle_of_step(run: str, step: int) -> Path:
             (target / file).write_bytes(folder.read(f"{bundle_at(step)}/{file}"))
         return target
     try:
-        config = BundleConfig.from_json(json.loads(folder.read(MODEL)))
+        config = noted_model(folder)
     except FileNotFoundError:
         raise IcfaceError(
             f"{run} was trained by an older icface and does not say what its model is: `icface train --resume` with "
             "its --name and --storage writes that down"
         ) from None
-    except ValueError as error:
-        raise IcfaceError(f"{folder.url}/{MODEL} is damaged: {error}") from None
     (target / FILE).write_bytes(folder.read(f"checkpoint_{step:08d}/{FILE}"))
     state = load_state(target)
     (target / FILE).unlink()

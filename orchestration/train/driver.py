@@ -22,9 +22,10 @@ from orchestration.cluster.versions import commit, versions
 from orchestration.config import TrainJob
 from orchestration.registry import runs
 from orchestration.registry.references import resolve
-from orchestration.registry.run_models import note_model
+from orchestration.registry.run_models import note_model, noted_model
 from orchestration.tracking import heartbeat, run_logger
 from orchestration.train.bundle_config import check_trainable, make_bundle_config
+from orchestration.train.checkpoint_store import Checkpoints
 from orchestration.train.evaluator import validation_pairs
 from orchestration.train.launch import Launch, launch
 from orchestration.train.progress import OnProgress, TrainingProgress
@@ -58,12 +59,15 @@ def train(job: TrainJob, on_progress: OnProgress = lambda progress: None) -> Tra
     for dead in heartbeat.mark_dead_runs():
         on_progress(TrainingProgress(stage=f"the run {dead} had died; MLflow has it as KILLED now"))
     earlier = RunRecord.read(folder) if job.resume else None
-    origin = _origin(job.init_from or (earlier.init_from if earlier else None), job, dataset)
+    begun = _begun(folder, job, earlier)
+    init_from = job.init_from or (earlier.init_from if earlier else None)
+    origin = _origin(init_from, job, dataset) if begun is None else None
     init = origin.model if origin is not None else None
-    bundle_config = make_bundle_config(job.training, dataset, init.config if init is not None else None)
+    bundle_config = make_bundle_config(job.training, dataset, init.config if init is not None else begun)
     _fetch_weights(job.training.loss, bundle_config)  # told here, before anything is started, when they cannot be had
     pairs = validation_pairs(dataset.url) if job.evaluate_every else None
-    record = _record(job, name, folder, dataset, origin, bundle_config)
+    init_from = origin.name if origin is not None else init_from
+    record = _record(job, name, folder, dataset, init_from, origin, bundle_config)
     try:
         note_model(folder, bundle_config)
         with heartbeat.heartbeat(record.mlflow_run_id):
@@ -119,6 +123,21 @@ def _fetch_weights(loss: LossConfig, bundle_config: BundleConfig) -> None:
         load_task()
 
 
+def _begun(folder: Folder, job: TrainJob, earlier: RunRecord | None) -> BundleConfig | None:
+    """What a run says of its model that began with another one, and has weights of its own by now.
+
+    That other model may be gone. None where it is needed: for a run that is new or has no checkpoint yet.
+    """
+    if earlier is None or earlier.init_from is None or job.init_from not in (None, earlier.init_from):
+        return None
+    if Checkpoints(folder).newest() is None and made_steps(folder) is None:
+        return None
+    try:
+        return noted_model(folder)
+    except FileNotFoundError:  # a run of version 0.1
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Origin:
     """The model that a training begins with."""
@@ -151,13 +170,13 @@ def _record(
     name: str,
     folder: Folder,
     dataset: Mixture,
+    init_from: str | None,
     origin: _Origin | None,
     bundle_config: BundleConfig,
 ) -> RunRecord:
     """The run's record: the one that is there (`resume`) or a new one with a new MLflow run."""
     record = RunRecord.read(folder)
     config = job.training.to_json()
-    init_from = origin.name if origin else None
     if record is not None:
         if not job.resume:
             raise IcfaceError(

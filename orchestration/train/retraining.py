@@ -1,5 +1,6 @@
 """What has to be trained again when people were taken out of a data set: `icface train --without DATASET`."""
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pipelines.dataset import Dataset
 from pipelines.exclusions import Exclusions
 from pipelines.storage import Folder
 
+_MADE = re.compile(rf"(.+?)(?:@\d+|/{BUNDLE}(?:_\d+)?)")
+"""A model in a run's folder: of the end, of a step that was kept, or of a checkpoint."""
 AGAIN = "-again"
 """What the name of a run that replaces another one ends in."""
 
@@ -148,8 +151,8 @@ def _parent(run: Any, runs: Sequence[Any]) -> str | None:
     begun = run.data.params.get("init_from")
     if begun in (None, "none"):
         return None
-    if begun.endswith(f"/{BUNDLE}") and not begun.startswith(("runs:/", "models:/")):
-        place = begun.removesuffix(f"/{BUNDLE}")
+    if not begun.startswith(("runs:/", "models:/")) and (made := _MADE.fullmatch(begun)):
+        place = made[1]
         folders = ((other, other.data.tags.get("icface.checkpoints")) for other in runs)
         return next((other.info.run_id for other, folder in folders if folder and _same(folder, place)), None)
     try:

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 import torch
 
-from icface.bundle import ICface, save_bundle
+from icface.bundle import ICface, load_bundle, save_bundle
 from icface.errors import IcfaceError
 from orchestration.__main__ import main
 from orchestration.config import TrainJob
@@ -59,6 +59,9 @@ def test_each_run_that_saw_them_has_a_command_that_makes_it_again(
     child = TrainJob(dataset=str(small_dataset), training=changed, preset="small", name="child", storage="./kept")
     train(replace(child, init_from="models:/seen/1"))
     train(replace(child, name="grandchild", init_from=str(workplace / "kept/child/bundle")))
+    shutil.copytree("kept/child/bundle", "kept/child/bundle_00000006")
+    train(replace(child, name="of-a-step", init_from="kept/child@6"))
+    train(replace(child, name="of-a-kept-one", init_from=str(workplace / "kept/child/bundle_00000006")))
     train(replace(child, name="stranger"))
     stopped = train(replace(first, name="stopped", register=None)).run_id
     mlflow.MlflowClient().set_terminated(stopped, "KILLED")
@@ -67,7 +70,8 @@ def test_each_run_that_saw_them_has_a_command_that_makes_it_again(
 
     forget(str(data), identities=["wolfgang"])
     found = {run.name: run for run in affected(str(data))}
-    assert list(found) == ["first", "stopped", "child", "grandchild"], "parents first, and nobody else"
+    grandchildren = ["grandchild", "of-a-step", "of-a-kept-one"]
+    assert list(found) == ["first", "stopped", "child", *grandchildren], "parents first, and nobody else"
     assert found["first"].versions == ("models:/seen/1 (champion)",)
     assert found["stopped"].command is None
     assert found["child"].why == "began with the model of first"
@@ -98,3 +102,19 @@ def test_what_is_no_data_set_and_other_options_are_refused(tmp_path: Path, capsy
     assert main(["train", "--without", str(tmp_path / "none")]) == 1
     assert "is not a data set" in capsys.readouterr().err
     assert main(["train", "data", "--without", "data"]) == 2
+
+
+def test_a_run_goes_on_without_the_model_that_it_began_with(
+    data: Path, other_bundle: Path, tiny, at_once, workplace: Path, tmp_path: Path
+):
+    start = shutil.copytree(other_bundle, tmp_path / "start")
+    job = TrainJob(dataset=str(data), training=tiny, name="begun", init_from=str(start))
+    first = train(job)
+    shutil.rmtree(start)
+    longer = replace(job, training=tiny.merge({"steps": tiny.steps + 2}), init_from=None, resume=True)
+    second = train(longer)
+    assert second.run_id == first.run_id
+    assert load_bundle(second.bundle).config.licence == "non-commercial", "as of the model that it began with"
+    shutil.rmtree(workplace / "runs/begun/bundle")
+    with pytest.raises(IcfaceError, match="start is not a model"):
+        train(longer)  # it has no weights of its own
