@@ -13,6 +13,7 @@ from icface.animate import Animator, generate, neutralise, to_pictures
 from icface.arrays import Picture
 from icface.compose import paste_back
 from icface.control.driving import fill_gaps, measure_video
+from icface.control.mixing import knows_rest, relative
 from icface.control.sides import fit_sides
 from icface.crop import CropRule, crop_image
 from icface.errors import IcfaceError
@@ -25,7 +26,8 @@ class VideoSource:
 
     path: Path
     table: pd.DataFrame
-    """`frame`, `timestamp`, `face` and the face's own attributes, raw, one row a frame; gaps are filled."""
+    """`frame`, `timestamp`, `face` and the face's own attributes, raw, one row a frame; gaps are filled. They are less
+    the person's rest where the model was trained so (`data.baselines`)."""
     squares: npt.NDArray[np.float32]
     """(N, 3) x, y and side of each frame's crop, pixels; of a frame without a face that of the face before."""
 
@@ -47,7 +49,11 @@ def measure_source(
     info = probe(file)
     rule = CropRule.from_json(animator.model.config.crop_rule)
     squares = rule.squares(np.stack(boxes.tolist()), fps=info.fps, width=info.width, height=info.height)
-    return VideoSource(path=file, table=fill_gaps(table), squares=squares)
+    table = fill_gaps(table)
+    # As of drivers: a model whose zero is a person's own was shown everybody less their rest.
+    if animator.model.config.baselines and knows_rest(table):
+        table = relative(table)
+    return VideoSource(path=file, table=table, squares=squares)
 
 
 def edited_frames(
