@@ -148,8 +148,8 @@ def _edit_video(
     driver = driving_table(job, drivers, None)
     table = source.table
     if driver is not None:
-        given = list(REGIONS) if job.drive is not None else [name for name, path in job.parts.items() if path]
-        names = job.replaced or given
+        given = [name for name, path in job.parts.items() if path]
+        names = {*job.replaced, *given} if job.replaced or job.drive is None else set(REGIONS)
         table = mix_regions(table, {region: driver for region in names if job.parts.get(region) != OWN})
     table = apply_edits(table, schema, {}, **edits)
     pairs = edited_frames(animator, source, table, whole=job.paste_back)

@@ -128,7 +128,7 @@ def test_a_camera_is_recorded_first(
 
 
 def test_a_driver_shorter_than_the_video_is_held(
-    other_bundle: Path, sample_clips: dict[str, Path], tmp_path: Path, portrait: Path
+    other_bundle: Path, sample_clips: dict[str, Path], tmp_path: Path, portrait: Path, driver: Path
 ):
     short = write_video(tmp_path / "short.mp4", [read_image(portrait)] * 3, 25)
     clip = str(sample_clips["single_face.mp4"])
@@ -137,11 +137,15 @@ def test_a_driver_shorter_than_the_video_is_held(
         source_image=clip,
         drive=str(short),
         replace="mouth",
+        pose_from=str(driver),
+        save_attributes=str(tmp_path / "curves.csv"),
         layout="driver,result",
         output=str(tmp_path / "o.mp4"),
     )
     made = animate(job)
     assert made.frames > 3
+    yaw = pd.read_csv(tmp_path / "curves.csv")["pose_yaw"]
+    assert yaw.iloc[-1] == pytest.approx(0.08, abs=1e-3), "a region beside --replace, as long as the driver lasts"
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == made.frames
 
