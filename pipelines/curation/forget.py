@@ -54,17 +54,20 @@ def _forget(dataset: Folder, identities: Collection[str], clips: Collection[str]
     after = replace(before, identities=before.identities | set(identities), clips=before.clips | set(clips))
     gone = {name: out for name, names in members.items() if (out := [clip for clip in names if after.holds(clip)])}
     places: dict[str, tuple[str, tuple[str, ...]]] = {}
+    targets: list[str] = []
     for name, out in gone.items():
         whole, earlier = before.shards.get(name, (name, ()))
         without = tuple(sorted({*earlier, *out}))
-        places[name_without(whole, without)] = (whole, without)
+        targets.append(name_without(whole, without))
+        places[targets[-1]] = (whole, without)
     # The old names stay until all is done: a run that goes on finds the whole shards by them.
     replace(after, shards={**before.shards, **places}).write(dataset)
     dataset.remove(INDEX)
     dataset.remove_temporary()
     forget_flags(dataset, after.holds)
     forget_links(dataset, after.holds)
-    for (name, out), target in zip(gone.items(), places, strict=True):
+    # A stop in the middle of an earlier `forget` may have left a shard and what it became: both become the same now.
+    for (name, out), target in zip(gone.items(), targets, strict=True):
         _rewrite(dataset, name, target, frozenset(out))
     names = shard_names(dataset)
     facts = json.loads(data) | {"shards": signature(names)}

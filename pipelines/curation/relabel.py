@@ -144,7 +144,7 @@ def _relabel(dataset: Folder, shard: Shard, labels: ReadLabels) -> None:
     if not dataset.exists(shard.frames_file):
         return
     measured: dict[str, list[npt.NDArray[np.float32]]] = {}
-    kept, lost = Counter[str](), Counter[str]()
+    kept = Counter[str]()
     with dataset.writing(shard.frames_file) as path:
         writer = FrameWriter(path, shard.frames_file, shard.split)
         for table in _row_groups(dataset, shard):
@@ -152,7 +152,6 @@ def _relabel(dataset: Folder, shard: Shard, labels: ReadLabels) -> None:
             labelled = np.isfinite(values[:, 0])
             clip = str(table["clip"][0].as_py())
             kept[clip] += int(labelled.sum())
-            lost[clip] += int((~labelled).sum())
             if not labelled.any():
                 continue
             table, values = table.filter(pa.array(labelled)), values[labelled]
@@ -165,8 +164,6 @@ def _relabel(dataset: Folder, shard: Shard, labels: ReadLabels) -> None:
         writer.close()
         if not writer.index:
             path.unlink()
-    if not writer.index:
-        dataset.remove(shard.frames_file)
     with dataset.writing(shard.index_file) as path:
         write_table(path, writer.index, INDEX_SCHEMA)
     none = np.empty((0, len(ATTRIBUTE_NAMES)), np.float32)
@@ -174,12 +171,15 @@ def _relabel(dataset: Folder, shard: Shard, labels: ReadLabels) -> None:
     for row in rows:
         if row["status"] == "ok":
             row |= baseline_columns(np.concatenate([none, *measured.get(row["clip"], [])]))
+            # Not counted above: a run that goes on after a stop here finds the frames gone.
+            row["dropped_low_confidence"] += row["frames_kept"] - kept[row["clip"]]
             row["frames_kept"] = kept[row["clip"]]
-            row["dropped_low_confidence"] += lost[row["clip"]]
             if not row["frames_kept"]:
                 row |= {"status": "rejected", "reason": "low confidence"}
     with dataset.writing(shard.clips_file) as path:
         write_table(path, map(with_every_reason, rows), CLIPS)
+    if not writer.index:
+        dataset.remove(shard.frames_file)  # last: without it a run that goes on leaves the shard as it is
 
 
 def _row_groups(dataset: Folder, shard: Shard) -> Iterator[pa.Table]:

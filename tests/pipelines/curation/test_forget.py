@@ -71,6 +71,22 @@ def test_a_run_that_died_midway_is_finished_by_the_same_command(crowd: Path, mon
     assert preprocess(crowd_config(crowd)).new_clips == 0
 
 
+def test_another_may_leave_after_a_run_that_died_midway(crowd: Path, monkeypatch: pytest.MonkeyPatch):
+    data = crowd / "data"
+    shards = Dataset.open(str(data)).clips().set_index("clip")["shard"]
+    first, second, *_ = shards.index[shards == shards.iloc[0]]
+
+    def die(*arguments) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "remove_shard", die)
+        forget(str(data), clips=[first])
+    forget(str(data), clips=[second])
+    assert set(Dataset.open(str(data)).clips()["clip"]) == set(shards.index) - {first, second}
+    assert preprocess(crowd_config(crowd)).new_clips == 0
+
+
 def test_an_unknown_name_changes_nothing(crowd: Path):
     data = crowd / "data"
     before = contents(data)

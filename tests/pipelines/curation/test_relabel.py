@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from icface.errors import IcfaceError
 from pipelines.curation import relabel as module
 from pipelines.curation.relabel import relabel
 from pipelines.dataset import META, Dataset
+from pipelines.format import CLIPS
 from pipelines.loading.sides import training_schema
 from pipelines.preprocess.job import preprocess
 from pipelines.storage import Folder
@@ -137,3 +139,37 @@ def test_a_half_relabelled_data_set_is_opened_by_nobody_until_it_is_whole(crowd:
     monkeypatch.setattr(module, "_relabel", work)
     relabel(str(data))
     assert preprocess(crowd_config(crowd)).new_clips == 0
+
+
+def test_a_stop_before_the_clips_are_written_loses_no_count_and_no_shard(crowd: Path, monkeypatch: pytest.MonkeyPatch):
+    """OpenFace sees nobody in a whole shard, and misses a frame of every other clip."""
+    data, other = crowd / "data", Path(shutil.copytree(crowd / "data", crowd / "other"))
+    clips = Dataset.open(str(data)).clips()
+    lost = set(clips["clip"][clips["shard"] == clips["shard"][0]])
+    before = attributes(data)
+    for number, clip in enumerate(sorted(set(clips["clip"]))):
+        table = openface_table(int(before.loc[clip].index.max()) + 6, seed=number)
+        table.loc[slice(None) if clip in lost else 6, "success"] = 0
+        path = crowd / f"csv/{clip}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(path, index=False)
+    relabel(str(other), str(crowd / "csv"))
+    write, calls = module.write_table, []
+
+    def die(path, rows, schema) -> None:
+        calls.append(schema)
+        if schema is CLIPS:
+            raise KeyboardInterrupt
+        write(path, rows, schema)
+
+    monkeypatch.setattr(module, "write_table", die)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            relabel(str(data), str(crowd / "csv"))
+    assert len(calls) == 4
+    monkeypatch.setattr(module, "write_table", write)
+    relabel(str(data), str(crowd / "csv"))
+    found, expected = (Dataset.open(str(each)).clips().set_index("clip") for each in (data, other))
+    assert found.equals(expected)
+    assert set(found.index[found["status"] == "rejected"]) == lost
+    assert (found["dropped_low_confidence"] > 0).all()
