@@ -27,7 +27,7 @@ def official_test(source: Folder, clips: Iterable[Clip]) -> frozenset[str]:
             found |= _test_in_meta(folder.read(name).decode("utf-8", "replace"), f"{folder.url}/{name}")
     # SOURCE may be such a table itself, under any name.
     for name in {METADATA, source.root.rsplit("/", 1)[-1]} if folder is not source else {METADATA}:
-        if not name.endswith(TABLE_SUFFIX) or not folder.exists(name):
+        if not name.lower().endswith(TABLE_SUFFIX) or not folder.exists(name):
             continue
         header, rows = read_table(folder, name)
         if is_metadata(header) and {"partition", "person_id"} <= set(header):

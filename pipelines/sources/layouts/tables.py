@@ -38,7 +38,8 @@ def read_table(folder: Folder, name: str) -> tuple[list[str], list[Row]]:
     for number, line in enumerate(lines, start=2):
         if not any(line):
             continue
-        if len(line) < len(header):
+        # Spreadsheets leave empty cells at the end.
+        if len(line) < len(header) or any(line[len(header) :]):
             raise IcfaceError(f"{folder.url}/{name}, line {number}: {len(line)} cells, the heading has {len(header)}")
         rows.append(dict(zip(header, line, strict=False)))
     return header, rows

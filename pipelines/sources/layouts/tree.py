@@ -53,7 +53,7 @@ class _Found:
 
     def meet(self, path: str, size: int) -> None:
         """Take note of a file."""
-        if path.endswith(".txt"):
+        if path.lower().endswith(".txt"):
             if path.count("/") >= 3 and path.split("/")[-4] == TRACKS:
                 self.tracks.append((path, size))
         elif not is_frame_file(path):
@@ -86,7 +86,7 @@ def _wanted(folder: Folder, tracks: list[tuple[str, int]], metadata: str | None)
     """What track files and vox-metadata.csv say is to be cut."""
     for path, size in tracks:
         identity, video, file = path.split("/")[-3:]
-        yield f"{identity}/{video}/{file.removesuffix('.txt')}", video, TrackFile(path, size)
+        yield f"{identity}/{video}/{PurePosixPath(file).stem}", video, TrackFile(path, size)
     if metadata is not None:
         header, rows = read_table(folder, metadata)
         if is_metadata(header):

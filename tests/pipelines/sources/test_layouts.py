@@ -235,6 +235,13 @@ def test_pictures_beside_videos_are_covers(sample_clips: dict[str, Path], tmp_pa
     assert [clip.path for clip in list_clips(Folder.at(tmp_path))] == ["ann/v/1.mp4", "bob/v/clip"]
 
 
+def test_texts_are_no_clips_however_they_are_written(tmp_path: Path):
+    for place in ("README.TXT", "ann/v/1.mp4", "ann/v/LICENSE.TXT", "bob/v/clip/0001.jpg", "bob/v/clip/NOTES.TXT"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"x")
+    assert [clip.path for clip in list_clips(Folder.at(tmp_path))] == ["ann/v/1.mp4", "bob/v/clip"]
+
+
 def test_a_csv_of_paths_and_identities(sample_clips: dict[str, Path], analyzer, tmp_path: Path):
     folder = tmp_path / "somewhere"
     folder.mkdir()
@@ -246,7 +253,7 @@ def test_a_csv_of_paths_and_identities(sample_clips: dict[str, Path], analyzer, 
     table = folder / "clips.csv"
     table.write_text(
         f"path, identity, video, note\na.mp4, ann, first, x\n{far}, bob,, x\n"
-        "memory://bucket/talk/c.mp4, cyd,, x\nlost.mp4, dan,, x\n"
+        "memory://bucket/talk/c.mp4, cyd,, x\nlost.mp4, dan,, x,,\n"
     )
     source = Folder.at(table)
     clips = list_clips(source)
@@ -270,6 +277,7 @@ def test_a_csv_of_paths_and_identities(sample_clips: dict[str, Path], analyzer, 
         ("", "an empty file"),
         ("path,identity\na.mp4,\n", "line 2"),
         ("path,identity\na.mp4\n", "line 2"),
+        ("path,identity\ntalk,1.mp4,ann\n", "line 2: 3 cells, the heading has 2"),
         ("path,identity\n../a.mp4,ann\n", "leaves"),
         ("path,identity\nx/a.mp4,ann\ny/x/a.mp4,ann\n", "both clip ann/x/a"),
         ("path,identity\n", "holds no clips"),
