@@ -80,6 +80,7 @@ def _analysed(config: PreprocessConfig, clips: list[Clip], scratch: Path) -> tup
     try:
         worker.start()
         started, read, stored = time.monotonic(), 0, 0
+        reasons: set[str] = set()
         for clip in clips:
             out = scratch / "clip.arrow"
             row, _ = worker.rows(clip, "train", out)
@@ -87,7 +88,12 @@ def _analysed(config: PreprocessConfig, clips: list[Clip], scratch: Path) -> tup
             if row["status"] == "ok":
                 stored += out.stat().st_size
                 out.unlink()
+            else:
+                reasons.add(str(row["reason"]))
         # A core that also does other work tells nothing by the clock; one that waits for a GPU, nothing by CPU time.
-        return time.monotonic() - started if config.analysis.gpus else worker.cpu_seconds, read, stored
+        seconds = time.monotonic() - started if config.analysis.gpus else worker.cpu_seconds
+        if not read or not seconds:
+            raise IcfaceError(f"none of the {len(clips)} clips looked at can be analysed: {'; '.join(sorted(reasons))}")
+        return seconds, read, stored
     finally:
         worker.close()

@@ -7,6 +7,8 @@ import pytest
 from support.datasets import flat_config
 
 from icface.errors import IcfaceError
+from pipelines.format import failed_row
+from pipelines.preprocess.clip_worker import ClipWorker
 from pipelines.preprocess.estimate import estimate
 
 
@@ -29,4 +31,14 @@ def test_nothing_that_can_be_read(tmp_path: Path):
     (tmp_path / "clips/a/v").mkdir(parents=True)
     (tmp_path / "clips/a/v/1.mp4").write_text("no video")
     with pytest.raises(IcfaceError, match="none of the 1 clips"):
+        estimate(flat_config(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data")))
+
+
+def test_nothing_that_can_be_analysed(sample_clips: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "clips/a/v").mkdir(parents=True)
+    shutil.copy(sample_clips["single_face.mp4"], tmp_path / "clips/a/v/1.mp4")
+    monkeypatch.setattr(ClipWorker, "start", lambda self: None)
+    slow = "took more than 1 s of CPU time"
+    monkeypatch.setattr(ClipWorker, "rows", lambda self, clip, split, out: (failed_row(clip, slow), False))
+    with pytest.raises(IcfaceError, match=f"none of the 1 clips looked at can be analysed: {slow}"):
         estimate(flat_config(source=str(tmp_path / "clips"), dataset=str(tmp_path / "data")))
