@@ -23,6 +23,9 @@ os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
 # Ray's patience with its head, seconds.
 os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "300")
 
+# MLflow's servers start six processes for the work of language models otherwise, half a minute of a core each time.
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+
 # A shell that runs the tests in the background has them ignore Ctrl-C, and with them whatever they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
