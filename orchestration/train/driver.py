@@ -130,7 +130,7 @@ def _begun(folder: Folder, job: TrainJob, earlier: RunRecord | None) -> BundleCo
     """
     if earlier is None or earlier.init_from is None or job.init_from not in (None, earlier.init_from):
         return None
-    if Checkpoints(folder).newest() is None and made_steps(folder) is None:
+    if Checkpoints(folder).newest() is None and not is_made(folder, job):
         return None
     try:
         return noted_model(folder)

@@ -111,10 +111,13 @@ def test_a_run_goes_on_without_the_model_that_it_began_with(
     job = TrainJob(dataset=str(data), training=tiny, name="begun", init_from=str(start))
     first = train(job)
     shutil.rmtree(start)
+    checkpoint = workplace / "runs/begun/checkpoint_00000006"
+    checkpoint.mkdir()
     longer = replace(job, training=tiny.merge({"steps": tiny.steps + 2}), init_from=None, resume=True)
     second = train(longer)
     assert second.run_id == first.run_id
     assert load_bundle(second.bundle).config.licence == "non-commercial", "as of the model that it began with"
+    checkpoint.rmdir()
     shutil.rmtree(workplace / "runs/begun/bundle")
     with pytest.raises(IcfaceError, match="start is not a model"):
         train(longer)  # it has no weights of its own
