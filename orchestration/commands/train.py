@@ -26,8 +26,8 @@ class Train(TrainJob):
     the command that trains each again."""
 
     preset: str = "icface"
-    """icface (128 px), small (64 px, about an hour of a CPU), expressive (64 px, paints mouths, some hours of a
-    CPU) or paper (the paper's recipe)."""
+    """icface (128 px), small (64 px, about an hour of a CPU), expressive (64 px, paints mouths, some hours of a CPU) or
+    paper (the paper's recipe)."""
     config: str | None = None
     """A YAML file of options, such as `model: {size: 128}`."""
     dry_run: bool = False
